@@ -1,0 +1,91 @@
+"""One convolution that both XLA:CPU and the GPU libraries run fast.
+
+XLA:CPU hands large convolutions to a tuned library and the rest to a loop nest an
+order of magnitude slower: 3x3 kernels on maps of a few pixels, and the weight
+gradients of 1x1 kernels. Written as slices and one matrix product they run at the
+speed of the product. Which form is used is decided per platform when the program is
+compiled, so parameters and results are the same everywhere.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+# Widest output map for which slices and a product beat XLA:CPU's convolution.
+SMALL_MAP = 4
+
+
+def conv_general_dilated(
+    lhs: Float[Array, "b h w c"],
+    rhs: Float[Array, "kh kw c d"],
+    window_strides: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]] | str,
+    **kwargs,
+) -> Float[Array, "b h2 w2 d"]:
+    """Stands in for `jax.lax.conv_general_dilated` in `nnx.Conv` (2-D, NHWC, HWIO).
+
+    Args:
+      lhs: Images.
+      rhs: Kernels.
+      window_strides: Step of the window in each direction.
+      padding: Zeros before and after each direction, or "SAME" or "VALID".
+      **kwargs: Passed on to `jax.lax.conv_general_dilated`; anything but its
+        defaults (dilation, groups) is left to it alone.
+
+    Returns:
+      The convolved images.
+    """
+
+    def convolution(x, kernel):
+        return lax.conv_general_dilated(x, kernel, window_strides, padding, **kwargs)
+
+    kernel_shape = rhs.shape[:2]
+    if isinstance(padding, str):
+        padding = tuple(
+            lax.padtype_to_pads(lhs.shape[1:3], kernel_shape, window_strides, padding)
+        )
+    if not _has_product_form(lhs.shape, kernel_shape, window_strides, padding, kwargs):
+        return convolution(lhs, rhs)
+
+    def product(x, kernel):
+        return _convolve_by_product(x, kernel, window_strides, padding)
+
+    return lax.platform_dependent(lhs, rhs, cpu=product, default=convolution)
+
+
+def _has_product_form(image_shape, kernel_shape, strides, padding, kwargs) -> bool:
+    plain = (
+        set(kwargs.get("lhs_dilation") or (1,)) == {1}
+        and set(kwargs.get("rhs_dilation") or (1,)) == {1}
+        and kwargs.get("feature_group_count", 1) == 1
+    )
+    pointwise = kernel_shape == (1, 1)
+    width = _output_size(image_shape[2], kernel_shape[1], strides[1], padding[1])
+    return plain and (pointwise or width <= SMALL_MAP)
+
+
+def _output_size(size, window, stride, pads) -> int:
+    return (size + sum(pads) - window) // stride + 1
+
+
+def _convolve_by_product(x, kernel, strides, padding):
+    """The windows side by side, [b h w (kh kw c)], times the kernels as a matrix."""
+    kh, kw, c, d = kernel.shape
+    sizes = [
+        _output_size(*args)
+        for args in zip(x.shape[1:3], (kh, kw), strides, padding, strict=True)
+    ]
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    windows = [
+        x[
+            :,
+            i : i + (sizes[0] - 1) * strides[0] + 1 : strides[0],
+            j : j + (sizes[1] - 1) * strides[1] + 1 : strides[1],
+        ]
+        for i in range(kh)
+        for j in range(kw)
+    ]
+    patches = jnp.concatenate(windows, axis=-1).reshape(-1, kh * kw * c)
+    product = patches @ kernel.reshape(kh * kw * c, d)
+    return product.reshape(x.shape[0], *sizes, d)

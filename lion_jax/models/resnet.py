@@ -1,0 +1,171 @@
+"""ResNet (He et al., 2015), version 1.5: the stride sits in the 3x3 convolution.
+
+Architecture and initialisation are torchvision's `resnet50`, in NHWC.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.nn import initializers
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from lion_jax.models.conv import conv_general_dilated
+
+EXPANSION = 4  # a bottleneck's output is this much wider than its middle
+
+
+def _conv(c: int, d: int, size: int, stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
+    return nnx.Conv(
+        c,
+        d,
+        (size, size),
+        strides=stride,
+        padding=size // 2,
+        use_bias=False,
+        dtype=dtype,
+        kernel_init=initializers.variance_scaling(2.0, "fan_out", "normal"),
+        conv_general_dilated=conv_general_dilated,
+        rngs=rngs,
+    )
+
+
+def _cast_only_input(arrays, *, dtype: DTypeLike):
+    """Keeps norm statistics, scale and bias in float32 under bfloat16 compute."""
+    x, *rest = arrays
+    return x.astype(dtype), *rest
+
+
+def _norm(c: int, dtype: DTypeLike, rngs: nnx.Rngs, scale: float = 1.0):
+    return nnx.BatchNorm(
+        c,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=dtype,
+        scale_init=initializers.constant(scale),
+        promote_dtype=_cast_only_input,
+        rngs=rngs,
+    )
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3, 1x1 convolutions beside a shortcut."""
+
+    def __init__(
+        self,
+        c: int,
+        width: int,
+        stride: int,
+        *,
+        zero_init_residual: bool,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        """Makes a block of `c` input and `4 width` output channels."""
+        d = EXPANSION * width
+        last_scale = 0.0 if zero_init_residual else 1.0
+        self.conv1 = _conv(c, width, 1, 1, dtype, rngs)
+        self.norm1 = _norm(width, dtype, rngs)
+        self.conv2 = _conv(width, width, 3, stride, dtype, rngs)
+        self.norm2 = _norm(width, dtype, rngs)
+        self.conv3 = _conv(width, d, 1, 1, dtype, rngs)
+        self.norm3 = _norm(d, dtype, rngs, last_scale)
+        projects = stride != 1 or c != d
+        self.shortcut_conv = nnx.data(
+            _conv(c, d, 1, stride, dtype, rngs) if projects else None
+        )
+        self.shortcut_norm = nnx.data(_norm(d, dtype, rngs) if projects else None)
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> Float[Array, "b h2 w2 d"]:
+        """Applies the block; `train` uses and updates batch statistics."""
+        y = nnx.relu(self.norm1(self.conv1(x), use_running_average=not train))
+        y = nnx.relu(self.norm2(self.conv2(y), use_running_average=not train))
+        y = self.norm3(self.conv3(y), use_running_average=not train)
+        if self.shortcut_conv is not None:
+            x = self.shortcut_norm(
+                self.shortcut_conv(x), use_running_average=not train
+            )
+        return nnx.relu(x + y)
+
+
+class ResNet(nnx.Module):
+    """A ResNet of bottleneck blocks."""
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        *,
+        num_classes: int,
+        width: int = 64,
+        channels: int = 3,
+        zero_init_residual: bool = False,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes the network.
+
+        Args:
+          blocks: Number of blocks in each stage; every stage but the first halves
+            the map and doubles the width.
+          num_classes: Number of logits.
+          width: Channels of the stem.
+          channels: Channels of the images.
+          zero_init_residual: Whether each block starts as its shortcut alone, by a
+            zero scale in its last norm (Goyal et al., 2017).
+          dtype: Dtype of the computation, float32 or bfloat16; parameters and norm
+            statistics are float32.
+          rngs: Random keys; stream `params`.
+        """
+        self.conv = _conv(channels, width, 7, 2, dtype, rngs)
+        self.norm = _norm(width, dtype, rngs)
+        layers, c = [], width
+        for stage, count in enumerate(blocks):
+            for index in range(count):
+                layers.append(
+                    Bottleneck(
+                        c,
+                        width * 2**stage,
+                        stride=2 if stage > 0 and index == 0 else 1,
+                        zero_init_residual=zero_init_residual,
+                        dtype=dtype,
+                        rngs=rngs,
+                    )
+                )
+                c = EXPANSION * width * 2**stage
+        self.blocks = nnx.List(layers)
+        # torch.nn.Linear: weights and biases uniform within 1/sqrt(fan_in).
+        bound = c**-0.5
+        self.head = nnx.Linear(
+            c,
+            num_classes,
+            kernel_init=_uniform(bound),
+            bias_init=_uniform(bound),
+            rngs=rngs,
+        )
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> Float[Array, "b k"]:
+        """Maps images to float32 logits; `train` uses and updates batch statistics."""
+        x = nnx.relu(self.norm(self.conv(x), use_running_average=not train))
+        x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for block in self.blocks:
+            x = block(x, train=train)
+        return self.head(jnp.mean(x, axis=(1, 2), dtype=jnp.float32))
+
+
+def _uniform(bound: float) -> jax.nn.initializers.Initializer:
+    def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        del out_sharding
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+resnet50 = partial(ResNet, (3, 4, 6, 3))
+resnet_tiny = partial(ResNet, (1, 1), width=8)

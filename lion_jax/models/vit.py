@@ -1,0 +1,150 @@
+"""Vision Transformer (Dosovitskiy et al., 2020), pre-norm, with a class token.
+
+Architecture and initialisation are torchvision's `vit_b_16`, without its dropout,
+which is 0 there too. The layers' parameters are stacked and run under `lax.scan`:
+one layer is compiled instead of twelve.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.nn import initializers
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from lion_jax.models.conv import conv_general_dilated
+
+
+def _linear(c: int, d: int, kernel_init, bias_init, dtype: DTypeLike, rngs: nnx.Rngs):
+    return nnx.Linear(
+        c, d, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, rngs=rngs
+    )
+
+
+def _norm(width: int, dtype: DTypeLike, rngs: nnx.Rngs):
+    return nnx.LayerNorm(width, epsilon=1e-6, dtype=dtype, rngs=rngs)
+
+
+class EncoderLayer(nnx.Module):
+    """Self-attention and a two-layer perceptron, each normed and beside a shortcut."""
+
+    def __init__(
+        self, width: int, mlp_width: int, heads: int, dtype: DTypeLike, rngs: nnx.Rngs
+    ):
+        """Makes a layer over tokens of `width` values."""
+        xavier = initializers.xavier_uniform()
+        nearly_zero = initializers.normal(1e-6)
+        zeros = initializers.zeros
+        # torch.nn.Linear's default: uniform within 1/sqrt(fan_in).
+        torch_default = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        self.heads = heads
+        self.norm1 = _norm(width, dtype, rngs)
+        self.qkv = _linear(width, 3 * width, xavier, zeros, dtype, rngs)
+        self.out = _linear(width, width, torch_default, zeros, dtype, rngs)
+        self.norm2 = _norm(width, dtype, rngs)
+        self.mlp1 = _linear(width, mlp_width, xavier, nearly_zero, dtype, rngs)
+        self.mlp2 = _linear(mlp_width, width, xavier, nearly_zero, dtype, rngs)
+
+    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        """Applies the layer."""
+        b, n, width = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(b, n, 3, self.heads, -1)
+        query, key, value = (qkv[:, :, i] for i in range(3))
+        mixed = jax.nn.dot_product_attention(query, key, value)
+        x = x + self.out(mixed.reshape(b, n, width))
+        hidden = nnx.gelu(self.mlp1(self.norm2(x)), approximate=False)
+        return x + self.mlp2(hidden)
+
+
+class ViT(nnx.Module):
+    """A Vision Transformer for images of one size."""
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        num_classes: int,
+        patch: int,
+        width: int,
+        layers: int,
+        heads: int,
+        mlp_width: int,
+        channels: int = 3,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes the network.
+
+        Args:
+          image_size: Height and width of the images in pixels; `patch` divides it.
+          num_classes: Number of logits.
+          patch: Height and width of a patch in pixels.
+          width: Values a token.
+          layers: Number of encoder layers.
+          heads: Attention heads a layer; they divide `width`.
+          mlp_width: Width of the perceptron's hidden layer.
+          channels: Channels of the images.
+          dtype: Dtype of the computation, float32 or bfloat16; parameters are
+            float32.
+          rngs: Random keys; stream `params`.
+
+        Raises:
+          ValueError: If `patch` does not divide `image_size`, or `heads` `width`.
+        """
+        if image_size % patch:
+            raise ValueError(f"{image_size=} must be a multiple of {patch=}.")
+        if width % heads:
+            raise ValueError(f"{width=} must be a multiple of {heads=}.")
+        tokens = (image_size // patch) ** 2 + 1
+        self.patches = nnx.Conv(
+            channels,
+            width,
+            (patch, patch),
+            strides=patch,
+            padding="VALID",
+            dtype=dtype,
+            # torchvision truncates at +-2, which is some 50 deviations away.
+            kernel_init=initializers.normal((channels * patch**2) ** -0.5),
+            conv_general_dilated=conv_general_dilated,
+            rngs=rngs,
+        )
+        self.class_token = nnx.Param(jnp.zeros((1, 1, width)))
+        self.positions = nnx.Param(
+            initializers.normal(0.02)(rngs.params(), (1, tokens, width))
+        )
+
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def stack(keys):
+            return EncoderLayer(width, mlp_width, heads, dtype, keys)
+
+        self.layers = stack(rngs.fork(split=layers))
+        self.norm = _norm(width, dtype, rngs)
+        self.head = nnx.Linear(
+            width, num_classes, kernel_init=initializers.zeros, rngs=rngs
+        )
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> Float[Array, "b k"]:
+        """Maps images to float32 logits; nothing depends on `train` yet."""
+        del train
+        x = self.patches(x)
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        class_token = jnp.broadcast_to(
+            self.class_token[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1])
+        )
+        x = jnp.concatenate([class_token, x], axis=1)
+        x = x + self.positions[...].astype(x.dtype)
+        layer, stacked = nnx.split(self.layers)
+
+        def step(tokens, parameters):
+            return nnx.merge(layer, parameters)(tokens), None
+
+        x, _ = jax.lax.scan(step, x, stacked)
+        return self.head(self.norm(x)[:, 0].astype(jnp.float32))
+
+
+vit_b16 = partial(ViT, patch=16, width=768, layers=12, heads=12, mlp_width=3072)
+vit_tiny = partial(ViT, patch=4, width=32, layers=2, heads=2, mlp_width=64)
