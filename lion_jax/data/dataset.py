@@ -1,0 +1,44 @@
+"""What a data set is, here: uint8 images and int32 labels in memory, in two splits."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+
+class DataError(Exception):
+    """A data set that cannot be had, or is not what it should be; says the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """An image classification set."""
+
+    name: str
+    version: str
+    source: str  # where it came from, in words
+    class_names: tuple[str, ...]
+    train_images: UInt8[np.ndarray, "n h w c"]
+    train_labels: Int32[np.ndarray, " n"]
+    test_images: UInt8[np.ndarray, "m h w c"]
+    test_labels: Int32[np.ndarray, " m"]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The four arrays by name."""
+        names = ("train_images", "train_labels", "test_images", "test_labels")
+        return {name: getattr(self, name) for name in names}
+
+    def sha256(self) -> str:
+        """Returns the checksum of the four arrays: their dtypes, shapes and bytes."""
+        digest = hashlib.sha256()
+        for name, array in self.arrays.items():
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

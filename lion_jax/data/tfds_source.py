@@ -1,0 +1,222 @@
+"""Image classification sets from TensorFlow Datasets, without TensorFlow.
+
+TFDS itself needs TensorFlow to unzip, to read the idx files of the MNIST family and
+to encode PNGs. `_tensorflow_free` does these three with the standard library, NumPy
+and Pillow; names, addresses, checksums and the prepared format stay those of TFDS.
+"""
+
+import gzip
+import logging
+import os
+import tempfile
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lion_jax.data import debian
+from lion_jax.data.dataset import DataError, Dataset
+
+IDX_SETS = ("fashion_mnist", "mnist", "kmnist")
+FILE_FORMAT = "array_record"  # the format TFDS reads at random without TensorFlow
+PROBE_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+def load(name: str, data_dir: str | None = None) -> Dataset:
+    """Loads a set from its prepared folder, or else prepares that folder first.
+
+    Args:
+      name: Name of the set in TFDS.
+      data_dir: TFDS's folder; None for TFDS's own default.
+
+    Raises:
+      DataError: If TFDS does not know the set, cannot get or prepare it, or if it is
+        no set of uint8 images of one size with a label and a train and a test split.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    builder = _make_builder(name, data_dir)
+    source = f"the prepared TFDS folder {builder.data_path}"
+    if not builder.is_prepared():
+        source = _prepare(builder, name)
+    return _read(builder, name, source)
+
+
+def prepared_folder(name: str, data_dir: str | None = None) -> Path | None:
+    """Returns the set's prepared TFDS folder, or None if there is none."""
+    builder = _make_builder(name, data_dir)
+    return Path(builder.data_path) if builder.is_prepared() else None
+
+
+def _make_builder(name: str, data_dir: str | None):
+    import tensorflow_datasets as tfds
+
+    data_dir = os.path.expanduser(data_dir) if data_dir else None
+    try:
+        if name not in IDX_SETS:
+            return tfds.builder(name, data_dir=data_dir)
+        builder_class = _tensorflow_free(name)
+        return builder_class(data_dir=data_dir, file_format=FILE_FORMAT)
+    except tfds.core.DatasetNotFoundError:
+        close = [n for n in tfds.list_builders() if n.startswith(name[:3])][:5]
+        raise DataError(
+            f"data.name={name!r}: TensorFlow Datasets has no such set"
+            f"{' (close: ' + ', '.join(close) + ')' if close else ''};"
+            " `tfds.list_builders()` names them all."
+        ) from None
+
+
+def _tensorflow_free(name: str):
+    """Makes the builder of an idx set that needs no TensorFlow."""
+    import tensorflow_datasets as tfds
+    from PIL import Image
+
+    base = tfds.core.registered.imported_builder_cls(name)
+
+    class TensorFlowFree(base, skip_registration=True):
+        # TFDS finds the folder, and its checksums, by name and package.
+        name = base.name
+        pkg_dir_path = base._get_pkg_dir_path()
+        url_infos = base.url_infos
+
+        def _split_generators(self, dl_manager):
+            paths = dl_manager.download(
+                {
+                    f"{split}_{part}": urllib.parse.urljoin(self.URL, file)
+                    for (split, part), file in debian.FILES.items()
+                }
+            )
+            return {
+                split: self._generate_examples(
+                    paths[f"{split}_images"], paths[f"{split}_labels"]
+                )
+                for split in ("train", "test")
+            }
+
+        def _generate_examples(self, images_path, labels_path) -> Iterator:
+            images, labels = read_idx(images_path), read_idx(labels_path)
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield index, {"image": Image.fromarray(image), "label": int(label)}
+
+    return TensorFlowFree
+
+
+def read_idx(path: os.PathLike | str) -> np.ndarray:
+    """Reads a gzipped idx file of bytes: MNIST's format, four-byte sizes first."""
+    with gzip.open(path) as file:
+        content = file.read()
+    rank = content[3]
+    shape = np.frombuffer(content, ">u4", count=rank, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def _prepare(builder, name: str) -> str:
+    """Downloads and prepares the set, or says in one line what to do instead."""
+    urls = list(builder.url_infos or ())
+    reachable = not urls or _is_reachable(urls[0])
+    if reachable or _has_manual_files(builder):
+        _log.info("Preparing %s in %s.", name, builder.data_path)
+        _download_and_prepare(builder, name)
+        return f"the TFDS download, prepared in {builder.data_path}"
+    if name == "fashion_mnist" and debian.is_installed():
+        _log.info("Preparing %s from Debian's copy in %s.", name, debian.FOLDER)
+        with tempfile.TemporaryDirectory() as folder:
+            debian.restore_originals(Path(folder))
+            _download_and_prepare(builder, name, manual_dir=folder)
+        return f"Debian's copy in {debian.FOLDER}, prepared in {builder.data_path}"
+    raise DataError(_remedies(name, str(builder.data_path), urls[0]))
+
+
+def _remedies(name: str, data_path: str, url: str) -> str:
+    host = urllib.parse.urlsplit(url).hostname
+    message = (
+        f"data.name={name!r}: not prepared in {data_path}, and {host} cannot be"
+        " reached. Remedies: (1) go online once and run `python -m lion_jax.data"
+        f" prepare --name {name}`; (2) copy a prepared TFDS folder here and give"
+        " its parent as --config.data.data_dir"
+    )
+    if name == "fashion_mnist":
+        message += (
+            ", or on Debian install the package dataset-fashion-mnist; (3) train on"
+            " the embedded sample: --config.data.name=fashion_mnist_sample"
+        )
+    return message + "."
+
+
+def _is_reachable(url: str) -> bool:
+    """Asks once: TFDS itself would try for minutes before it gave up."""
+    import requests
+
+    try:
+        requests.head(url, timeout=PROBE_SECONDS)
+    except requests.RequestException as error:
+        _log.info("No download: %s", type(error).__name__)
+        return False
+    return True
+
+
+def _has_manual_files(builder) -> bool:
+    folder = Path(builder.data_dir_root) / "downloads" / "manual"
+    names = [info.filename for info in (builder.url_infos or {}).values()]
+    return bool(names) and all((folder / name).exists() for name in names)
+
+
+def _download_and_prepare(builder, name: str, manual_dir: str | None = None) -> None:
+    import tensorflow_datasets as tfds
+
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+    options = {} if name in IDX_SETS else {"file_format": FILE_FORMAT}
+    try:
+        builder.download_and_prepare(download_config=config, **options)
+    except ImportError as error:
+        raise DataError(
+            f"data.name={name!r}: TFDS cannot prepare it without {error.name}; install"
+            f" {error.name} and repeat, or prepare it elsewhere in the"
+            f" {FILE_FORMAT} format and give --config.data.data_dir."
+        ) from error
+    except (OSError, tfds.download.DownloadError) as error:
+        raise DataError(f"data.name={name!r}: TFDS could not prepare it: {error}") from (
+            error
+        )
+
+
+def _read(builder, name: str, source: str) -> Dataset:
+    """Decodes the train and the test split into arrays."""
+    splits = set(builder.info.splits)
+    if not {"train", "test"} <= splits:
+        raise DataError(
+            f"data.name={name!r}: its splits are {sorted(splits)}, but a train and a"
+            " test split are needed; choose another set."
+        )
+    image_key, label_key = builder.info.supervised_keys or ("image", "label")
+    features = builder.info.features
+    if not hasattr(features[label_key], "names"):
+        raise DataError(
+            f"data.name={name!r}: {label_key!r} is no class label; choose a set for"
+            " image classification."
+        )
+    arrays = {}
+    for split in ("train", "test"):
+        examples = builder.as_data_source(split=split)
+        images = [example[image_key] for example in examples]
+        shapes = {image.shape for image in images}
+        if len(shapes) != 1 or images[0].dtype != np.uint8:
+            raise DataError(
+                f"data.name={name!r}: {len(shapes)} image shapes of dtype"
+                f" {images[0].dtype}, but uint8 images of one shape are needed; choose"
+                " another set."
+            )
+        labels = [example[label_key] for example in examples]
+        arrays[split] = np.stack(images), np.asarray(labels, np.int32)
+    return Dataset(
+        name=name,
+        version=str(builder.version),
+        source=source,
+        class_names=tuple(features[label_key].names),
+        train_images=arrays["train"][0],
+        train_labels=arrays["train"][1],
+        test_images=arrays["test"][0],
+        test_labels=arrays["test"][1],
+    )
