@@ -17,7 +17,9 @@ from lion_jax.data import cache
 def first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
     """Indices of the first `count` examples of each class, ascending."""
     classes = np.unique(labels)
-    return np.sort(np.concatenate([np.flatnonzero(labels == k)[:count] for k in classes]))
+    return np.sort(
+        np.concatenate([np.flatnonzero(labels == k)[:count] for k in classes])
+    )
 
 
 def main() -> None:

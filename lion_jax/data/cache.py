@@ -50,7 +50,9 @@ def read(path: Path) -> Dataset:
         if dataset.sha256() != expected:
             raise ValueError("its sha256 differs from its header's")
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is no usable data set ({error}); delete it.") from error
+        raise DataError(
+            f"{path} is no usable data set ({error}); delete it."
+        ) from error
     return dataset
 
 
@@ -65,7 +67,8 @@ def write(dataset: Dataset, path: Path) -> None:
         dir=path.parent, suffix=".tmp", delete=False
     ) as file:
         try:
-            np.savez_compressed(file, header=json.dumps(header), **dataset.arrays)
+            arrays = {"header": np.array(json.dumps(header)), **dataset.arrays}
+            np.savez_compressed(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
             os.replace(file.name, path)

@@ -12,6 +12,7 @@ import tempfile
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,37 +71,37 @@ def _make_builder(name: str, data_dir: str | None):
 
 def _tensorflow_free(name: str):
     """Makes the builder of an idx set that needs no TensorFlow."""
-    import tensorflow_datasets as tfds
     from PIL import Image
+    from tensorflow_datasets.core import registered
 
-    base = tfds.core.registered.imported_builder_cls(name)
+    base: Any = registered.imported_builder_cls(name)
 
-    class TensorFlowFree(base, skip_registration=True):
-        # TFDS finds the folder, and its checksums, by name and package.
-        name = base.name
-        pkg_dir_path = base._get_pkg_dir_path()
-        url_infos = base.url_infos
-
-        def _split_generators(self, dl_manager):
-            paths = dl_manager.download(
-                {
-                    f"{split}_{part}": urllib.parse.urljoin(self.URL, file)
-                    for (split, part), file in debian.FILES.items()
-                }
-            )
-            return {
-                split: self._generate_examples(
-                    paths[f"{split}_images"], paths[f"{split}_labels"]
-                )
-                for split in ("train", "test")
+    def split_generators(builder, dl_manager):
+        paths = dl_manager.download(
+            {
+                f"{split}_{part}": urllib.parse.urljoin(builder.URL, file)
+                for (split, part), file in debian.FILES.items()
             }
+        )
+        return {
+            split: examples(paths[f"{split}_images"], paths[f"{split}_labels"])
+            for split in ("train", "test")
+        }
 
-        def _generate_examples(self, images_path, labels_path) -> Iterator:
-            images, labels = read_idx(images_path), read_idx(labels_path)
-            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-                yield index, {"image": Image.fromarray(image), "label": int(label)}
+    def examples(images_path, labels_path) -> Iterator:
+        images, labels = read_idx(images_path), read_idx(labels_path)
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            yield index, {"image": Image.fromarray(image), "label": int(label)}
 
-    return TensorFlowFree
+    overrides = {
+        "_split_generators": split_generators,
+        # TFDS finds the set's folder and checksums by name and package.
+        "name": base.name,
+        "pkg_dir_path": base._get_pkg_dir_path(),
+        "url_infos": base.url_infos,
+    }
+    with registered.skip_registration():
+        return type(base.__name__, (base,), overrides)
 
 
 def read_idx(path: os.PathLike | str) -> np.ndarray:
@@ -177,9 +178,9 @@ def _download_and_prepare(builder, name: str, manual_dir: str | None = None) -> 
             f" {FILE_FORMAT} format and give --config.data.data_dir."
         ) from error
     except (OSError, tfds.download.DownloadError) as error:
-        raise DataError(f"data.name={name!r}: TFDS could not prepare it: {error}") from (
-            error
-        )
+        raise DataError(
+            f"data.name={name!r}: TFDS could not prepare it: {error}"
+        ) from (error)
 
 
 def _read(builder, name: str, source: str) -> Dataset:
@@ -199,8 +200,11 @@ def _read(builder, name: str, source: str) -> Dataset:
         )
     arrays = {}
     for split in ("train", "test"):
-        examples = builder.as_data_source(split=split)
-        images = [example[image_key] for example in examples]
+        examples = [
+            (example[image_key], example[label_key])
+            for example in builder.as_data_source(split=split)
+        ]
+        images, labels = zip(*examples, strict=True)
         shapes = {image.shape for image in images}
         if len(shapes) != 1 or images[0].dtype != np.uint8:
             raise DataError(
@@ -208,7 +212,6 @@ def _read(builder, name: str, source: str) -> Dataset:
                 f" {images[0].dtype}, but uint8 images of one shape are needed; choose"
                 " another set."
             )
-        labels = [example[label_key] for example in examples]
         arrays[split] = np.stack(images), np.asarray(labels, np.int32)
     return Dataset(
         name=name,

@@ -1,6 +1,45 @@
 """Flax models: ResNet-50 and ViT-B/16, with small variants for tests."""
 
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
 from lion_jax.models.resnet import ResNet, resnet50, resnet_tiny
 from lion_jax.models.vit import ViT, vit_b16, vit_tiny
 
-__all__ = ["ResNet", "ViT", "resnet50", "resnet_tiny", "vit_b16", "vit_tiny"]
+__all__ = ["ResNet", "ViT", "make", "resnet50", "resnet_tiny", "vit_b16", "vit_tiny"]
+
+
+def make(
+    name: str,
+    *,
+    image_size: int,
+    num_classes: int,
+    channels: int = 3,
+    dtype: DTypeLike = jnp.float32,
+    zero_init_residual: bool = False,
+    rngs: nnx.Rngs,
+) -> ResNet | ViT:
+    """Makes a model by its name.
+
+    Args:
+      name: `resnet50`, `resnet_tiny`, `vit_b16` or `vit_tiny`.
+      image_size: Height and width of the images in pixels; for a ViT, a multiple of
+        its patch.
+      num_classes: Number of logits.
+      channels: Channels of the images.
+      dtype: Dtype of the computation.
+      zero_init_residual: ResNet only: each block starts as its shortcut.
+      rngs: Random keys; stream `params`.
+
+    Raises:
+      ValueError: If there is no model of that name, or it does not fit the images.
+    """
+    shape = {"num_classes": num_classes, "channels": channels, "dtype": dtype}
+    resnets = {"resnet50": resnet50, "resnet_tiny": resnet_tiny}
+    vits = {"vit_b16": vit_b16, "vit_tiny": vit_tiny}
+    if name in resnets:
+        return resnets[name](**shape, zero_init_residual=zero_init_residual, rngs=rngs)
+    if name in vits:
+        return vits[name](**shape, image_size=image_size, rngs=rngs)
+    raise ValueError(f"{name=}, but it must be one of {[*resnets, *vits]}.")

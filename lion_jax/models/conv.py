@@ -7,7 +7,8 @@ speed of the product. Which form is used is decided per platform when the progra
 compiled, so parameters and results are the same everywhere.
 """
 
-import jax
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -20,7 +21,7 @@ def conv_general_dilated(
     lhs: Float[Array, "b h w c"],
     rhs: Float[Array, "kh kw c d"],
     window_strides: tuple[int, int],
-    padding: tuple[tuple[int, int], tuple[int, int]] | str,
+    padding: Sequence[tuple[int, int]] | str,
     **kwargs,
 ) -> Float[Array, "b h2 w2 d"]:
     """Stands in for `jax.lax.conv_general_dilated` in `nnx.Conv` (2-D, NHWC, HWIO).

@@ -5,6 +5,7 @@ Architecture and initialisation are torchvision's `resnet50`, in NHWC.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,37 +19,55 @@ from lion_jax.models.conv import conv_general_dilated
 EXPANSION = 4  # a bottleneck's output is this much wider than its middle
 
 
-def _conv(c: int, d: int, size: int, stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
-    return nnx.Conv(
-        c,
-        d,
-        (size, size),
-        strides=stride,
-        padding=size // 2,
-        use_bias=False,
-        dtype=dtype,
-        kernel_init=initializers.variance_scaling(2.0, "fan_out", "normal"),
-        conv_general_dilated=conv_general_dilated,
-        rngs=rngs,
-    )
-
-
-def _cast_only_input(arrays, *, dtype: DTypeLike):
+def _cast_only_input(arrays, *, dtype: DTypeLike = jnp.float32, inexact: bool = True):
     """Keeps norm statistics, scale and bias in float32 under bfloat16 compute."""
+    del inexact
     x, *rest = arrays
     return x.astype(dtype), *rest
 
 
-def _norm(c: int, dtype: DTypeLike, rngs: nnx.Rngs, scale: float = 1.0):
-    return nnx.BatchNorm(
-        c,
-        momentum=0.9,
-        epsilon=1e-5,
-        dtype=dtype,
-        scale_init=initializers.constant(scale),
-        promote_dtype=_cast_only_input,
-        rngs=rngs,
-    )
+class ConvNorm(nnx.Module):
+    """A square convolution without bias, padded symmetrically, and a batch norm."""
+
+    def __init__(
+        self,
+        c: int,
+        d: int,
+        size: int,
+        *,
+        stride: int = 1,
+        scale: float = 1.0,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        """Makes a layer from `c` to `d` channels with norm scales of `scale`."""
+        self.conv = nnx.Conv(
+            c,
+            d,
+            (size, size),
+            strides=stride,
+            padding=size // 2,
+            use_bias=False,
+            dtype=dtype,
+            kernel_init=initializers.variance_scaling(2.0, "fan_out", "normal"),
+            conv_general_dilated=conv_general_dilated,
+            rngs=rngs,
+        )
+        self.norm = nnx.BatchNorm(
+            d,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=dtype,
+            scale_init=initializers.constant(scale),
+            promote_dtype=cast(Any, _cast_only_input),
+            rngs=rngs,
+        )
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> Float[Array, "b h2 w2 d"]:
+        """Applies the layer; `train` uses and updates batch statistics."""
+        return self.norm(self.conv(x), use_running_average=not train)
 
 
 class Bottleneck(nnx.Module):
@@ -66,31 +85,22 @@ class Bottleneck(nnx.Module):
     ):
         """Makes a block of `c` input and `4 width` output channels."""
         d = EXPANSION * width
-        last_scale = 0.0 if zero_init_residual else 1.0
-        self.conv1 = _conv(c, width, 1, 1, dtype, rngs)
-        self.norm1 = _norm(width, dtype, rngs)
-        self.conv2 = _conv(width, width, 3, stride, dtype, rngs)
-        self.norm2 = _norm(width, dtype, rngs)
-        self.conv3 = _conv(width, d, 1, 1, dtype, rngs)
-        self.norm3 = _norm(d, dtype, rngs, last_scale)
+        layer = partial(ConvNorm, dtype=dtype, rngs=rngs)
+        self.layer1 = layer(c, width, 1)
+        self.layer2 = layer(width, width, 3, stride=stride)
+        self.layer3 = layer(width, d, 1, scale=0.0 if zero_init_residual else 1.0)
         projects = stride != 1 or c != d
-        self.shortcut_conv = nnx.data(
-            _conv(c, d, 1, stride, dtype, rngs) if projects else None
-        )
-        self.shortcut_norm = nnx.data(_norm(d, dtype, rngs) if projects else None)
+        self.shortcut = nnx.data(layer(c, d, 1, stride=stride) if projects else None)
 
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b h2 w2 d"]:
         """Applies the block; `train` uses and updates batch statistics."""
-        y = nnx.relu(self.norm1(self.conv1(x), use_running_average=not train))
-        y = nnx.relu(self.norm2(self.conv2(y), use_running_average=not train))
-        y = self.norm3(self.conv3(y), use_running_average=not train)
-        if self.shortcut_conv is not None:
-            x = self.shortcut_norm(
-                self.shortcut_conv(x), use_running_average=not train
-            )
-        return nnx.relu(x + y)
+        y = nnx.relu(self.layer1(x, train=train))
+        y = nnx.relu(self.layer2(y, train=train))
+        y = self.layer3(y, train=train)
+        shortcut = x if self.shortcut is None else self.shortcut(x, train=train)
+        return nnx.relu(shortcut + y)
 
 
 class ResNet(nnx.Module):
@@ -121,8 +131,7 @@ class ResNet(nnx.Module):
             statistics are float32.
           rngs: Random keys; stream `params`.
         """
-        self.conv = _conv(channels, width, 7, 2, dtype, rngs)
-        self.norm = _norm(width, dtype, rngs)
+        self.stem = ConvNorm(channels, width, 7, stride=2, dtype=dtype, rngs=rngs)
         layers, c = [], width
         for stage, count in enumerate(blocks):
             for index in range(count):
@@ -152,8 +161,9 @@ class ResNet(nnx.Module):
         self, x: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b k"]:
         """Maps images to float32 logits; `train` uses and updates batch statistics."""
-        x = nnx.relu(self.norm(self.conv(x), use_running_average=not train))
-        x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = nnx.relu(self.stem(x, train=train))
+        ones: Any = ((1, 1), (1, 1))
+        x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=ones)
         for block in self.blocks:
             x = block(x, train=train)
         return self.head(jnp.mean(x, axis=(1, 2), dtype=jnp.float32))

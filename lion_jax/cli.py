@@ -1,0 +1,156 @@
+"""The commands' common manners: a configuration from flags, mistakes told in one line.
+
+Exit status: 0 done; 2 a mistake of the caller; 128 + n after signal n; 1 the rest.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from absl import flags
+from ml_collections import config_flags
+
+from lion_jax.config import Config, ConfigError, check, field_types, help_text
+
+CALLER_MISTAKE = 2
+
+
+def run(
+    main: Callable[[list[str]], int],
+    mistakes: tuple[type[Exception], ...],
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """Runs a command and exits; the given exceptions are the caller's mistakes."""
+    try:
+        status = main(list(sys.argv[1:] if argv is None else argv))
+    except (*mistakes, ConfigError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        status = CALLER_MISTAKE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argument parser that tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the mistake for `run` to print."""
+        raise ConfigError(f"{message}; see {self.prog} --help.")
+
+
+def parse_config(
+    argv: list[str], usage: str, **texts: str
+) -> tuple[Config, dict[str, str]] | None:
+    """Reads `--config FILE`, its overrides `--config.<field>=<value>`, other flags.
+
+    Args:
+      argv: The command line without the program.
+      usage: Text above the fields for --help.
+      **texts: Help of each further flag, which takes text and defaults to empty.
+
+    Returns:
+      The checked configuration and the further flags' values; None after --help.
+
+    Raises:
+      ConfigError: For anything that cannot be read or run.
+    """
+    if {"--help", "-h", "-help"} & set(argv):
+        lines = [f"  --{name + '=':<44} {text}" for name, text in texts.items()]
+        print(usage, *lines, "\nFields of the configuration, with defaults:", sep="\n")
+        print(help_text())
+        return None
+    path = _config_path(argv)
+    _check_overrides(argv)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", flag_values=values, lock_config=False, sys_argv=["", *argv]
+    )
+    for name, text in texts.items():
+        flags.DEFINE_string(name, "", text, flag_values=values)
+    try:
+        rest = values(["", *argv])[1:]
+        config: Any = values["config"].value
+    except (flags.Error, ConfigError, TypeError, ValueError) as error:
+        raise ConfigError(_first_sentence(error)) from error
+    except Exception as error:
+        raise ConfigError(
+            f"--config={path}: {type(error).__name__}: {error}; the file must run and"
+            " define get_config()."
+        ) from error
+    if rest:
+        raise ConfigError(
+            f"{rest[0]!r} is no flag; flags are --name=value, see --help."
+        )
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"--config={path}: get_config() returned {type(config).__name__}, but it"
+            " must return a lion_jax.config.Config."
+        )
+    check(config)
+    return config, {name: values[name].value for name in texts}
+
+
+def _config_path(argv: list[str]) -> str:
+    for index, argument in enumerate(argv):
+        if match := re.fullmatch(r"--?config(?:=(.*))?", argument):
+            path = match[1] if match[1] is not None else "".join(argv[index + 1 :][:1])
+            if not os.path.isfile(path):
+                raise ConfigError(
+                    f"--config={path}: there is no such file; give a Python file with"
+                    " get_config(), such as configs/quickstart.py."
+                )
+            return path
+    raise ConfigError(
+        "--config is missing; give a Python file with get_config(), such as"
+        " --config configs/quickstart.py."
+    )
+
+
+def _check_overrides(argv: list[str]) -> None:
+    fields = field_types()
+    groups = {path.partition(".")[0] for path in fields if "." in path}
+    for argument in argv:
+        match = re.match(r"--?(no)?config\.([^=]*)", argument)
+        if not match or match[2] in fields:
+            continue
+        name = match[2]
+        if name in groups:
+            raise ConfigError(
+                f"--config.{name} is a group of fields; set one of them, such as"
+                f" --config.{next(p for p in fields if p.startswith(name + '.'))}=..."
+            )
+        close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+        same_end = [path for path in fields if path.endswith("." + name)]
+        guess = (same_end or close or ["optimizer.learning_rate"])[0]
+        said = "did you mean" if same_end or close else "a field is, for instance,"
+        raise ConfigError(
+            f"--config.{name}: there is no such field; {said} --config.{guess}?"
+            " --help lists them all."
+        )
+
+
+def _first_sentence(error: Exception) -> str:
+    """Cuts absl's message down to the flag, the value and the reason."""
+    text = " ".join(str(error).split())
+    if found := re.match(r"flag --(\S+?)=(.*?): (.*)", text):
+        name, value, reason = found.groups()
+        expected = field_types().get(name.removeprefix("config."))
+        rule = f"must be of type {expected.__name__}" if expected else reason
+        return f"--{name}={value}, but it {rule}."
+    return text[:300]
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """Returns the configuration as nested dictionaries, as config.json keeps it."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,180 @@
+"""What a run leaves behind: its folder, records, TensorBoard events, curves."""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
+ENVIRONMENT, CURVES, CHECKPOINTS = "environment.json", "curves.png", "checkpoints"
+
+
+class RunFolderError(Exception):
+    """A folder that belongs to something else than the run that asks for it."""
+
+
+def claim(folder: Path, config: dict[str, Any]) -> None:
+    """Makes the run's folder, or finds it made by a run of the same configuration.
+
+    Args:
+      folder: The run's folder.
+      config: The resolved configuration as nested dictionaries.
+
+    Raises:
+      RunFolderError: If the folder holds another run, naming the fields that differ,
+        or anything else.
+    """
+    path = folder / CONFIG
+    if path.exists():
+        found, wanted = _flatten(json.loads(path.read_text())), _flatten(config)
+        different = [
+            f"{name} ({found.get(name)!r} there, {wanted.get(name)!r} asked for)"
+            for name in sorted(found.keys() | wanted.keys())
+            if name not in found or name not in wanted or found[name] != wanted[name]
+        ]
+        if different:
+            raise RunFolderError(
+                f"{folder} holds a run of another configuration: {', '.join(different)}"
+                "; give another --workdir, or remove that folder."
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunFolderError(
+            f"{folder} exists and is no run of lion_jax; give another --workdir."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, config)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Reads a JSON file, or returns None if there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file whole or not at all; non-finite numbers become null."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_finite(content), indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def rewrite_metrics(folder: Path, history: Iterable[dict[str, Any]]) -> None:
+    """Makes metrics.jsonl say what the history says, a line an epoch."""
+    temporary = (folder / METRICS).with_suffix(".tmp")
+    temporary.write_text("".join(_line(record) for record in history))
+    os.replace(temporary, folder / METRICS)
+
+
+def append_metrics(folder: Path, record: dict[str, Any]) -> None:
+    """Adds an epoch's line to metrics.jsonl."""
+    with (folder / METRICS).open("a") as file:
+        file.write(_line(record))
+
+
+def open_tensorboard(folder: Path, resume_at: int):
+    """Opens a TensorBoard event file that replaces older ones from a step on."""
+    # Imported here: no other path needs it, and it takes most of a second.
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=resume_at)
+
+
+def add_to_tensorboard(writer, record: dict[str, Any]) -> None:
+    """Writes the numbers of an epoch's record."""
+    for name, value in record.items():
+        if name not in ("epoch", "step") and value is not None:
+            writer.add_scalar(name, value, record["step"])
+    writer.flush()
+
+
+def epochs_table(history: list[dict[str, Any]], best_epoch: int) -> Table:
+    """Makes the closing table of epochs; the best one is marked."""
+    table = Table(title="Epochs", caption="* lowest validation loss")
+    heads = ("epoch", "train loss", "train acc", "val loss", "val acc", "images/s", "s")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for record in history:
+        mark = "*" if record["epoch"] == best_epoch else " "
+        table.add_row(f"{record['epoch']}{mark}", *_cells(record))
+    return table
+
+
+def epoch_line(record: dict[str, Any], epochs: int) -> str:
+    """Says an epoch's figures in one line."""
+    train_loss, train_accuracy, val_loss, val_accuracy, rate, seconds = _cells(record)
+    return (
+        f"epoch {record['epoch']}/{epochs}  train loss {train_loss}"
+        f" acc {train_accuracy}  val loss {val_loss} acc {val_accuracy}"
+        f"  {rate} images/s  {seconds} s"
+    )
+
+
+def plot_curves(folder: Path, history: list[dict[str, Any]], title: str) -> Path:
+    """Draws loss and accuracy over the epochs into curves.png; returns its path."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    epochs = [record["epoch"] for record in history]
+    styles = {"train": ("C0", "--", "o"), "val": ("C1", "-", "s")}
+    for axis, measure in zip(axes, ("loss", "accuracy"), strict=True):
+        for part, (color, line, marker) in styles.items():
+            values = [record[f"{part}_{measure}"] for record in history]
+            values = [math.nan if value is None else value for value in values]
+            label = {"train": "training", "val": "validation"}[part]
+            axis.plot(
+                epochs, values, color=color, ls=line, marker=marker, ms=4, label=label
+            )
+        axis.set(xlabel="epoch", ylabel=measure)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.suptitle(title)
+    temporary = folder / "curves.tmp"
+    figure.savefig(temporary, dpi=120, format="png")
+    plt.close(figure)
+    os.replace(temporary, folder / CURVES)
+    return folder / CURVES
+
+
+def _cells(record: dict[str, Any]) -> tuple[str, ...]:
+    formats = {
+        "train_loss": "{:.4f}",
+        "train_accuracy": "{:.2%}",
+        "val_loss": "{:.4f}",
+        "val_accuracy": "{:.2%}",
+        "images_per_second": "{:.0f}",
+        "seconds": "{:.1f}",
+    }
+    return tuple(
+        "-" if record[name] is None else form.format(record[name])
+        for name, form in formats.items()
+    )
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(_finite(record)) + "\n"
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
+
+
+def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves = {}
+    for key, value in content.items():
+        nested = isinstance(value, dict)
+        leaves |= (
+            _flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+        )
+    return leaves

@@ -1,0 +1,212 @@
+"""A configuration made runnable: data on the devices, task, compiled functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from lion_jax import data, images, models, sharding
+from lion_jax.config import Config, ConfigError
+from lion_jax.optimizers import make_optimizer, make_schedule
+from lion_jax.step import (
+    Examples,
+    Metrics,
+    Task,
+    TrainState,
+    epoch_order,
+    eval_step,
+    init_state,
+    train_step,
+)
+
+
+class Splits(NamedTuple):
+    """A data set cut in three, on the host."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a run calls; nothing here moves data between host and devices."""
+
+    abstract: TrainState  # shapes, dtypes and shardings of the state
+    steps_per_epoch: int
+    init: Callable[[], TrainState]
+    start_epoch: Callable[[Int[Array, ""]], tuple[Int[Array, " n"], Metrics]]
+    train_step: Callable[[TrainState, Int[Array, " n"]], tuple[TrainState, Array]]
+    learning_rate: Callable[[int], float]  # at a step, counted from 0
+    # From parameters, norm statistics and a split's name to mean loss and accuracy.
+    evaluate: Callable[..., tuple[float, float]]
+
+
+def split(config: Config, dataset: data.Dataset) -> Splits:
+    """Cuts the training set by the configuration's split seed.
+
+    Raises:
+      ConfigError: If the data do not fill a batch or do not fit the channels.
+    """
+    train, validation = data.split(
+        len(dataset.train_labels),
+        config.data.validation_fraction,
+        config.data.split_seed,
+    )
+    if not len(validation) or len(train) < config.batch_size:
+        raise ConfigError(
+            f"batch_size={config.batch_size}, data.validation_fraction="
+            f"{config.data.validation_fraction}: {len(train)} training and"
+            f" {len(validation)} validation images are left, but a whole batch and one"
+            " image are needed; set a smaller --config.batch_size or another fraction."
+        )
+    channels = dataset.train_images.shape[-1]
+    if channels not in (1, config.channels):
+        raise ConfigError(
+            f"channels={config.channels}, but the images of {dataset.name} have"
+            f" {channels}; set --config.channels={channels}."
+        )
+    pixels, labels = dataset.train_images, dataset.train_labels
+    return Splits(
+        Examples(pixels[train], labels[train]),
+        Examples(pixels[validation], labels[validation]),
+        Examples(dataset.test_images, dataset.test_labels),
+    )
+
+
+def total_steps(config: Config, n: int) -> int:
+    """Returns how many steps the run takes at most, with n training examples."""
+    return config.epochs * (n // config.batch_size)
+
+
+def make_task(
+    config: Config, dataset: data.Dataset, splits: Splits, mesh: Mesh
+) -> Task:
+    """Makes the fixed part of the experiment."""
+    mean, std = data.pixel_statistics(splits.train.images)
+    steps = total_steps(config, len(splits.train.labels))
+    return Task(
+        make_model=lambda rngs: models.make(
+            config.model.name,
+            image_size=config.image_size,
+            num_classes=dataset.num_classes,
+            channels=config.channels,
+            dtype=jnp.dtype(config.model.dtype),
+            zero_init_residual=config.model.zero_init_residual,
+            rngs=rngs,
+        ),
+        optimizer=make_optimizer(config.optimizer, steps),
+        standardize=partial(
+            images.standardize,
+            size=config.image_size,
+            channels=config.channels,
+            mean=mean,
+            std=std,
+        ),
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        crop_padding=config.augment.crop_padding,
+        flip=config.augment.flip,
+        label_smoothing=config.label_smoothing,
+        batch_sharding=sharding.batch(mesh),
+    )
+
+
+def build(
+    config: Config, task: Task, splits: Splits, mesh: Mesh, *, training: bool = True
+) -> Program:
+    """Puts the splits on the devices and compiles the two steps.
+
+    Args:
+      config: Seed and sharding.
+      task: From `make_task`.
+      splits: From `split`.
+      mesh: The devices.
+      training: Whether to compile the training step too.
+    """
+    whole = sharding.replicated(mesh)
+    keys = jax.random.split(jax.random.key(config.seed), 3)
+    init_key, order_key, augment_key = (jax.device_put(key, whole) for key in keys)
+    shapes = jax.eval_shape(partial(init_state, task), init_key)
+    shardings = sharding.state(shapes, mesh, sharded=config.shard_parameters)
+    abstract = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        shapes,
+        shardings,
+    )
+    init = jax.jit(
+        partial(init_state, task),
+        out_shardings=shardings,
+        # Hundreds of small random draws: XLA's later passes take longer than they save.
+        compiler_options={"xla_backend_optimization_level": 1},
+    )
+    n = len(splits.train.labels)
+    start_epoch = jax.jit(
+        lambda epoch: (epoch_order(order_key, epoch, n), Metrics.zeros()),
+        out_shardings=whole,
+    )
+    schedule = make_schedule(config.optimizer, total_steps(config, n))
+    graph = task.graph()
+    step = jax.jit(
+        partial(train_step, task, graph),
+        donate_argnums=0,
+        out_shardings=(shardings, whole),
+    )
+    if training:
+        train = jax.device_put(splits.train, whole)
+        order, _ = start_epoch(jnp.int32(0))
+        step = step.lower(abstract, train, order, augment_key).compile()
+    return Program(
+        abstract=abstract,
+        steps_per_epoch=n // task.batch_size,
+        init=lambda: init(init_key),
+        start_epoch=start_epoch,
+        train_step=lambda state, order: step(state, train, order, augment_key),
+        learning_rate=lambda step: float(schedule(step)),
+        evaluate=_compile_evaluation(task, graph, abstract, splits, whole),
+    )
+
+
+def _compile_evaluation(
+    task: Task,
+    graph: nnx.GraphDef,
+    abstract: TrainState,
+    splits: Splits,
+    whole: jax.sharding.Sharding,
+) -> Callable[..., tuple[float, float]]:
+    """Compiles one program for both splits: the shorter one is filled up."""
+    held_out = {"validation": splits.validation, "test": splits.test}
+    counts = {name: len(examples.labels) for name, examples in held_out.items()}
+    length = max(counts.values())
+    padded = {
+        name: (Examples(*(_pad(a, length) for a in examples)), np.int32(counts[name]))
+        for name, examples in held_out.items()
+    }
+    placed = jax.device_put(padded, whole)
+    zeros = jax.jit(Metrics.zeros, out_shardings=whole)
+    step = jax.jit(
+        partial(eval_step, task, graph), donate_argnums=4, out_shardings=whole
+    )
+    step = step.lower(
+        abstract.params, abstract.batch_stats, *placed["test"], zeros()
+    ).compile()
+
+    def evaluate(params, batch_stats, name: str) -> tuple[float, float]:
+        metrics = zeros()
+        for _ in range(-(-counts[name] // task.eval_batch_size)):
+            metrics = step(params, batch_stats, *placed[name], metrics)
+        return metrics.means()
+
+    return evaluate
+
+
+def _pad(array: np.ndarray, length: int) -> np.ndarray:
+    missing = length - len(array)
+    return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))

@@ -1,0 +1,54 @@
+"""Where arrays live: one mesh of all devices with one axis, `data`."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+AXIS = "data"
+MIN_SHARDED_SIZE = 2**16  # smaller arrays cost more to gather than to keep
+
+
+def make_mesh(devices: int | None = None) -> Mesh:
+    """Makes a mesh of the first `devices` devices; None for all of them."""
+    chosen = jax.devices()[:devices]
+    return jax.make_mesh((len(chosen),), (AXIS,), (AxisType.Auto,), devices=chosen)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch(mesh: Mesh) -> NamedSharding:
+    """The leading axis dealt out over the devices."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def state(abstract: PyTree[Any], mesh: Mesh, *, sharded: bool) -> PyTree[Any]:
+    """Chooses a sharding for every array of a training state.
+
+    Parameters and momenta of one shape get one sharding, so the optimizer's update
+    needs no communication.
+
+    Args:
+      abstract: The state, or its shapes and dtypes.
+      mesh: The devices.
+      sharded: Whether large arrays are dealt out over the devices, along their
+        longest axis that divides evenly, instead of copied to each.
+
+    Returns:
+      A tree of `NamedSharding` of the same structure.
+    """
+
+    def choose(array) -> NamedSharding:
+        shape = np.shape(array)
+        divisible = [i for i, n in enumerate(shape) if n % mesh.size == 0]
+        if not sharded or not divisible or np.prod(shape) < MIN_SHARDED_SIZE:
+            return replicated(mesh)
+        longest = max(divisible, key=lambda i: shape[i])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, AXIS))
+
+    return jax.tree.map(choose, abstract)
