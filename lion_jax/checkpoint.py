@@ -6,7 +6,7 @@ else a resumed run needs is a function of these and of the configuration.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Array, PyTree
@@ -15,7 +15,7 @@ from orbax.checkpoint import v1 as ocp
 from lion_jax.step import TrainState
 
 Which = Literal["best", "latest"]
-_policies = ocp.training.preservation_policies
+_policies: Any = ocp.training.preservation_policies
 
 
 class CheckpointError(Exception):
@@ -28,7 +28,7 @@ def open_folder(folder: Path) -> ocp.training.Checkpointer:
         get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
     )
     return ocp.training.Checkpointer(
-        folder.resolve(),
+        str(folder.resolve()),
         preservation_policy=_policies.AnyPreservationPolicy(
             [_policies.LatestN(1), best]
         ),
@@ -57,7 +57,7 @@ def save(
         int(state.step),
         {"model": _model(state), "training": _training(state)},
         metrics=_metrics(history[-1]) if at_epoch_end else None,
-        custom_metadata={"history": history},
+        custom_metadata={"history": cast(Any, history)},
         force=True,
         overwrite=True,
     )
@@ -98,7 +98,7 @@ def restore(
     loaded = checkpointer.load_checkpointables(step, wanted)
     state = TrainState(**loaded["model"], **loaded["training"])
     metadata = checkpointer.checkpointables_metadata(step).custom_metadata
-    return state, list(metadata["history"])  # pyright: ignore
+    return state, list(cast(Any, metadata)["history"])
 
 
 def _model(state: TrainState) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _training(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in names}
 
 
-def _metrics(record: dict[str, Any]) -> dict[str, float]:
+def _metrics(record: dict[str, Any]) -> dict[str, Any]:
     # Orbax sorts by these, and one NaN among them would make the order arbitrary.
     loss = record["val_loss"]
     finite = loss is not None and np.isfinite(loss)

@@ -98,7 +98,7 @@ def parse_config(
             " must return a lion_jax.config.Config."
         )
     check(config)
-    return config, {name: values[name].value for name in texts}
+    return config, {name: str(values[name].value) for name in texts}
 
 
 def _config_path(argv: list[str]) -> str:

@@ -213,8 +213,8 @@ def field_types(cls: type = Config, prefix: str = "") -> dict[str, type]:
     """Returns the type of every leaf by dotted path, in order."""
     types = {}
     for name, hint in typing.get_type_hints(cls).items():
-        if dataclasses.is_dataclass(hint):
-            types |= field_types(hint, f"{prefix}{name}.")  # pyright: ignore
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            types |= field_types(hint, f"{prefix}{name}.")
         else:
             types[prefix + name] = hint
     return types

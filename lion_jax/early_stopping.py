@@ -6,6 +6,7 @@ little; patience counts the epochs since the loss last fell by more than `min_de
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
@@ -13,11 +14,11 @@ from jax.typing import ArrayLike
 class EarlyStoppingState(NamedTuple):
     """What the fold carries from epoch to epoch; scalars."""
 
-    best_loss: ArrayLike  # float32, inf before the first finite loss
-    best_epoch: ArrayLike  # int32, counted from 1; 0 for none yet
-    reference: ArrayLike  # float32, the loss that the next must undercut by min_delta
-    waited: ArrayLike  # int32, epochs since then
-    stop: ArrayLike  # bool
+    best_loss: jax.Array  # float32, inf before the first finite loss
+    best_epoch: jax.Array  # int32, counted from 1; 0 for none yet
+    reference: jax.Array  # float32, the loss that the next must undercut by min_delta
+    waited: jax.Array  # int32, epochs since then
+    stop: jax.Array  # bool
 
 
 def init() -> EarlyStoppingState:

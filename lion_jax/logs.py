@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CURVES, CHECKPOINTS = "environment.json", "curves.png", "checkpoints"
@@ -89,6 +100,28 @@ def add_to_tensorboard(writer, record: dict[str, Any]) -> None:
         if name not in ("epoch", "step") and value is not None:
             writer.add_scalar(name, value, record["step"])
     writer.flush()
+
+
+class _Rate(ProgressColumn):
+    """Shows images a second, once there is a speed."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f} images/s" if task.speed else "")
+
+
+def progress(console: Console) -> Progress:
+    """Makes a bar with images a second and time left; silent without a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
 
 
 def epochs_table(history: list[dict[str, Any]], best_epoch: int) -> Table:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ class Program:
 
     abstract: TrainState  # shapes, dtypes and shardings of the state
     steps_per_epoch: int
+    batch_size: int
     init: Callable[[], TrainState]
     start_epoch: Callable[[Int[Array, ""]], tuple[Int[Array, " n"], Metrics]]
     train_step: Callable[[TrainState, Int[Array, " n"]], tuple[TrainState, Array]]
@@ -90,7 +91,7 @@ def make_task(
     config: Config, dataset: data.Dataset, splits: Splits, mesh: Mesh
 ) -> Task:
     """Makes the fixed part of the experiment."""
-    mean, std = data.pixel_statistics(splits.train.images)
+    mean, std = data.pixel_statistics(np.asarray(splits.train.images))
     steps = total_steps(config, len(splits.train.labels))
     return Task(
         make_model=lambda rngs: models.make(
@@ -159,17 +160,18 @@ def build(
         donate_argnums=0,
         out_shardings=(shardings, whole),
     )
+    train = jax.device_put(splits.train if training else (), whole)
     if training:
-        train = jax.device_put(splits.train, whole)
         order, _ = start_epoch(jnp.int32(0))
         step = step.lower(abstract, train, order, augment_key).compile()
     return Program(
         abstract=abstract,
         steps_per_epoch=n // task.batch_size,
+        batch_size=task.batch_size,
         init=lambda: init(init_key),
         start_epoch=start_epoch,
         train_step=lambda state, order: step(state, train, order, augment_key),
-        learning_rate=lambda step: float(schedule(step)),
+        learning_rate=lambda step: float(jnp.asarray(schedule(step))),
         evaluate=_compile_evaluation(task, graph, abstract, splits, whole),
     )
 
@@ -207,6 +209,6 @@ def _compile_evaluation(
     return evaluate
 
 
-def _pad(array: np.ndarray, length: int) -> np.ndarray:
+def _pad(array: Any, length: int) -> np.ndarray:
     missing = length - len(array)
     return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
@@ -20,10 +21,10 @@ NEVER = jnp.iinfo(jnp.int32).max
 
 
 class Examples(NamedTuple):
-    """A split of a data set, whole, on the devices."""
+    """A split of a data set, whole, on the host or on the devices."""
 
-    images: UInt8[Array, "n h w c"]
-    labels: Int[Array, " n"]
+    images: UInt8[Array | np.ndarray, "n h w c"]
+    labels: Int[Array | np.ndarray, " n"]
 
 
 class Metrics(NamedTuple):

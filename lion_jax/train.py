@@ -4,10 +4,10 @@ Read from top to bottom, `train` is the experiment: data, task, folder, state,
 compilation, epochs, test.
 """
 
+import dataclasses
 import functools
 import math
 import signal
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,20 +18,11 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
-from lion_jax import checkpoint, cli, data, early_stopping, environment, logs, sharding
+from lion_jax import checkpoint, cli, data, environment, logs, sharding
 from lion_jax import program as programs
 from lion_jax.config import Config, check_devices
+from lion_jax.history import History, diverged, stop_reason, summarize
 from lion_jax.program import Program
 from lion_jax.step import NEVER, TrainState
 
@@ -44,7 +35,6 @@ The same command again goes on where the run stopped. Ctrl-C or SIGTERM saves fi
 
   --config FILE                                  Python file with get_config()"""
 AHEAD = 2  # steps that may wait in the queue, so that an interruption is soon seen
-History = list[dict[str, Any]]
 
 
 def main(argv: list[str]) -> int:
@@ -76,6 +66,7 @@ def train(config: Config, folder: Path, console: Console) -> int:
       RunFolderError: If the folder holds something else.
     """
     say = functools.partial(console.print, highlight=False, soft_wrap=True)
+    rules = {"epochs": config.epochs, **dataclasses.asdict(config.early_stopping)}
 
     # ----------------------------------------------------------------- devices, data
     devices = check_devices(config, jax.device_count())
@@ -117,7 +108,7 @@ def train(config: Config, folder: Path, console: Console) -> int:
         # ------------------------------------------------------------------- epochs
         interrupted = _catch_signals()
         state = _run_epochs(
-            config, program, state, history, checkpointer, folder, interrupted, console
+            program, state, history, rules, checkpointer, folder, interrupted, console
         )
         if interrupted():
             say(f"interrupted and saved at step {int(state.step)} in {folder};")
@@ -128,7 +119,7 @@ def train(config: Config, folder: Path, console: Console) -> int:
         say("testing ...")
         tested = _test(program, state, history, checkpointer)
 
-    result = _summarize(config, history) | tested
+    result = {"seed": config.seed, **summarize(history, **rules), **tested}
     result |= {"seconds_compile": seconds_compile, **environment.peak_memory()}
     curves = logs.plot_curves(folder, history, f"{config.name}, seed {config.seed}")
     logs.write_json(folder / logs.RESULT, result)
@@ -139,26 +130,28 @@ def train(config: Config, folder: Path, console: Console) -> int:
 
 
 def _run_epochs(
-    config: Config,
     program: Program,
     state: TrainState,
     history: History,
+    rules: dict[str, Any],
     checkpointer: ocp.training.Checkpointer,
     folder: Path,
     interrupted: Callable[[], int],
     console: Console,
 ) -> TrainState:
     """Trains until the end or an interruption; adds each epoch to history and logs."""
+    say = functools.partial(console.print, highlight=False, soft_wrap=True)
     logs.rewrite_metrics(folder, history)
     tensorboard = logs.open_tensorboard(folder, resume_at=int(state.step) + 1)
     step, steps = int(state.step), program.steps_per_epoch
-    with _progress(console) as progress:
-        bar = progress.add_task("", total=config.epochs * steps * config.batch_size)
-        progress.update(bar, completed=step * config.batch_size)
-        advance = functools.partial(progress.advance, bar, config.batch_size)
-        while not interrupted() and not _stop_reason(config, history):
+    epochs, batch = rules["epochs"], program.batch_size
+    with logs.progress(console) as progress:
+        bar = progress.add_task("", total=epochs * steps * batch)
+        progress.update(bar, completed=step * batch)
+        advance = functools.partial(progress.advance, bar, batch)
+        while not interrupted() and not stop_reason(history, **rules):
             epoch = len(history) + 1
-            progress.update(bar, description=f"epoch {epoch}/{config.epochs}")
+            progress.update(bar, description=f"epoch {epoch}/{epochs}")
             started = time.perf_counter()
             state = _train_epoch(program, state, epoch, interrupted, advance)
             seconds = time.perf_counter() - started
@@ -168,18 +161,18 @@ def _run_epochs(
                     checkpoint.save(checkpointer, state, history)
                 break
             record = _end_epoch(program, state, epoch)
-            record["images_per_second"] = taken * config.batch_size / seconds
+            record["images_per_second"] = taken * batch / seconds
             record["seconds"] = time.perf_counter() - started
             history.append(record)
-            if None not in record.values():
+            if not diverged(history):
                 checkpoint.save(checkpointer, state, history)
             logs.append_metrics(folder, record)
             logs.add_to_tensorboard(tensorboard, record)
-            console.print(logs.epoch_line(record, config.epochs), highlight=False)
+            say(logs.epoch_line(record, epochs))
             if (bad := int(state.metrics.first_bad_step)) != NEVER:
-                console.print(f"diverged: train_loss is not finite at step {bad}")
+                say(f"diverged: train_loss is not finite at step {bad}")
             elif record["val_loss"] is None:
-                console.print(f"diverged: val_loss is not finite at step {step}")
+                say(f"diverged: val_loss is not finite at step {step}")
     tensorboard.close()
     return state
 
@@ -230,30 +223,6 @@ def _end_epoch(program: Program, state: TrainState, epoch: int) -> dict[str, Any
     }
 
 
-def _stop_reason(config: Config, history: History) -> str:
-    """Says why training is over, from what is recorded; empty if it is not."""
-    if history and None in history[-1].values():
-        return "diverged"
-    if _fold(config, history).stop:
-        return "early_stopping"
-    return "epochs" if len(history) >= config.epochs else ""
-
-
-def _fold(config: Config, history: History) -> early_stopping.EarlyStoppingState:
-    """Folds early stopping over the recorded epochs."""
-    state = early_stopping.init()
-    for record in history:
-        state = early_stopping.update(
-            state,
-            math.inf if record["val_loss"] is None else record["val_loss"],
-            record["epoch"],
-            patience=config.early_stopping.patience,
-            min_delta=config.early_stopping.min_delta,
-            start_epoch=config.early_stopping.start_epoch,
-        )
-    return state
-
-
 def _test(
     program: Program,
     state: TrainState,
@@ -268,28 +237,10 @@ def _test(
         model = checkpoint.restore_model(checkpointer, best, program.abstract)
         loss, accuracy = program.evaluate(*model, "test")
         figures |= {"test_loss": _finite(loss), "test_accuracy": accuracy}
-    if None not in history[-1].values():
+    if not diverged(history):
         loss, accuracy = program.evaluate(state.params, state.batch_stats, "test")
         figures |= {"last_test_loss": _finite(loss), "last_test_accuracy": accuracy}
     return figures
-
-
-def _summarize(config: Config, history: History) -> dict[str, Any]:
-    """Returns what the recorded epochs say about the whole run."""
-    best_epoch = int(_fold(config, history).best_epoch)
-    best = history[best_epoch - 1] if best_epoch else {}
-    return {
-        "seed": config.seed,
-        "best_epoch": best_epoch,
-        "stopped_epoch": len(history),
-        "stop_reason": _stop_reason(config, history),
-        "val_loss": best.get("val_loss"),
-        "val_accuracy": best.get("val_accuracy"),
-        "seconds_train": sum(record["seconds"] for record in history),
-        "images_per_second": statistics.median(
-            record["images_per_second"] for record in history
-        ),
-    }
 
 
 def _say_result(say: Callable[[str], None], result: dict[str, Any]) -> None:
@@ -317,27 +268,6 @@ def _catch_signals() -> Callable[[], int]:
     signal.signal(signal.SIGTERM, note)
     signal.signal(signal.SIGINT, note)
     return lambda: received[0] if received else 0
-
-
-class _Rate(ProgressColumn):
-    """Shows images a second, once there is a speed."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.0f} images/s" if task.speed else "")
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 
 def load(
     name: str = "fashion_mnist",
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
+    data_dir: str = "",
+    cache_dir: str = "",
 ) -> Dataset:
     """Loads an image classification set, from the nearest place that has it.
 
@@ -30,8 +30,8 @@ def load(
 
     Args:
       name: `fashion_mnist_sample`, or a name in TensorFlow Datasets.
-      data_dir: TFDS's folder; None for its default, `~/tensorflow_datasets`.
-      cache_dir: Folder of the cache; None for the user's own.
+      data_dir: TFDS's folder; empty for its default, `~/tensorflow_datasets`.
+      cache_dir: Folder of the cache; empty for the user's own.
 
     Raises:
       DataError: If the set cannot be had; names the remedies.

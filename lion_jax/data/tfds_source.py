@@ -5,7 +5,10 @@ to encode PNGs. `_tensorflow_free` does these three with the standard library, N
 and Pillow; names, addresses, checksums and the prepared format stay those of TFDS.
 """
 
+import contextlib
+import difflib
 import gzip
+import io
 import logging
 import os
 import tempfile
@@ -14,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import numpy as np
 
 from lion_jax.data import debian
@@ -26,12 +30,12 @@ PROBE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
-def load(name: str, data_dir: str | None = None) -> Dataset:
+def load(name: str, data_dir: str = "") -> Dataset:
     """Loads a set from its prepared folder, or else prepares that folder first.
 
     Args:
       name: Name of the set in TFDS.
-      data_dir: TFDS's folder; None for TFDS's own default.
+      data_dir: TFDS's folder; empty for TFDS's own default.
 
     Raises:
       DataError: If TFDS does not know the set, cannot get or prepare it, or if it is
@@ -45,27 +49,29 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     return _read(builder, name, source)
 
 
-def prepared_folder(name: str, data_dir: str | None = None) -> Path | None:
-    """Returns the set's prepared TFDS folder, or None if there is none."""
+def prepared_folder(name: str, data_dir: str = "") -> tuple[Path, bool]:
+    """Returns the set's TFDS folder and whether it is prepared."""
     builder = _make_builder(name, data_dir)
-    return Path(builder.data_path) if builder.is_prepared() else None
+    return Path(builder.data_path), builder.is_prepared()
 
 
-def _make_builder(name: str, data_dir: str | None):
+def _make_builder(name: str, data_dir: str):
     import tensorflow_datasets as tfds
 
-    data_dir = os.path.expanduser(data_dir) if data_dir else None
+    root = os.path.expanduser(data_dir) if data_dir else None
+    absl.logging.set_verbosity(absl.logging.ERROR)
     try:
-        if name not in IDX_SETS:
-            return tfds.builder(name, data_dir=data_dir)
-        builder_class = _tensorflow_free(name)
-        return builder_class(data_dir=data_dir, file_format=FILE_FORMAT)
+        # TFDS prints a banner when TensorFlow is absent; our errors say what matters.
+        with contextlib.redirect_stdout(io.StringIO()):
+            if name not in IDX_SETS:
+                return tfds.builder(name, data_dir=root)
+            return _tensorflow_free(name)(data_dir=root, file_format=FILE_FORMAT)
     except tfds.core.DatasetNotFoundError:
-        close = [n for n in tfds.list_builders() if n.startswith(name[:3])][:5]
+        names = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(name, names) or ["fashion_mnist"]
         raise DataError(
-            f"data.name={name!r}: TensorFlow Datasets has no such set"
-            f"{' (close: ' + ', '.join(close) + ')' if close else ''};"
-            " `tfds.list_builders()` names them all."
+            f"data.name={name!r}: TensorFlow Datasets has no such set; it has"
+            f" {', '.join(close)} and {len(names) - len(close)} others."
         ) from None
 
 
@@ -135,7 +141,7 @@ def _remedies(name: str, data_path: str, url: str) -> str:
     message = (
         f"data.name={name!r}: not prepared in {data_path}, and {host} cannot be"
         " reached. Remedies: (1) go online once and run `python -m lion_jax.data"
-        f" prepare --name {name}`; (2) copy a prepared TFDS folder here and give"
+        f" prepare --name {name}`{'' if name in IDX_SETS else ' (with tensorflow)'}; (2) copy a prepared TFDS folder here and give"
         " its parent as --config.data.data_dir"
     )
     if name == "fashion_mnist":

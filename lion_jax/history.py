@@ -1,0 +1,53 @@
+"""What follows from a run's record of epochs: when it ends, why, what was best.
+
+A record is what an epoch's line in metrics.jsonl says; None stands for a number that
+was not finite. Everything here is a function of the records, so a resumed run needs
+to remember nothing else.
+"""
+
+import math
+import statistics
+from typing import Any
+
+from lion_jax import early_stopping
+
+History = list[dict[str, Any]]
+
+
+def diverged(history: History) -> bool:
+    """Tells whether the last epoch gave a number that is not finite."""
+    return bool(history) and None in history[-1].values()
+
+
+def fold(history: History, **rules: Any) -> early_stopping.EarlyStoppingState:
+    """Folds early stopping over the epochs; `rules` are those of its `update`."""
+    state = early_stopping.init()
+    for record in history:
+        loss = math.inf if record["val_loss"] is None else record["val_loss"]
+        state = early_stopping.update(state, loss, record["epoch"], **rules)
+    return state
+
+
+def stop_reason(history: History, epochs: int, **rules: Any) -> str:
+    """Says why training is over: diverged, early_stopping or epochs; else empty."""
+    if diverged(history):
+        return "diverged"
+    if fold(history, **rules).stop:
+        return "early_stopping"
+    return "epochs" if len(history) >= epochs else ""
+
+
+def summarize(history: History, epochs: int, **rules: Any) -> dict[str, Any]:
+    """Returns the figures of the whole run that the records give."""
+    best_epoch = int(fold(history, **rules).best_epoch)
+    best = history[best_epoch - 1] if best_epoch else {}
+    rates = [record["images_per_second"] for record in history]
+    return {
+        "best_epoch": best_epoch,
+        "stopped_epoch": len(history),
+        "stop_reason": stop_reason(history, epochs, **rules),
+        "val_loss": best.get("val_loss"),
+        "val_accuracy": best.get("val_accuracy"),
+        "seconds_train": sum(record["seconds"] for record in history),
+        "images_per_second": statistics.median(rates),
+    }
