@@ -138,11 +138,12 @@ def _prepare(builder, name: str) -> str:
 
 def _remedies(name: str, data_path: str, url: str) -> str:
     host = urllib.parse.urlsplit(url).hostname
+    needs = "" if name in IDX_SETS else " (with tensorflow installed)"
     message = (
         f"data.name={name!r}: not prepared in {data_path}, and {host} cannot be"
         " reached. Remedies: (1) go online once and run `python -m lion_jax.data"
-        f" prepare --name {name}`{'' if name in IDX_SETS else ' (with tensorflow)'}; (2) copy a prepared TFDS folder here and give"
-        " its parent as --config.data.data_dir"
+        f" prepare --name {name}`{needs}; (2) copy a prepared TFDS folder here and"
+        " give its parent as --config.data.data_dir"
     )
     if name == "fashion_mnist":
         message += (
