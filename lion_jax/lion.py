@@ -8,7 +8,7 @@ With gradient g, momentum m, parameters theta, learning rate eta, decay lambda:
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,6 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import PyTree
 
-Mode = Literal["hard", "smooth", "refined"]
 MODES = ("hard", "smooth", "refined")
 
 
@@ -32,7 +31,7 @@ def scale_by_lion(
     b2: ArrayLike = 0.99,
     mu_dtype: DTypeLike | None = None,
     *,
-    mode: Mode = "hard",
+    mode: str = "hard",
     smooth_beta: float = 1.0,
 ) -> optax.GradientTransformation:
     r"""Replaces each gradient by the direction of Lion's step.

@@ -119,7 +119,7 @@ class ViT(nnx.Module):
         def stack(keys):
             return EncoderLayer(width, mlp_width, heads, dtype, keys)
 
-        self.layers = stack(rngs.fork(split=layers))
+        self.layers = stack(rngs.split(layers))
         self.norm = _norm(width, dtype, rngs)
         self.head = nnx.Linear(
             width, num_classes, kernel_init=initializers.zeros, rngs=rngs

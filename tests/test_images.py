@@ -1,0 +1,84 @@
+"""What happens to the pixels between the data set and the network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from lion_jax import images
+
+
+def grey(n=6, h=28, w=28, c=1, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (n, h, w, c), np.uint8)
+    return jnp.asarray(pixels)
+
+
+@pytest.mark.parametrize("size", [14, 20, 28, 32, 56])
+def test_resize_is_pillows_antialiased_bilinear(size):
+    batch = grey()
+    got = images.standardize(batch, size=size, channels=1, mean=(0.0,), std=(1.0,))
+    for ours, original in zip(got, batch, strict=True):
+        picture = Image.fromarray(np.asarray(original[..., 0], np.float32))
+        theirs = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+        np.testing.assert_allclose(ours[..., 0], theirs / 255, atol=1e-4)
+
+
+def test_normalises_and_repeats_grey():
+    batch = grey()
+    got = images.standardize(batch, size=28, channels=3, mean=(0.25,), std=(0.5,))
+    assert got.shape == (6, 28, 28, 3)
+    assert got.dtype == jnp.float32
+    expected = (np.asarray(batch) / 255 - 0.25) / 0.5
+    for channel in range(3):
+        np.testing.assert_allclose(got[..., channel], expected[..., 0], atol=1e-5)
+
+
+def test_color_channels_have_their_own_statistics():
+    mean, std = (0.1, 0.2, 0.3), (1.0, 2.0, 4.0)
+    batch = grey(c=3)
+    got = images.standardize(batch, size=28, channels=3, mean=mean, std=std)
+    np.testing.assert_allclose(got, (np.asarray(batch) / 255 - mean) / std, atol=1e-5)
+
+
+def test_no_augmentation_changes_nothing():
+    batch = grey()
+    np.testing.assert_array_equal(images.augment(batch, jax.random.key(0)), batch)
+
+
+def test_flip_mirrors_about_half():
+    batch = grey(n=400, h=4, w=4)
+    got = np.asarray(images.augment(batch, jax.random.key(0), flip=True))
+    original = np.asarray(batch)
+    kept = (got == original).all((1, 2, 3))
+    mirrored = (got == original[:, :, ::-1]).all((1, 2, 3))
+    assert (kept | mirrored).all()
+    assert 150 < mirrored.sum() < 250
+
+
+def test_crop_shows_a_window_of_the_padded_image():
+    batch = grey(n=64, h=6, w=5)
+    got = np.asarray(images.augment(batch, jax.random.key(0), crop_padding=2))
+    padded = np.pad(np.asarray(batch), ((0, 0), (2, 2), (2, 2), (0, 0)))
+    corners = set()
+    for image, wide in zip(got, padded, strict=True):
+        found = [
+            (i, j)
+            for i in range(5)
+            for j in range(5)
+            if (wide[i : i + 6, j : j + 5] == image).all()
+        ]
+        assert found
+        corners.add(found[0])
+    assert len(corners) > 12
+
+
+def test_augmentation_is_a_function_of_its_key():
+    batch = grey()
+    options = {"crop_padding": 2, "flip": True}
+    first, same, other = (
+        np.asarray(images.augment(batch, jax.random.key(seed), **options))
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()

@@ -1,0 +1,168 @@
+"""The algorithm: against the oracle, against optax.lion, at its edges."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from reference import lion_steps
+
+from lion_jax import LionState, lion, scale_by_lion
+
+STEPS = 100
+
+
+def random_tree(seed, scale=1.0):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    return {
+        "w": scale * jax.random.normal(keys[0], (7, 5)),
+        "deep": [
+            scale * jax.random.normal(keys[1], (3,)),
+            scale * jax.random.normal(keys[2], ()),
+        ],
+    }
+
+
+def trajectory(tx, params, gradients, *, jit):
+    """All updates and states of a run of the optimizer."""
+
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, updates
+
+    step = jax.jit(step) if jit else step
+    state, rows = tx.init(params), []
+    for grads in gradients:
+        params, state, updates = step(params, state, grads)
+        rows.append((updates, params, optax.tree.get(state, "mu")))
+    return rows
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"learning_rate": 1e-3},
+        {"learning_rate": 0.1, "b1": 0.95, "b2": 0.98, "weight_decay": 0.3},
+        {"learning_rate": optax.linear_schedule(0.1, 0.0, 50), "weight_decay": 0.0},
+        {"learning_rate": 0.1, "weight_decay": optax.linear_schedule(0.0, 1.0, 50)},
+        {"learning_rate": 0.1, "mask": {"w": True, "deep": False}},
+        {"learning_rate": 0.1, "mu_dtype": jnp.bfloat16},
+    ],
+)
+def test_equals_optax_to_the_bit(arguments, jit):
+    gradients = [random_tree(seed) for seed in range(1, 1 + STEPS)]
+    ours = trajectory(lion(**arguments), random_tree(0), gradients, jit=jit)
+    theirs = trajectory(optax.lion(**arguments), random_tree(0), gradients, jit=jit)
+    for mine, their in zip(ours, theirs, strict=True):
+        chex.assert_trees_all_equal(mine, their)
+
+
+@pytest.mark.parametrize("mode", ["hard", "smooth", "refined"])
+def test_modes_equal_optax_to_the_bit(mode):
+    gradients = [random_tree(seed) for seed in range(1, 20)]
+    ours = scale_by_lion(mode=mode, smooth_beta=3.0)
+    theirs = optax.scale_by_lion(mode=mode, smooth_beta=3.0)
+    mine = trajectory(ours, random_tree(0), gradients, jit=True)
+    their = trajectory(theirs, random_tree(0), gradients, jit=True)
+    chex.assert_trees_all_equal(mine, their)
+
+
+def test_follows_the_float64_oracle():
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(40, 25)).astype(np.float32)
+    scales = 10.0 ** rng.uniform(-12, 3, size=theta.shape)
+    gradients = (rng.normal(size=(STEPS, *theta.shape)) * scales).astype(np.float32)
+    eta, decay = 1e-2, 0.5
+    tx = lion(eta, weight_decay=decay)
+    params, state = jnp.asarray(theta), tx.init(jnp.asarray(theta))
+    directions, ours = [], []
+    for g in gradients:
+        updates, state = jax.jit(tx.update)(jnp.asarray(g), state, params)
+        directions.append(np.sign(np.float64(-updates / eta - decay * params).round(3)))
+        params = optax.apply_updates(params, updates)
+        ours.append((np.asarray(params), np.asarray(optax.tree.get(state, "mu"))))
+    oracle = lion_steps(theta, gradients, eta=eta, decay=decay, signs=directions)
+    compared = 0
+    for t, (params64, m64, c64) in enumerate(oracle):
+        terms = 0.1 * np.abs(gradients[t]) + np.abs(c64)
+        certain = np.abs(c64) > 1e-5 * terms  # above the rounding of its own terms
+        np.testing.assert_array_equal(directions[t][certain], np.sign(c64[certain]))
+        np.testing.assert_allclose(ours[t][0], params64, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours[t][1], m64, rtol=1e-4, atol=1e-5 * scales.max())
+        compared += certain.sum()
+    assert compared > 0.99 * gradients.size
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: lion(1e-3, b1=1.5), r"b1=1.5, but it must be in \[0, 1\)"),
+        (lambda: lion(1e-3, b1=-0.1), "b1=-0.1"),
+        (lambda: lion(1e-3, b2=1.0), "b2=1.0"),
+        (lambda: lion(1e-3, b2=float("nan")), "b2=nan"),
+        (lambda: lion(-1e-3), "learning_rate=-0.001, but it must be >= 0"),
+        (lambda: lion(1e-3, weight_decay=-1.0), "weight_decay=-1.0"),
+        (lambda: lion(1e-3, mu_dtype=jnp.int32), "mu_dtype"),
+        (lambda: scale_by_lion(mode="soft"), "mode='soft', but it must be one of"),
+        (lambda: scale_by_lion(mode="smooth", smooth_beta=0.0), "smooth_beta=0.0"),
+    ],
+)
+def test_wrong_values_are_refused_at_construction(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_arrays_are_taken_without_a_check():
+    lion(jnp.float32(1e-3), b1=jnp.float32(1.5))
+
+
+def test_zero_gradient_is_a_fixed_point_and_nan_is_seen():
+    tx = scale_by_lion()
+    zeros = jnp.zeros(3)
+    updates, state = tx.update(zeros, tx.init(zeros))
+    chex.assert_trees_all_equal(updates, zeros)
+    chex.assert_trees_all_equal(state.mu, zeros)
+    updates, state = tx.update(jnp.array([jnp.nan, 1.0, -0.0]), state)
+    assert jnp.isnan(updates[0])
+    assert jnp.isnan(state.mu[0])
+    assert updates[1] == 1
+    assert updates[2] == 0
+
+
+def test_none_leaves_and_empty_trees():
+    tx = lion(0.5, weight_decay=0.0)
+    params = {"w": jnp.ones(2), "frozen": None, "empty": {}}
+    grads = {"w": jnp.ones(2), "frozen": None, "empty": {}}
+    updates, _ = tx.update(grads, tx.init(params), params)
+    expected = {"w": -0.5 * jnp.ones(2), "frozen": None, "empty": {}}
+    chex.assert_trees_all_equal(updates, expected)
+    assert tx.update({}, tx.init({}), {})[0] == {}
+
+
+def test_the_state_is_one_momentum_and_a_count():
+    state = scale_by_lion().init(random_tree(0))
+    assert isinstance(state, LionState)
+    assert state._fields == ("count", "mu")
+    chex.assert_trees_all_equal_shapes_and_dtypes(state.mu, random_tree(0))
+    _, state = scale_by_lion().update(random_tree(1), state)
+    assert state.count == 1
+
+
+def test_masked_leaves_are_left_alone():
+    params = random_tree(0)
+    tx = optax.masked(lion(0.1), {"w": True, "deep": False})
+    grads = random_tree(1)
+    updates, _ = tx.update(grads, tx.init(params), params)
+    chex.assert_trees_all_equal(updates["deep"], grads["deep"])
+    assert not np.array_equal(updates["w"], grads["w"])
+
+
+def test_hyperparameters_can_be_injected_and_changed():
+    params = random_tree(0)
+    tx = optax.inject_hyperparams(lion)(learning_rate=0.1, b1=0.9, weight_decay=0.0)
+    state = tx.init(params)
+    state.hyperparams["learning_rate"] = jnp.float32(0.25)
+    updates, _ = jax.jit(tx.update)(random_tree(1), state, params)
+    np.testing.assert_array_equal(np.abs(updates["w"]), 0.25)

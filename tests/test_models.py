@@ -1,0 +1,262 @@
+"""The networks: parameters by number and start, shapes, dtypes, lowerings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from lion_jax import models
+from lion_jax.models.conv import _convolve_by_product, conv_general_dilated
+
+
+def count(model):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "classes", "parameters"),
+    [
+        ("resnet50", 224, 1000, 25_557_032),
+        ("resnet50", 224, 10, 23_528_522),
+        ("vit_b16", 224, 1000, 86_567_656),
+        ("vit_b16", 224, 10, 85_806_346),
+    ],
+)
+def test_parameter_count(name, image_size, classes, parameters):
+    model = nnx.eval_shape(
+        lambda: models.make(
+            name, image_size=image_size, num_classes=classes, rngs=nnx.Rngs(0)
+        )
+    )
+    assert count(model) == parameters
+
+
+def test_resnet50_has_its_strides_in_the_3x3_convolutions():
+    model = nnx.eval_shape(lambda: models.resnet50(num_classes=10, rngs=nnx.Rngs(0)))
+    strided = [i for i, b in enumerate(model.blocks) if b.layer2.conv.strides == 2]
+    projected = [i for i, b in enumerate(model.blocks) if b.shortcut is not None]
+    assert strided == [3, 7, 13]
+    assert projected == [0, 3, 7, 13]
+    assert all(
+        b.layer1.conv.strides == b.layer3.conv.strides == 1 for b in model.blocks
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet_tiny", "vit_tiny"])
+@pytest.mark.parametrize("image_size", [28, 32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_image_size_classes_and_channels(name, image_size, channels):
+    model = models.make(
+        name, image_size=image_size, num_classes=7, channels=channels, rngs=nnx.Rngs(0)
+    )
+    images = jnp.ones((2, image_size, image_size, channels))
+    assert model(images, train=False).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["resnet_tiny", "vit_tiny"])
+def test_bfloat16_is_for_the_computation_only(name):
+    def make(dtype):
+        return models.make(
+            name, image_size=32, num_classes=5, dtype=dtype, rngs=nnx.Rngs(0)
+        )
+
+    images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
+    half = make(jnp.bfloat16)
+    logits = half(images, train=True)
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(half))} == {
+        jnp.dtype("float32")
+    }
+    np.testing.assert_allclose(
+        logits, make(jnp.float32)(images, train=True), rtol=0.1, atol=0.1
+    )
+    if name == "resnet_tiny":
+        jaxpr = str(jax.make_jaxpr(lambda x: nnx.clone(half)(x, train=False))(images))
+        assert "bf16[4,16,16,8]" in jaxpr
+
+
+def test_batch_statistics_move_in_training_only():
+    model = models.resnet_tiny(num_classes=5, rngs=nnx.Rngs(0))
+    images = 3 + jax.random.normal(jax.random.key(0), (8, 32, 32, 3))
+    start = np.asarray(model.stem.norm.mean[...])
+    model(images, train=False)
+    np.testing.assert_array_equal(model.stem.norm.mean[...], start)
+    convolved = model.stem.conv(images)
+    model(images, train=True)
+    expected = 0.9 * start + 0.1 * np.mean(convolved, axis=(0, 1, 2))
+    np.testing.assert_allclose(
+        model.stem.norm.mean[...], expected, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_zero_init_residual_makes_blocks_their_shortcuts():
+    for zero in (False, True):
+        model = models.resnet_tiny(
+            num_classes=5, zero_init_residual=zero, rngs=nnx.Rngs(0)
+        )
+        scales = [float(b.layer3.norm.scale[...].max()) for b in model.blocks]
+        assert scales == [0.0 if zero else 1.0] * 2
+
+
+def test_resnet_starts_as_torchvisions():
+    model = models.resnet50(num_classes=10, rngs=nnx.Rngs(0))
+    kernel = np.asarray(model.blocks[5].layer2.conv.kernel[...])
+    fan_out = 9 * kernel.shape[-1]
+    assert kernel.std() == pytest.approx((2 / fan_out) ** 0.5, rel=0.02)
+    for values in (model.head.kernel[...], model.head.bias[...]):
+        assert np.abs(values).max() <= 2048**-0.5
+    assert np.abs(model.head.kernel[...]).max() > 0.99 * 2048**-0.5
+    assert np.ptp(model.head.bias[...]) > 0
+
+
+def test_vit_starts_as_torchvisions():
+    model = models.ViT(
+        image_size=64,
+        num_classes=10,
+        patch=16,
+        width=192,
+        layers=2,
+        heads=3,
+        mlp_width=768,
+        rngs=nnx.Rngs(0),
+    )
+
+    def bound(kernel):
+        return np.abs(np.asarray(kernel)).max()
+
+    layer, width = model.layers, 192
+    assert bound(layer.qkv.kernel[...]) == pytest.approx(
+        (6 / (4 * width)) ** 0.5, rel=0.01
+    )
+    assert bound(layer.out.kernel[...]) == pytest.approx(width**-0.5, rel=0.01)
+    assert bound(layer.mlp1.kernel[...]) == pytest.approx((6 / 960) ** 0.5, rel=0.01)
+    assert np.std(layer.mlp1.bias[...]) == pytest.approx(1e-6, rel=0.2)
+    assert np.std(model.patches.kernel[...]) == pytest.approx(768**-0.5, rel=0.02)
+    assert np.std(model.positions[...]) == pytest.approx(0.02, rel=0.05)
+    for zeros in (model.class_token, model.head.kernel, layer.qkv.bias, layer.out.bias):
+        assert not np.any(zeros[...])
+    first, second = np.asarray(layer.qkv.kernel[...])
+    assert (first != second).any()
+
+
+def test_vit_scan_equals_its_layers_one_by_one():
+    model = models.vit_tiny(image_size=16, num_classes=3, rngs=nnx.Rngs(0))
+    tokens = jax.random.normal(jax.random.key(0), (2, 17, 32))
+    definition, stacked = nnx.split(model.layers)
+    one_by_one = tokens
+    for i in range(2):
+        layer = nnx.merge(definition, jax.tree.map(lambda p, i=i: p[i], stacked))
+        one_by_one = layer(one_by_one)
+
+    def step(x, parameters):
+        return nnx.merge(definition, parameters)(x), None
+
+    scanned, _ = lax.scan(step, tokens, stacked)
+    np.testing.assert_allclose(scanned, one_by_one, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_is_softmax_of_scaled_products():
+    model = models.vit_tiny(image_size=16, num_classes=3, rngs=nnx.Rngs(0))
+    definition, stacked = nnx.split(model.layers)
+    layer = nnx.merge(definition, jax.tree.map(lambda p: p[0], stacked))
+    x = np.asarray(jax.random.normal(jax.random.key(1), (2, 5, 32)), np.float64)
+
+    def norm(x):
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(
+            x.var(-1, keepdims=True) + 1e-6
+        )
+
+    qkv = (norm(x) @ np.asarray(layer.qkv.kernel[...])).reshape(2, 5, 3, 2, 16)
+    q, k, v = np.moveaxis(qkv, 2, 0)
+    scores = np.einsum("bnhd,bmhd->bhnm", q, k) / 4
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    mixed = np.einsum("bhnm,bmhd->bnhd", weights, v).reshape(2, 5, 32)
+    x = x + mixed @ np.asarray(layer.out.kernel[...])
+    hidden = norm(x) @ np.asarray(layer.mlp1.kernel[...])
+    from scipy.stats import norm as normal
+
+    x = x + (hidden * normal.cdf(hidden)) @ np.asarray(layer.mlp2.kernel[...])
+    got = layer(jnp.asarray(jax.random.normal(jax.random.key(1), (2, 5, 32))))
+    np.testing.assert_allclose(got, x, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [
+        (8, 1, 1, 0),
+        (8, 1, 2, 0),
+        (4, 3, 1, 1),
+        (4, 3, 2, 1),
+        (2, 3, 1, 1),
+        (1, 3, 1, 1),
+        (5, 3, 2, 1),
+        (8, 4, 4, 0),
+    ],
+)
+def test_both_convolutions_agree_forward_and_backward(size, kernel, stride, padding):
+    x = jax.random.normal(jax.random.key(0), (3, size, size, 4))
+    w = jax.random.normal(jax.random.key(1), (kernel, kernel, 4, 6))
+    strides, pads = (stride, stride), ((padding, padding),) * 2
+    numbers = ("NHWC", "HWIO", "NHWC")
+
+    def loss(convolve):
+        return lambda x, w: jnp.sum(jnp.sin(convolve(x, w)))
+
+    def by_library(x, w):
+        return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=numbers)
+
+    def by_product(x, w):
+        return _convolve_by_product(x, w, strides, pads)
+
+    def chosen(x, w):
+        return conv_general_dilated(
+            x,
+            w,
+            strides,
+            pads,
+            dimension_numbers=lax.ConvDimensionNumbers(
+                (0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)
+            ),
+        )
+
+    expected = jax.value_and_grad(loss(by_library), argnums=(0, 1))(x, w)
+    for form in (by_product, chosen):
+        got = jax.jit(jax.value_and_grad(loss(form), argnums=(0, 1)))(x, w)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+            got,
+            expected,
+        )
+
+
+def test_cpu_gets_the_product_and_other_platforms_the_library():
+    x, w = jnp.ones((2, 8, 8, 4)), jnp.ones((1, 1, 4, 6))
+
+    def convolve(x, w):
+        return conv_general_dilated(
+            x,
+            w,
+            (1, 1),
+            "SAME",
+            dimension_numbers=lax.ConvDimensionNumbers(
+                (0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)
+            ),
+        )
+
+    for platform, library in ("cpu", False), ("cuda", True):
+        text = jax.jit(convolve).trace(x, w).lower(lowering_platforms=(platform,))
+        assert ("stablehlo.convolution" in text.as_text()) == library
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"name": "resnet51", "image_size": 32}, "name='resnet51'"),
+        ({"name": "vit_b16", "image_size": 40}, "image_size=40 must be a multiple"),
+    ],
+)
+def test_models_that_cannot_be_made(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        models.make(**arguments, num_classes=10, rngs=nnx.Rngs(0))
