@@ -117,6 +117,6 @@ def _metrics(record: dict[str, Any]) -> dict[str, Any]:
     return {"val_loss": loss if finite else float("inf"), "epoch": record["epoch"]}
 
 
-def _rank(metrics: Any) -> tuple[float, float]:
+def _rank(metrics: Any) -> tuple[float, int]:
     """Orders by loss; of equal losses the earliest is the best."""
     return metrics["val_loss"], metrics["epoch"]

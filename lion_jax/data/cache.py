@@ -16,6 +16,8 @@ import numpy as np
 from lion_jax.data.dataset import DataError, Dataset
 
 FORMAT = 1
+# What NumPy, zipfile and json raise for files that are not what they should be.
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 
 
 def default_folder() -> Path:
@@ -49,7 +51,7 @@ def read(path: Path) -> Dataset:
         )
         if dataset.sha256() != expected:
             raise ValueError("its sha256 differs from its header's")
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path} is no usable data set ({error}); delete it."
         ) from error

@@ -184,10 +184,10 @@ def _download_and_prepare(builder, name: str, manual_dir: str | None = None) -> 
             f" {error.name} and repeat, or prepare it elsewhere in the"
             f" {FILE_FORMAT} format and give --config.data.data_dir."
         ) from error
-    except (OSError, tfds.download.DownloadError) as error:
-        raise DataError(
-            f"data.name={name!r}: TFDS could not prepare it: {error}"
-        ) from (error)
+    except Exception as error:  # TFDS raises what its many parts raise
+        reason = str(error).splitlines()[0]
+        message = f"data.name={name!r}: TFDS could not prepare it: {reason}"
+        raise DataError(message) from error
 
 
 def _read(builder, name: str, source: str) -> Dataset:

@@ -1,0 +1,148 @@
+"""Configurations: what is refused, what siblings may differ in, the help text."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from lion_jax import config as configs
+from lion_jax.config import Config, ConfigError
+
+FOLDER = Path(__file__).parents[1] / "configs"
+FILES = sorted(FOLDER.glob("*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def changed(path, value):
+    config = Config()
+    *parents, name = path.split(".")
+    holder = config
+    for parent in parents:
+        holder = getattr(holder, parent)
+    setattr(holder, name, value)
+    return config
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_config_file_is_sound_and_tells_its_command(path):
+    module = load(path)
+    config = module.get_config()
+    configs.check(config)
+    assert config.name == path.stem
+    assert f"python -m lion_jax.train --config configs/{path.name}" in module.__doc__
+
+
+@pytest.mark.parametrize("model", ["resnet50", "vitb16"])
+@pytest.mark.parametrize("other", ["adamw", "sgd"])
+def test_siblings_differ_in_the_optimizer_only(model, other):
+    lion, sibling = (
+        configs.flatten(load(FOLDER / f"{model}_{name}.py").get_config())
+        for name in ("lion", other)
+    )
+    different = {key for key in lion if lion[key] != sibling[key]}
+    assert different <= {
+        "name",
+        "optimizer.name",
+        "optimizer.learning_rate",
+        "optimizer.weight_decay",
+        "optimizer.b2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "decay", "b2"),
+    [
+        ("resnet50_lion", 3e-4, 1.0, 0.99),
+        ("resnet50_adamw", 3e-3, 0.1, 0.999),
+        ("vitb16_lion", 1e-3, 1.0, 0.99),
+        ("vitb16_adamw", 3e-3, 0.3, 0.999),
+    ],
+)
+def test_the_original_protocol(name, rate, decay, b2):
+    got = configs.flatten(load(FOLDER / f"{name}.py").get_config())
+    expected = {
+        "image_size": 224,
+        "channels": 3,
+        "batch_size": 64,
+        "epochs": 100,
+        "data.name": "fashion_mnist",
+        "data.validation_fraction": 0.2,
+        "data.split_seed": 42,
+        "early_stopping.patience": 3,
+        "early_stopping.min_delta": 0.001,
+        "optimizer.learning_rate": rate,
+        "optimizer.weight_decay": decay,
+        "optimizer.decay": "all",
+        "optimizer.schedule": "constant",
+        "optimizer.warmup_fraction": 0.0,
+        "optimizer.clip_norm": 0.0,
+        "optimizer.b1": 0.9,
+        "optimizer.b2": b2,
+        "label_smoothing": 0.0,
+        "augment.crop_padding": 0,
+        "augment.flip": False,
+    }
+    assert {key: got[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("optimizer.learning_rate", -1e-4, "must be >= 0"),
+        ("optimizer.learning_rate", float("nan"), "must be >= 0"),
+        ("optimizer.learning_rate", float("inf"), "must be >= 0"),
+        ("optimizer.learning_rate", "fast", "must be of type float, not str"),
+        ("optimizer.b1", 1.0, "must be >= 0 and < 1"),
+        ("optimizer.name", "lyon", "must be one of lion, adamw, sgd"),
+        ("data.validation_fraction", 0.0, "must be > 0 and < 1"),
+        ("epochs", 0, "must be >= 1"),
+        ("epochs", True, "must be of type int, not bool"),
+        ("epochs", 2.5, "must be of type int, not float"),
+        ("augment.flip", 1, "must be of type bool, not int"),
+        ("seed", -1, "must be >= 0"),
+        ("model.dtype", "float16", "must be one of float32, bfloat16"),
+    ],
+)
+def test_wrong_values_name_field_value_and_rule(path, value, said):
+    with pytest.raises(ConfigError) as error:
+        configs.check(changed(path, value))
+    assert str(error.value).startswith(f"{path}={value!r}, but it {said}")
+    assert f"--config.{path}" in str(error.value)
+
+
+def test_patch_must_divide_the_image_and_a_fitting_size_is_named():
+    config = changed("model.name", "vit_b16")
+    config.image_size = 50
+    with pytest.raises(ConfigError, match=r"image_size=50.*16.*--config.image_size=48"):
+        configs.check(config)
+
+
+def test_devices_must_divide_the_batches():
+    config = changed("batch_size", 60)
+    with pytest.raises(ConfigError, match=r"batch_size=60.*8 devices.*batch_size=64"):
+        configs.check_devices(config, available=8)
+    assert configs.check_devices(changed("devices", 4), available=8) == 4
+    with pytest.raises(ConfigError, match=r"devices=9, but JAX finds 8"):
+        configs.check_devices(changed("devices", 9), available=8)
+
+
+def test_saved_configurations_come_back_whole():
+    config = changed("optimizer.learning_rate", 0.125)
+    assert configs.from_dict(dataclasses.asdict(config)) == config
+    with pytest.raises(ConfigError, match=r"no field 'optimizer\.name'"):
+        configs.from_dict({**dataclasses.asdict(config), "optimizer": {}})
+
+
+def test_help_names_every_field_with_its_meaning():
+    lines = configs.help_text().splitlines()
+    assert len(lines) == len(configs.field_types())
+    for path, line in zip(configs.field_types(), lines, strict=True):
+        assert f"--config.{path}=" in configs.help_text()
+        assert len(line.split("  ")[-1].strip()) > 4

@@ -1,0 +1,283 @@
+"""Data sets: the sample, the cache, the sources, the split."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lion_jax import data
+from lion_jax.data import cache, debian, tfds_source
+
+SAMPLE_SHA256 = "94c4abc1e7b00619ea407a254d435383695ba79be61896e6895de3b749f63402"
+FULL_SHA256 = "4f7946283f0877aa80c038a37e9c23efaa7895b3cddcb7660d588a3108a3f75f"
+# What TFDS itself expects of the files that it downloads.
+ORIGINAL_SHA256 = {
+    "train-images-idx3-ubyte.gz": (
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+    ),
+}
+needs_debian = pytest.mark.skipif(
+    not debian.is_installed(),
+    reason="Debian's package dataset-fashion-mnist is not installed",
+)
+
+
+def tiny(seed=0, n=20):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, 4, 4, 1), np.uint8)
+    labels = (np.arange(n) % 3).astype(np.int32)
+    return data.Dataset(
+        name="tiny",
+        version="1.0.0",
+        source="a test",
+        class_names=("a", "b", "c"),
+        train_images=images,
+        train_labels=labels,
+        test_images=images[:5],
+        test_labels=labels[:5],
+    )
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No address can be reached, whatever the machine."""
+    monkeypatch.setattr(tfds_source, "_is_reachable", lambda url: False)
+
+
+def test_the_embedded_sample_is_real_balanced_and_unchanged():
+    sample = data.load(data.SAMPLE)
+    assert sample.sha256() == SAMPLE_SHA256
+    assert sample.num_classes == 10
+    assert np.bincount(sample.train_labels).tolist() == [500] * 10
+    assert np.bincount(sample.test_labels).tolist() == [100] * 10
+    assert data.SAMPLE_PATH.stat().st_size < 3e6
+    assert "MIT" in data.SAMPLE_PATH.with_name("LICENSE.fashion-mnist").read_text()
+
+
+@needs_debian
+def test_debians_files_become_the_originals(tmp_path):
+    debian.restore_originals(tmp_path)
+    for name, expected in ORIGINAL_SHA256.items():
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == expected
+
+
+@needs_debian
+def test_full_data_from_debian_then_tfds_then_cache(tmp_path, offline, monkeypatch):
+    folders = {"data_dir": str(tmp_path / "tfds"), "cache_dir": str(tmp_path / "cache")}
+    first = data.load("fashion_mnist", **folders)
+    assert first.sha256() == FULL_SHA256
+    assert "Debian's copy" in first.source
+    assert first.train_images.shape == (60_000, 28, 28, 1)
+    assert first.test_labels.shape == (10_000,)
+
+    import tensorflow_datasets as tfds
+
+    plain = tfds.data_source("fashion_mnist", data_dir=folders["data_dir"])
+    assert len(plain["train"]) == 60_000
+
+    sample = data.load(data.SAMPLE)
+    chosen = np.sort(
+        np.concatenate(
+            [np.flatnonzero(first.test_labels == k)[:100] for k in range(10)]
+        )
+    )
+    np.testing.assert_array_equal(first.test_images[chosen], sample.test_images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tfds_source, "load", None)  # the cache must be enough
+        assert data.load("fashion_mnist", **folders).sha256() == FULL_SHA256
+    shutil.rmtree(folders["cache_dir"])
+    again = data.load("fashion_mnist", **folders)
+    assert "prepared TFDS folder" in again.source
+    assert again.sha256() == FULL_SHA256
+
+
+def test_a_second_start_needs_no_tfds(tmp_path, command):
+    cache.write(tiny(), cache.path_of("tiny", tmp_path))
+    code = (
+        "import sys; from lion_jax import data;"
+        f" print(data.load('tiny', cache_dir={str(tmp_path)!r}).sha256());"
+        " print([m for m in ('tensorflow_datasets', 'tensorflow') if m in sys.modules])"
+    )
+    script = command.folder / "second_start.py"
+    script.write_text(code)
+    ran = command.run("second_start")
+    assert ran.stdout.split("\n")[:2] == [tiny().sha256(), "[]"], ran.stderr
+
+
+def test_cache_keeps_everything(tmp_path):
+    path = cache.path_of("tiny", tmp_path / "new" / "folder")
+    cache.write(tiny(), path)
+    read = cache.read(path)
+    assert read.sha256() == tiny().sha256()
+    assert (read.name, read.version, read.class_names) == (
+        "tiny",
+        "1.0.0",
+        ("a", "b", "c"),
+    )
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [p.name for p in path.parent.iterdir()] == ["tiny.npz"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "header", "empty", "pickle"])
+def test_a_damaged_cache_is_never_used(tmp_path, damage):
+    path = cache.path_of("tiny", tmp_path)
+    cache.write(tiny(), path)
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 3] ^= 1
+    elif damage == "truncate":
+        content = content[: len(content) // 2]
+    elif damage == "empty":
+        content = bytearray()
+    path.write_bytes(content)
+    if damage in ("header", "pickle"):
+        wrong = dataclasses.replace(
+            tiny(), train_labels=tiny().train_labels[::-1].copy()
+        )
+        with np.load(tmp_path / "tiny.npz") as file:
+            header = file["header"]
+        if damage == "pickle":
+            header = np.array([json], dtype=object).astype(str).astype(object)
+        np.savez(path, header=header, **wrong.arrays)
+    with pytest.raises(data.DataError, match=r"tiny\.npz is no usable data set"):
+        cache.read(path)
+
+
+def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, caplog):
+    path = cache.path_of("tiny", tmp_path)
+    path.write_bytes(b"nonsense")
+    monkeypatch.setattr(tfds_source, "load", lambda name, data_dir: tiny())
+    assert data.load("tiny", cache_dir=str(tmp_path)).sha256() == tiny().sha256()
+    assert "made again" in caplog.text
+    assert cache.read(path).sha256() == tiny().sha256()
+
+
+def test_the_sample_is_never_taken_in_silence(tmp_path, offline, monkeypatch):
+    monkeypatch.setattr(debian, "FOLDER", tmp_path / "absent")
+    with pytest.raises(data.DataError) as error:
+        data.load("fashion_mnist", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+    message = str(error.value)
+    assert "\n" not in message
+    for remedy in (
+        "python -m lion_jax.data prepare --name fashion_mnist",
+        "--config.data.data_dir",
+        "dataset-fashion-mnist",
+        "--config.data.name=fashion_mnist_sample",
+    ):
+        assert remedy in message
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_unknown_name_and_a_close_one(tmp_path):
+    with pytest.raises(data.DataError, match=r"'kmnits'.*no such set; it has.*kmnist"):
+        data.load("kmnits", str(tmp_path), str(tmp_path))
+
+
+def make_tfds_set(name, folder, size=6, test_split="test"):
+    """Prepares a set of random color images in a TFDS folder, without TensorFlow."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import registered
+
+    def info(builder):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+            }
+        )
+        return tfds.core.DatasetInfo(
+            builder=builder, features=features, supervised_keys=("image", "label")
+        )
+
+    def examples(n, seed):
+        pixels = np.random.default_rng(seed).integers(0, 256, (n, 9, 9, 3), np.uint8)
+        for i, image in enumerate(pixels):
+            cut = image[: size + (i % 2 if size == 7 else 0)]
+            yield i, {"image": Image.fromarray(cut), "label": i % 2}
+
+    def split_generators(builder, dl_manager):
+        return {"train": examples(12, 0), test_split: examples(4, 1)}
+
+    body = {
+        "VERSION": tfds.core.Version("1.0.0"),
+        "_info": info,
+        "_split_generators": split_generators,
+        "_generate_examples": None,
+        "name": name,
+        "__module__": __name__,
+        "pkg_dir_path": folder,
+    }
+    with registered.skip_registration():
+        made = type("Toy", (tfds.core.GeneratorBasedBuilder,), body)
+    made(data_dir=folder, file_format="array_record").download_and_prepare()
+
+
+def test_any_prepared_image_classification_set_works_by_name(tmp_path):
+    make_tfds_set("toy", tmp_path / "tfds")
+    got = data.load("toy", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+    assert got.train_images.shape == (12, 6, 9, 3)
+    assert got.class_names == ("cat", "dog")
+    assert sorted(got.train_labels) == [0] * 6 + [1] * 6
+    original = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3), np.uint8)[:, :6]
+    assert {i.tobytes() for i in got.train_images} == {i.tobytes() for i in original}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"test_split": "other"}, "a train and a test split are needed"),
+        ({"size": 7}, "uint8 images of one shape are needed"),
+    ],
+)
+def test_sets_that_do_not_fit_are_refused(tmp_path, options, said):
+    make_tfds_set("toy", tmp_path / "tfds", **options)
+    with pytest.raises(data.DataError, match=said):
+        data.load("toy", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+
+
+def test_an_altered_download_is_refused(tmp_path, offline):
+    manual = tmp_path / "tfds" / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    for name in debian.FILES.values():
+        (manual / name).write_bytes(b"not what TFDS knows")
+    with pytest.raises(data.DataError, match="could not prepare it"):
+        data.load("fashion_mnist", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_split_is_a_partition_and_a_function_of_its_seed():
+    train, validation = data.split(1001, 0.2, seed=42)
+    assert len(validation) == 200
+    assert sorted([*train, *validation]) == list(range(1001))
+    again = data.split(1001, 0.2, seed=42)
+    np.testing.assert_array_equal(train, again[0])
+    assert (data.split(1001, 0.2, seed=43)[1] != validation).any()
+
+
+def test_pixel_statistics_are_numpys():
+    images = np.random.default_rng(0).integers(0, 256, (50, 7, 7, 3), np.uint8)
+    mean, std = data.pixel_statistics(images)
+    np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-9)
+    np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-9)
+
+
+def test_where_and_prepare_commands(command):
+    where = command.run("lion_jax.data", "where")
+    assert where.returncode == 0, where.stderr
+    assert "absent  verified cache" in where.stdout
+    prepared = command.run("lion_jax.data", "prepare", "--name", data.SAMPLE)
+    assert SAMPLE_SHA256 in prepared.stdout

@@ -1,0 +1,275 @@
+"""The compiled steps on real and made data: devices, exactness, order, seeds."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from lion_jax import data, models, sharding
+from lion_jax import program as programs
+from lion_jax.config import Config, ConfigError
+from lion_jax.step import NEVER, Metrics, epoch_order, eval_step
+
+
+def made_data(n=96, n_test=40, seed=0, channels=1):
+    rng = np.random.default_rng(seed)
+    shape = (8, 8, channels)
+    return data.Dataset(
+        name="made",
+        version="1",
+        source="a test",
+        class_names=("a", "b", "c"),
+        train_images=rng.integers(0, 256, (n, *shape), np.uint8),
+        train_labels=rng.integers(0, 3, n).astype(np.int32),
+        test_images=rng.integers(0, 256, (n_test, *shape), np.uint8),
+        test_labels=rng.integers(0, 3, n_test).astype(np.int32),
+    )
+
+
+def made_config(model="resnet_tiny", **options):
+    config = Config(
+        image_size=8, batch_size=16, eval_batch_size=16, epochs=4, **options
+    )
+    config.model.name = model
+    config.optimizer.learning_rate = 1e-3
+    return config
+
+
+def build(config, dataset, devices=1, training=True):
+    mesh = sharding.make_mesh(devices)
+    splits = programs.split(config, dataset)
+    task = programs.make_task(config, dataset, splits, mesh)
+    program = programs.build(config, task, splits, mesh, training=training)
+    return program, task, splits
+
+
+def run(program, epochs=2):
+    """Trains whole epochs; returns the last state and every step's loss."""
+    state, losses = program.init(), []
+    for epoch in range(epochs):
+        order, zeros = program.start_epoch(jnp.int32(epoch))
+        state = state._replace(metrics=zeros)
+        for _ in range(program.steps_per_epoch):
+            state, loss = program.train_step(state, order)
+            losses.append(float(loss))
+    return state, losses
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("shard_parameters", [False, True])
+@pytest.mark.parametrize("model", ["resnet_tiny", "vit_tiny"])
+def test_eight_devices_give_the_numbers_of_one(model, shard_parameters, monkeypatch):
+    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
+    config = made_config(model, shard_parameters=shard_parameters)
+    # The sign of a rounding error is as good as random: SGD compares, Lion cannot.
+    config.optimizer.name = "sgd"
+    config.augment.flip, config.augment.crop_padding = True, 1
+    one, _, _ = build(config, made_data())
+    eight, _, _ = build(config, made_data(), devices=8)
+    state1, losses1 = run(one)
+    state8, losses8 = run(eight)
+    np.testing.assert_allclose(losses8, losses1, rtol=1e-3, atol=1e-4)
+    for a, b in zip(leaves(state8.params), leaves(state1.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-3)
+    for name in ("validation", "test"):
+        got = eight.evaluate(state8.params, state8.batch_stats, name)
+        expected = one.evaluate(state1.params, state1.batch_stats, name)
+        np.testing.assert_allclose(got, expected, rtol=1e-2, atol=1e-2)
+
+
+def test_large_parameters_are_born_dealt_out_with_their_momenta(monkeypatch):
+    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
+    program, _, _ = build(made_config(shard_parameters=True), made_data(), devices=8)
+    state = program.init()
+    after, _ = run(program, epochs=1)
+    for s in (state, after):
+        params, momenta = (
+            [x for x in jax.tree.leaves(tree) if not x.sharding.is_fully_replicated]
+            for tree in (s.params, s.opt_state)
+        )
+        assert len(momenta) == len(params) > 10
+        for x in params + momenta:
+            assert x.addressable_shards[0].data.size == x.size // 8
+
+
+def test_the_batch_is_dealt_out_over_the_devices():
+    config = made_config()
+    mesh = sharding.make_mesh(8)
+    dataset = made_data()
+    splits = programs.split(config, dataset)
+    task = programs.make_task(config, dataset, splits, mesh)
+    program = programs.build(config, task, splits, mesh, training=False)
+    order, _ = program.start_epoch(jnp.int32(0))
+    seen = []
+
+    def spy(pixels):
+        jax.debug.inspect_array_sharding(pixels, callback=seen.append)
+        return task.standardize(pixels)
+
+    spied = dataclasses.replace(task, standardize=spy)
+    step = jax.jit(functools.partial(programs.train_step, spied, task.graph()))
+    train = jax.device_put(splits.train, sharding.replicated(mesh))
+    step.lower(program.init(), train, order, jax.random.key(0)).compile()
+    assert seen
+    assert len(seen[0].device_set) == 8
+    assert not seen[0].is_fully_replicated
+
+
+@pytest.mark.parametrize("n_test", [1, 15, 16, 17, 40])
+@pytest.mark.parametrize("devices", [1, 8])
+def test_evaluation_counts_every_example_exactly_once(n_test, devices):
+    dataset = made_data(n_test=n_test)
+    program, task, splits = build(made_config(), dataset, devices, training=False)
+    state = program.init()
+    model = nnx.merge(task.graph(), state.params, state.batch_stats)
+    for name, part in ("validation", splits.validation), ("test", splits.test):
+        logits = model(task.standardize(jnp.asarray(part.images)), train=False)
+        logits = np.asarray(logits, np.float64)
+        labels = np.asarray(part.labels)
+        log_sum = np.log(np.exp(logits).sum(-1))
+        loss = np.mean(log_sum - logits[np.arange(len(labels)), labels])
+        accuracy = np.mean(logits.argmax(-1) == labels)
+        got_loss, got_accuracy = program.evaluate(state.params, state.batch_stats, name)
+        assert got_loss == pytest.approx(loss, rel=1e-4)
+        assert got_accuracy == accuracy
+
+
+def test_the_filling_of_the_last_batch_does_not_count():
+    dataset = made_data(n_test=17)
+    _, task, splits = build(made_config(), dataset, training=False)
+    examples = jax.tree.map(jnp.asarray, splits.test)
+
+    class Const(nnx.Module):
+        def __call__(self, x, train):
+            return jnp.broadcast_to(jnp.array([0.0, 1.0, 2.0]), (x.shape[0], 3))
+
+    graph = nnx.graphdef(Const())
+    metrics = Metrics.zeros()
+    for _ in range(2):
+        metrics = eval_step(task, graph, {}, {}, examples, jnp.int32(17), metrics)
+    assert int(metrics.examples) == 17
+    assert int(metrics.correct) == (splits.test.labels == 2).sum()
+
+
+def test_training_metrics_sum_over_the_epoch_and_start_anew():
+    program, _, _ = build(made_config(), made_data())
+    state, losses = run(program, epochs=2)
+    last = losses[-program.steps_per_epoch :]
+    loss, accuracy = state.metrics.means()
+    assert loss == pytest.approx(np.mean(last), rel=1e-5)
+    assert 0 <= accuracy <= 1
+    assert int(state.metrics.examples) == program.steps_per_epoch * 16
+    assert int(state.step) == 2 * program.steps_per_epoch
+    assert int(state.metrics.first_bad_step) == NEVER
+
+
+def test_the_first_step_of_a_bad_loss_is_noted():
+    config = made_config()
+    config.optimizer.learning_rate = 1e38
+    config.optimizer.weight_decay = 0.0
+    program, _, _ = build(config, made_data())
+    state, losses = run(program, epochs=1)
+    assert int(state.metrics.first_bad_step) == np.flatnonzero(~np.isfinite(losses))[0]
+
+
+def test_order_is_a_permutation_and_a_function_of_key_and_epoch():
+    key = jax.random.key(3)
+    orders = [np.asarray(epoch_order(key, jnp.int32(e), 50)) for e in (0, 0, 1)]
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert (orders[0] != orders[2]).any()
+    for order in orders:
+        assert sorted(order) == list(range(50))
+
+
+def test_an_epoch_sees_every_training_example_once():
+    config = made_config()
+    config.data.validation_fraction = 0.5  # 48 left: three whole batches
+    program, _, splits = build(config, made_data())
+    order, _ = program.start_epoch(jnp.int32(0))
+    assert program.steps_per_epoch * config.batch_size == len(splits.train.labels)
+    assert sorted(np.asarray(order)) == list(range(48))
+
+
+def test_seed_0_is_a_seed_like_any_other():
+    """Bug 1 of the original: `if random_seed:` left seed 0 to chance."""
+    outcomes = [
+        run(build(made_config(seed=seed), made_data())[0]) for seed in (0, 0, 1)
+    ]
+    for a, b in zip(leaves(outcomes[0][0]), leaves(outcomes[1][0]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert outcomes[0][1] == outcomes[1][1]
+    assert outcomes[0][1] != outcomes[2][1]
+
+
+def test_normalisation_makes_mean_0_and_deviation_1():
+    """Bug 4 of the original: Normalize((0, 0, 0), (1, 1, 1)) does nothing."""
+    sample = data.load(data.SAMPLE)
+    config = made_config()
+    config.image_size = 28
+    splits = programs.split(config, sample)
+    task = programs.make_task(config, sample, splits, sharding.make_mesh(1))
+    inputs = np.asarray(task.standardize(jnp.asarray(splits.train.images)))
+    assert inputs.mean() == pytest.approx(0, abs=1e-3)
+    assert inputs.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_label_smoothing_is_trained_on_and_not_evaluated():
+    plain, _, _ = build(made_config(), made_data())
+    smooth, _, _ = build(made_config(label_smoothing=0.3), made_data())
+    state = plain.init()
+    for name in ("validation", "test"):
+        assert plain.evaluate(state.params, state.batch_stats, name) == smooth.evaluate(
+            state.params, state.batch_stats, name
+        )
+    assert run(plain, 1)[1][0] != run(smooth, 1)[1][0]
+
+
+def test_the_split_is_the_same_for_every_seed_and_batch():
+    first, second = (
+        jax.tree.leaves(programs.split(made_config(seed=seed), made_data()))
+        for seed in (0, 1)
+    )
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_data_that_do_not_fit():
+    config = made_config()
+    config.data.validation_fraction = 0.9
+    with pytest.raises(ConfigError, match=r"batch_size=16.*10 validation.*whole batch"):
+        programs.split(config, made_data(n=11))
+    with pytest.raises(ConfigError, match=r"channels=1, but the images.* have 3"):
+        programs.split(made_config(channels=1), made_data(channels=3))
+
+
+def test_grey_images_also_train_with_one_channel():
+    program, _, _ = build(made_config(channels=1), made_data())
+    assert np.isfinite(run(program, 1)[1]).all()
+
+
+@pytest.mark.parametrize("name", ["resnet_tiny", "vit_tiny"])
+def test_bfloat16_trains(name):
+    config = made_config(name)
+    config.model.dtype = "bfloat16"
+    state, losses = run(build(config, made_data())[0], 4)
+    assert np.isfinite(losses).all()
+    assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+
+
+def test_models_by_name_are_those_the_configuration_offers():
+    from lion_jax.config import CHOICES, PATCHES
+
+    for name in CHOICES["model.name"]:
+        size = PATCHES.get(name, 32) * 2
+        nnx.eval_shape(
+            lambda name=name, size=size: models.make(
+                name, image_size=size, num_classes=2, rngs=nnx.Rngs(0)
+            )
+        )

@@ -1,0 +1,361 @@
+"""Whole runs of a small network on the embedded sample: files, endings, resumption."""
+
+import dataclasses
+import io
+import json
+import math
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lion_jax import checkpoint, data, evaluate, history, logs, train
+from lion_jax.config import Config
+
+FILES = {
+    "config.json",
+    "environment.json",
+    "metrics.jsonl",
+    "result.json",
+    "checkpoints",
+    "curves.png",
+}
+RECORD = [
+    "epoch",
+    "step",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "images_per_second",
+    "seconds",
+]
+TIMES = ("images_per_second", "seconds")
+RESULT = {
+    "test_loss",
+    "test_accuracy",
+    "best_epoch",
+    "stopped_epoch",
+    "stop_reason",
+    "val_loss",
+    "seed",
+    "seconds_compile",
+    "seconds_train",
+    "images_per_second",
+    "peak_host_bytes",
+    "peak_device_bytes",
+    "last_test_loss",
+    "last_test_accuracy",
+}
+STEPS = 6  # an epoch
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch):
+    """A few hundred of the sample's images, for runs of seconds."""
+    sample = data.load(data.SAMPLE)
+    small = dataclasses.replace(
+        sample,
+        train_images=sample.train_images[:480],
+        train_labels=sample.train_labels[:480],
+        test_images=sample.test_images[:100],
+        test_labels=sample.test_labels[:100],
+    )
+    monkeypatch.setattr(data, "load", lambda *_: small)
+
+
+def small_config(**options):
+    config = Config(
+        epochs=3, batch_size=64, eval_batch_size=64, image_size=28, devices=1, **options
+    )
+    config.data.name = data.SAMPLE
+    config.model.name = "resnet_tiny"
+    config.augment.flip = True
+    config.early_stopping.patience = 0
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 0.1
+    return config
+
+
+def run(config, folder):
+    """Trains in this process; returns status and output."""
+    out = io.StringIO()
+    status = train.train(config, folder, Console(file=out, width=200))
+    return status, out.getvalue()
+
+
+def interrupt_at(monkeypatch, calls, number=signal.SIGTERM):
+    """Makes the run see a signal when it has looked `calls` times."""
+    left = iter(range(calls))
+    monkeypatch.setattr(
+        train,
+        "_catch_signals",
+        lambda: lambda: 0 if next(left, None) is not None else number,
+    )
+
+
+def records(folder):
+    lines = (folder / logs.METRICS).read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def saved_state(folder, which):
+    """All arrays of a checkpoint, by path."""
+    with checkpoint.open_folder(folder / logs.CHECKPOINTS) as checkpointer:
+        step = checkpoint.find(checkpointer, which)
+        loaded = checkpointer.load_checkpointables(step)
+    flat = jax.tree_util.tree_flatten_with_path((loaded["model"], loaded["training"]))[
+        0
+    ]
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
+
+
+def assert_same_run(a, b):
+    assert without_times(records(a)) == without_times(records(b))
+    for which in ("best", "latest"):
+        first, second = saved_state(a, which), saved_state(b, which)
+        assert first.keys() == second.keys()
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+    results = [json.loads((f / logs.RESULT).read_text()) for f in (a, b)]
+    timed = ("seconds_compile", "seconds_train", "images_per_second", "peak_host_bytes")
+    for result in results:
+        for name in timed:
+            del result[name]
+    assert results[0] == results[1]
+
+
+def test_a_run_leaves_every_file_and_says_what_it_did(tmp_path):
+    status, said = run(small_config(), tmp_path / "run")
+    assert status == 0
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    events = {name for name in names if name.startswith("events.out.tfevents")}
+    assert names - events == FILES
+    assert events
+    rows = records(tmp_path / "run")
+    assert [list(row) for row in rows] == [RECORD] * 3
+    assert [row["step"] for row in rows] == [STEPS, 2 * STEPS, 3 * STEPS]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(result) >= RESULT
+    assert result["stop_reason"] == "epochs"
+    best = min(rows, key=lambda row: row["val_loss"])
+    assert result["best_epoch"] == best["epoch"]
+    assert result["val_loss"] == best["val_loss"]
+    assert f"test accuracy {result['test_accuracy']:.2%}" in said
+    assert "curves.png" in said
+    assert "epoch 3/3" in said
+    assert "\x1b" not in said  # no terminal: no colors, no bar
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    described = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert described["jax"] == jax.__version__
+    assert described["platform"] == "cpu"
+
+
+def test_a_finished_run_says_so_and_does_nothing(tmp_path):
+    run(small_config(), tmp_path / "run")
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "run").rglob("*")
+        if path.is_file()
+    }
+    status, said = run(small_config(), tmp_path / "run")
+    assert status == 0
+    assert "finished" in said
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.parametrize("calls", [1, 4, STEPS + 2, 2 * STEPS + 5])
+def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
+    tmp_path, monkeypatch, calls
+):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, calls)
+        status, said = run(small_config(), tmp_path / "resumed")
+        assert status == 128 + signal.SIGTERM
+        assert "interrupted and saved" in said
+        assert not (tmp_path / "resumed" / logs.RESULT).exists()
+    status, said = run(small_config(), tmp_path / "resumed")
+    assert status == 0
+    assert run(small_config(), tmp_path / "whole")[0] == 0
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
+
+
+def test_interrupted_again_and_again_it_still_ends_the_same(tmp_path, monkeypatch):
+    for calls in (3, 5, 1, 2, 9, 4):
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, calls)
+            run(small_config(), tmp_path / "resumed")
+    while run(small_config(), tmp_path / "resumed")[0]:
+        pass
+    run(small_config(), tmp_path / "whole")
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
+
+
+def test_the_best_state_is_a_copy_and_not_the_last(tmp_path):
+    """Bug 2 of the original: the saved `state_dict()` went on changing."""
+    config = small_config()
+    config.epochs = 1
+    config.name = "one epoch"
+    run(config, tmp_path / "one")
+    config = small_config()
+    config.optimizer.learning_rate = 0.1  # the first epoch will stay the best
+    config.epochs = 1
+    run(config, tmp_path / "first")
+    config.epochs = 4
+    run(config, tmp_path / "all")
+    rows = records(tmp_path / "all")
+    best = min(rows, key=lambda row: row["val_loss"])["epoch"]
+    assert best < 4
+    config.epochs = best
+    if best > 1:
+        run(config, tmp_path / "until_best")
+    until_best = tmp_path / ("first" if best == 1 else "until_best")
+    kept, last = (saved_state(tmp_path / "all", w) for w in ("best", "latest"))
+    expected = saved_state(until_best, "latest")
+    for name, array in expected.items():
+        np.testing.assert_array_equal(kept[name], array, err_msg=name)
+    assert any((kept[name] != last[name]).any() for name in kept)
+
+
+@pytest.mark.parametrize("ending", ["epochs", "early_stopping"])
+def test_the_best_state_is_tested_at_every_ending(tmp_path, ending):
+    """Bug 3 of the original: best was restored only after early stopping."""
+    config = small_config()
+    config.optimizer.learning_rate = 0.1
+    config.epochs = 5
+    if ending == "early_stopping":
+        config.early_stopping.patience = 1
+        config.epochs = 50
+    folder = tmp_path / "run"
+    run(config, folder)
+    result = json.loads((folder / logs.RESULT).read_text())
+    assert result["stop_reason"] == ending
+    assert result["best_epoch"] < result["stopped_epoch"]
+    best, last = (evaluate.evaluate(folder, which) for which in ("best", "latest"))
+    assert result["test_loss"] == best["test_loss"]
+    assert result["val_loss"] == best["validation_loss"]
+    assert result["last_test_loss"] == last["test_loss"]
+    assert best["test_loss"] != last["test_loss"]
+
+
+def test_after_an_interruption_best_and_latest_can_be_evaluated(tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, 2 * STEPS + 6)
+    run(small_config(), tmp_path / "run")
+    rows = records(tmp_path / "run")
+    best = evaluate.evaluate(tmp_path / "run", "best")
+    assert best["validation_loss"] == min(row["val_loss"] for row in rows)
+    assert evaluate.evaluate(tmp_path / "run", "latest")["step"] > best["step"]
+
+
+def test_a_diverged_run_says_where_and_keeps_its_best(tmp_path):
+    config = small_config()
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.01
+    config.optimizer.schedule = "constant"
+    config.epochs = 2
+    run(config, tmp_path / "good")
+    config.optimizer.learning_rate = 1e18
+    status, said = run(config, tmp_path / "bad")
+    assert status == 1
+    result = json.loads((tmp_path / "bad" / logs.RESULT).read_text())
+    assert result["stop_reason"] == "diverged"
+    assert "is not finite at step" in said
+    assert result["test_accuracy"] is None
+    assert result["best_epoch"] == 0
+    assert None in records(tmp_path / "bad")[-1].values()
+
+
+def test_seeds_0_and_1_differ_and_share_the_split(tmp_path):
+    losses = []
+    for seed in (0, 1):
+        config = small_config(seed=seed)
+        config.epochs = 1
+        run(config, tmp_path / str(seed))
+        losses.append(records(tmp_path / str(seed))[0]["train_loss"])
+    assert losses[0] != losses[1]
+
+
+def test_a_folder_of_another_configuration_is_refused_naming_the_fields(tmp_path):
+    config = small_config()
+    logs.claim(tmp_path / "run", dataclasses.asdict(config))
+    config.optimizer.learning_rate = 0.5
+    config.seed = 7
+    with pytest.raises(logs.RunFolderError) as error:
+        run(config, tmp_path / "run")
+    message = str(error.value)
+    assert "optimizer.learning_rate (0.001 there, 0.5 asked for)" in message
+    assert "seed (0 there, 7 asked for)" in message
+    assert "batch_size" not in message
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("dear")
+    with pytest.raises(logs.RunFolderError, match="no run of lion_jax"):
+        run(small_config(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_sigterm_saves_and_exits_143_and_the_same_command_resumes(command):
+    arguments = (
+        *("--config", str(command.folder / "mine.py"), "--workdir=run"),
+        "--config.epochs=500",
+    )
+    (command.folder / "mine.py").write_text(
+        "from lion_jax.config import *\n"
+        "def get_config():\n"
+        "    return Config(batch_size=64, image_size=28, name='mine',\n"
+        "        data=DataConfig(name='fashion_mnist_sample'),\n"
+        "        model=ModelConfig(name='resnet_tiny'),\n"
+        "        early_stopping=EarlyStoppingConfig(patience=0))\n"
+    )
+    process = command.start("lion_jax.train", *arguments)
+    metrics = command.folder / "run" / "metrics.jsonl"
+    deadline = time.time() + 120
+    while not (metrics.exists() and metrics.read_text()) and time.time() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "interrupted and saved at step" in out
+    process = command.start("lion_jax.train", *arguments)
+    while "resumed at step" not in (line := process.stdout.readline()):
+        assert line
+    process.kill()
+    process.communicate()
+
+
+def test_history_folds_as_the_run_did():
+    rows = [
+        {"val_loss": loss, "val_accuracy": 0.5, "epoch": epoch}
+        | {"images_per_second": 10.0 * epoch, "seconds": 1.0}
+        for epoch, loss in enumerate([3.0, 2.0, 2.5, 2.4], start=1)
+    ]
+    rules = {"patience": 2, "min_delta": 0.0, "start_epoch": 1}
+    assert history.stop_reason(rows[:3], 9, **rules) == ""
+    assert history.stop_reason(rows, 9, **rules) == "early_stopping"
+    assert history.stop_reason(rows[:3], 3, **rules) == "epochs"
+    summary = history.summarize(rows, 9, **rules)
+    assert summary["best_epoch"] == 2
+    assert summary["val_loss"] == 2.0
+    assert summary["images_per_second"] == 25
+    assert summary["seconds_train"] == 4
+    rows[-1]["val_loss"] = None
+    assert history.stop_reason(rows, 9, **rules) == "diverged"
+    assert history.summarize(rows, 9, **rules)["best_epoch"] == 2
+
+
+def test_json_has_no_nan(tmp_path):
+    logs.write_json(tmp_path / "x.json", {"a": math.nan, "b": {"c": math.inf}, "d": 1})
+    assert json.loads((tmp_path / "x.json").read_text()) == {
+        "a": None,
+        "b": {"c": None},
+        "d": 1,
+    }
