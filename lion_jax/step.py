@@ -39,8 +39,9 @@ class Metrics(NamedTuple):
     @classmethod
     def zeros(cls) -> "Metrics":
         """Returns the sums of nothing."""
-        zero = jnp.zeros([], jnp.int32)
-        return cls(zero, jnp.zeros([]), zero, zero, jnp.full([], NEVER, jnp.int32))
+        batches, correct, examples = (jnp.zeros([], jnp.int32) for _ in range(3))
+        never = jnp.full([], NEVER, jnp.int32)
+        return cls(batches, jnp.zeros([]), correct, examples, never)
 
     def means(self) -> tuple[float, float]:
         """Returns mean loss and accuracy, on the host."""

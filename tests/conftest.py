@@ -7,7 +7,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ DEVICES = 8
 
 def pytest_configure() -> None:
     """Sets JAX up before the first test module imports it."""
-    compiled = Path(tempfile.gettempdir()) / f"lion_jax_tests_{os.getuid()}"
-    compiled.mkdir(mode=0o700, exist_ok=True)
+    compiled = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+    compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"

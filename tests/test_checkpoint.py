@@ -1,0 +1,127 @@
+"""Checkpoints by themselves: what is kept, what is best, what comes back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lion_jax import checkpoint, sharding
+from lion_jax.step import Metrics, TrainState
+
+
+def state_at(step, value=0.0):
+    return TrainState(
+        step=jnp.int32(step),
+        params={"w": jnp.full((8, 4), value), "blocks": {0: jnp.full(3, value)}},
+        batch_stats={},
+        opt_state=({"mu": jnp.full((8, 4), -value, jnp.bfloat16)}, ()),
+        metrics=Metrics.zeros(),
+    )
+
+
+def record(epoch, step, loss):
+    return {"epoch": epoch, "step": step, "val_loss": loss}
+
+
+def save_all(checkpointer, losses):
+    """Saves an epoch of ten steps for each loss; the values are the epochs."""
+    history = []
+    for epoch, loss in enumerate(losses, start=1):
+        history.append(record(epoch, 10 * epoch, loss))
+        checkpoint.save(checkpointer, state_at(10 * epoch, float(epoch)), history)
+    return history
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ([3.0, 1.0, 2.0], 2),
+        ([1.0, 2.0, 3.0], 1),
+        ([3.0, 2.0, 1.0], 3),
+        ([2.0, 1.0, 1.0, 1.0], 2),
+        ([float("nan"), 1.0, 2.0], 2),
+        ([2.0, float("nan"), float("-inf"), 3.0], 1),
+        ([None, 2.0, None], 2),
+    ],
+)
+def test_best_and_latest_are_kept_and_nothing_else(tmp_path, losses, best):
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        save_all(checkpointer, losses)
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        assert checkpoint.find(checkpointer, "best") == 10 * best
+        assert checkpoint.find(checkpointer, "latest") == 10 * len(losses)
+        assert {c.step for c in checkpointer.checkpoints} == {
+            10 * best,
+            10 * len(losses),
+        }
+        params, _ = checkpoint.restore_model(checkpointer, 10 * best, state_at(0))
+    np.testing.assert_array_equal(params["w"], float(best))
+
+
+def test_a_state_within_an_epoch_is_latest_and_never_best(tmp_path):
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        history = save_all(checkpointer, [2.0, 1.0])
+        checkpoint.save(checkpointer, state_at(25, 9.0), history)
+        assert checkpoint.find(checkpointer, "best") == 20
+        assert checkpoint.find(checkpointer, "latest") == 25
+        history.append(record(3, 30, 0.5))
+        checkpoint.save(checkpointer, state_at(30, 3.0), history)
+        assert [c.step for c in checkpointer.checkpoints] == [30]
+
+
+def test_everything_comes_back_to_the_bit(tmp_path):
+    saved = state_at(10, 0.1)
+    history = [record(1, 10, 0.30000000000000004)]
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        checkpoint.save(checkpointer, saved, history)
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        restored, told = checkpoint.restore(checkpointer, 10, state_at(0))
+    assert told == history
+    assert jax.tree.structure(restored) == jax.tree.structure(saved)
+    for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(saved), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_saved_state_does_not_change_with_the_donated_buffer(tmp_path):
+    step = jax.jit(lambda s: jax.tree.map(lambda x: x + x, s), donate_argnums=0)
+    state = state_at(10, 1.0)
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        checkpoint.save(checkpointer, state, [record(1, 10, 1.0)])
+        for _ in range(5):
+            state = step(state)
+        params, _ = checkpoint.restore_model(checkpointer, 10, state_at(0))
+    np.testing.assert_array_equal(params["w"], 1.0)
+
+
+def test_a_state_of_one_device_is_restored_to_eight_and_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 8)
+    saved = state_at(10, 0.1)
+
+    def abstract(devices):
+        mesh = sharding.make_mesh(devices)
+        return jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+            saved,
+            sharding.state(saved, mesh, sharded=True),
+        )
+
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        checkpoint.save(checkpointer, saved, [record(1, 10, 1.0)])
+        eight, _ = checkpoint.restore(checkpointer, 10, abstract(8))
+    assert len(eight.params["w"].sharding.device_set) == 8
+    with checkpoint.open_folder(tmp_path / "d") as checkpointer:
+        checkpoint.save(checkpointer, eight, [record(1, 10, 1.0)])
+        one, _ = checkpoint.restore(checkpointer, 10, abstract(1))
+    np.testing.assert_array_equal(one.params["w"], saved.params["w"])
+
+
+def test_what_an_interrupted_save_left_is_cleaned(tmp_path):
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        save_all(checkpointer, [1.0])
+    leftover = tmp_path / "c" / "20.orbax-checkpoint-tmp"
+    leftover.mkdir()
+    (leftover / "half").write_text("x")
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        assert checkpoint.find(checkpointer, "latest") == 10
+    assert not leftover.exists()

@@ -1,0 +1,122 @@
+"""The commands as a caller meets them: help, and every mistake told in one line."""
+
+import pytest
+
+from lion_jax import config as configs
+
+QUICK = "--config=quick.py"
+CONFIG = """\
+from lion_jax.config import *
+
+def get_config():
+    return Config(name="quick", image_size=32, data=DataConfig(name="{data}"))
+"""
+MISTAKES = {
+    "no config": ([], ["--config is missing", "configs/quickstart.py"]),
+    "empty config": (["--config"], ["--config=: there is no such file"]),
+    "absent file": (["--config=none.py"], ["--config=none.py: there is no such file"]),
+    "no get_config": (["--config", "empty.py"], ["empty.py", "get_config"]),
+    "syntax error": (["--config=broken.py"], ["broken.py: SyntaxError"]),
+    "other result": (
+        ["--config=other.py"],
+        ["returned dict", "lion_jax.config.Config"],
+    ),
+    "misspelt field": (
+        [QUICK, "--config.optimizer.learning_rat=1"],
+        ["no such field", "did you mean --config.optimizer.learning_rate?"],
+    ),
+    "field without its group": (
+        [QUICK, "--config.learning_rate=1"],
+        ["did you mean --config.optimizer.learning_rate?"],
+    ),
+    "group": ([QUICK, "--config.model=vit"], ["is a group of fields", "model.name"]),
+    "wrong type": (
+        [QUICK, "--config.epochs=many"],
+        ["--config.epochs=many", "must be of type int"],
+    ),
+    "fraction of an int": ([QUICK, "--config.epochs=1.5"], ["must be of type int"]),
+    "wrong bool": ([QUICK, "--config.augment.flip=maybe"], ["must be of type bool"]),
+    "negative learning rate": (
+        [QUICK, "--config.optimizer.learning_rate=-0.1"],
+        ["optimizer.learning_rate=-0.1", "must be >= 0"],
+    ),
+    "patch": (
+        [QUICK, "--config.model.name=vit_b16", "--config.image_size=33"],
+        ["image_size=33", "16 pixels", "--config.image_size=32"],
+    ),
+    "batch and devices": (
+        [QUICK, "--config.batch_size=63"],
+        ["batch_size=63", "the 2 devices must divide it", "--config.batch_size=64"],
+    ),
+    "too many devices": ([QUICK, "--config.devices=3"], ["devices=3", "JAX finds 2"]),
+    "unknown flag": ([QUICK, "--workdri=x"], ["workdri"]),
+    "stray word": ([QUICK, "fast"], ["'fast' is no flag"]),
+    "unknown data": (
+        [QUICK, "--config.data.name=fashion_mnits"],
+        ["no such set", "fashion_mnist"],
+    ),
+    "batch above the data": (
+        [QUICK, "--config.batch_size=5000", "--config.eval_batch_size=2"],
+        ["batch_size=5000", "4000 training"],
+    ),
+}
+
+
+@pytest.fixture
+def files(command, monkeypatch):
+    """Config files, good and bad, in the folder where commands run."""
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    for name, text in {
+        "quick.py": CONFIG.format(data="fashion_mnist_sample"),
+        "empty.py": "",
+        "broken.py": "def get_config(:\n",
+        "other.py": "def get_config():\n    return {}\n",
+    }.items():
+        (command.folder / name).write_text(text)
+    return sorted(path.name for path in command.folder.iterdir())
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_in_one_line_and_nothing_is_written(command, files, name):
+    arguments, said = MISTAKES[name]
+    ran = command.run("lion_jax.train", *arguments)
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, ran.stderr
+    assert "Traceback" not in ran.stderr
+    for words in said:
+        assert words in lines[0]
+    left = {path.name for path in command.folder.iterdir()} - {"__pycache__"}
+    assert sorted(left) == files
+
+
+def test_help_names_every_field_and_every_flag(command):
+    ran = command.run("lion_jax.train", "--help")
+    assert ran.returncode == 0
+    for path in configs.field_types():
+        assert f"--config.{path}=" in ran.stdout
+    assert "--workdir=" in ran.stdout
+    assert "goes on where the run stopped" in ran.stdout
+
+
+@pytest.mark.parametrize("module", ["lion_jax.evaluate", "lion_jax.data"])
+def test_help_of_the_other_commands(command, module):
+    ran = command.run(module, "--help")
+    assert ran.returncode == 0
+    assert f"python -m {module}" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--workdir"),
+        (["--workdir=nowhere"], "holds no config.json"),
+        (["--workdir=.", "--checkpoint=worst"], "'worst'"),
+    ],
+)
+def test_mistakes_of_evaluate(command, arguments, said):
+    ran = command.run("lion_jax.evaluate", *arguments)
+    assert ran.returncode == 2
+    assert said in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert not list(command.folder.iterdir())

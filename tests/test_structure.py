@@ -1,0 +1,106 @@
+"""The house: which module imports which, what the top names are, what README draws."""
+
+import ast
+from pathlib import Path
+
+import lion_jax
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lion_jax"
+# Every module of the package and the modules of the package that it imports.
+IMPORTS = {
+    "__init__": {"lion"},
+    "lion": set(),
+    "images": set(),
+    "sharding": set(),
+    "early_stopping": set(),
+    "environment": set(),
+    "logs": set(),
+    "config": set(),
+    "models.__init__": {"models.resnet", "models.vit"},
+    "models.conv": set(),
+    "models.resnet": {"models.conv"},
+    "models.vit": {"models.conv"},
+    "data.__init__": {"data.cache", "data.dataset", "data.tfds_source"},
+    "data.__main__": {"cli", "data.__init__", "data.cache", "data.debian"}
+    | {"data.tfds_source"},
+    "data.cache": {"data.dataset"},
+    "data.dataset": set(),
+    "data.debian": set(),
+    "data.tfds_source": {"data.dataset", "data.debian"},
+    "cli": {"config"},
+    "optimizers": {"config", "lion"},
+    "history": {"early_stopping"},
+    "step": {"images"},
+    "checkpoint": {"step"},
+    "program": {"config", "data.__init__", "images", "models.__init__"}
+    | {"optimizers", "sharding", "step"},
+    "evaluate": {"checkpoint", "cli", "config", "data.__init__", "logs"}
+    | {"program", "sharding"},
+    "train": {"checkpoint", "cli", "config", "data.__init__", "environment"}
+    | {"history", "logs", "program", "sharding", "step"},
+}
+
+
+def modules():
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def imported_by(path, known):
+    """Modules of the package named in any import of a file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        for alias in node.names:
+            # `from a import b` names the module a.b, the package a.b, or a itself.
+            whole = f"{node.module}.{alias.name}"
+            for name in (whole, f"{whole}.__init__", node.module):
+                if name.removeprefix("lion_jax.") in known:
+                    found.add(name.removeprefix("lion_jax."))
+                    break
+            else:
+                if f"{node.module}.__init__".removeprefix("lion_jax.") in known:
+                    found.add(f"{node.module}.__init__".removeprefix("lion_jax."))
+    return found
+
+
+def test_the_import_graph_is_as_stated():
+    known = modules()
+    graph = {name: imported_by(path, known) for name, path in known.items()}
+    assert graph == IMPORTS
+
+
+def test_the_top_level_names_are_the_optimizer():
+    assert sorted(lion_jax.__all__) == ["LionState", "lion", "scale_by_lion"]
+
+
+def test_the_optimizer_alone_imports_no_trainer(command):
+    script = command.folder / "alone.py"
+    script.write_text(
+        "import sys\nfrom lion_jax import lion\nlion(1e-3)\n"
+        "heavy = ('flax', 'orbax', 'tensorflow_datasets', 'matplotlib', 'rich')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+    )
+    ran = command.run("alone")
+    assert ran.stdout.strip() == "[]", ran.stderr
+
+
+def test_readme_draws_every_file_of_the_package():
+    readme = (ROOT / "README.md").read_text()
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "__init__.py":
+            assert path.name in readme, path
+    for folder in ("configs/", "tests/", "tools/", "results/"):
+        assert folder in readme
+
+
+def test_readmes_commands_are_the_makefiles():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("train", "test"):
+        assert f"make {target}" in (ROOT / "README.md").read_text()
+        assert f"\n{target}:" in makefile
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
