@@ -22,8 +22,14 @@ class CheckpointError(Exception):
     """A checkpoint that is missing or cannot be restored."""
 
 
-def open_folder(folder: Path) -> ocp.training.Checkpointer:
-    """Opens a folder of checkpoints; removes what an interrupted save left there."""
+def open_folder(folder: Path, *, to_save: bool = True) -> ocp.training.Checkpointer:
+    """Opens a folder of checkpoints.
+
+    Args:
+      folder: The folder; made if absent.
+      to_save: Whether it is opened to save in; then what an interrupted save left
+        there is removed. A reader must not: a run may be saving at the time.
+    """
     best = _policies.BestN(
         get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
     )
@@ -32,7 +38,7 @@ def open_folder(folder: Path) -> ocp.training.Checkpointer:
         preservation_policy=_policies.AnyPreservationPolicy(
             [_policies.LatestN(1), best]
         ),
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=to_save,
     )
 
 

@@ -51,7 +51,9 @@ def evaluate(folder: Path, which: checkpoint.Which = "best") -> dict[str, float 
         )
     config = configs.from_dict(saved)
     mesh = sharding.make_mesh(configs.check_devices(config, jax.device_count()))
-    with checkpoint.open_folder(folder / logs.CHECKPOINTS) as checkpointer:
+    with checkpoint.open_folder(
+        folder / logs.CHECKPOINTS, to_save=False
+    ) as checkpointer:
         step = checkpoint.find(checkpointer, which)
         if step is None:
             raise checkpoint.CheckpointError(

@@ -143,7 +143,7 @@ def lion(
     Examples:
       >>> import jax, jax.numpy as jnp, optax
       >>> from lion_jax import lion
-      >>> tx = optax.chain(optax.clip_by_global_norm(1.0), lion(0.25, weight_decay=0))
+      >>> tx = optax.chain(optax.clip_by_global_norm(1.0), lion(0.25, weight_decay=0.0))
       >>> params = {"w": jnp.array([1.0, -2.0])}
       >>> state = tx.init(params)
       >>> for _ in range(3):

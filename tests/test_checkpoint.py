@@ -116,12 +116,17 @@ def test_a_state_of_one_device_is_restored_to_eight_and_back(tmp_path, monkeypat
     np.testing.assert_array_equal(one.params["w"], saved.params["w"])
 
 
-def test_what_an_interrupted_save_left_is_cleaned(tmp_path):
+def test_a_writer_cleans_what_an_interrupted_save_left_and_a_reader_does_not(tmp_path):
     with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        save_all(checkpointer, [1.0])
+        history = save_all(checkpointer, [1.0])
     leftover = tmp_path / "c" / "20.orbax-checkpoint-tmp"
     leftover.mkdir()
     (leftover / "half").write_text("x")
+    with checkpoint.open_folder(tmp_path / "c", to_save=False) as checkpointer:
+        assert checkpoint.find(checkpointer, "latest") == 10
+    assert leftover.exists()
     with checkpoint.open_folder(tmp_path / "c") as checkpointer:
         assert checkpoint.find(checkpointer, "latest") == 10
+        history.append(record(2, 20, 0.5))
+        checkpoint.save(checkpointer, state_at(20), history)
     assert not leftover.exists()
