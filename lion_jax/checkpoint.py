@@ -46,6 +46,7 @@ def save(
     checkpointer: ocp.training.Checkpointer,
     state: TrainState,
     history: list[dict[str, Any]],
+    seconds: float = 0.0,
 ) -> None:
     """Saves the state; waits until it is on the disk.
 
@@ -54,23 +55,23 @@ def save(
       state: Any state of the run, at the end of an epoch or within one.
       history: One record an epoch that is over; the last one ranks the state, if the
         state is that epoch's end.
+      seconds: Time that went into the epoch that is not over.
 
     Raises:
       CheckpointError: If Orbax did not save it.
     """
-    at_epoch_end = bool(history) and history[-1]["step"] == int(state.step)
+    step = int(state.step)
+    at_epoch_end = bool(history) and history[-1]["step"] == step
     saved = checkpointer.save_checkpointables(
-        int(state.step),
+        step,
         {"model": _model(state), "training": _training(state)},
         metrics=_metrics(history[-1]) if at_epoch_end else None,
-        custom_metadata={"history": cast(Any, history)},
+        custom_metadata=cast(Any, {"history": history, "seconds": seconds}),
         force=True,
         overwrite=True,
     )
     if not saved:
-        raise CheckpointError(
-            f"{checkpointer.directory}: step {int(state.step)} was not saved."
-        )
+        raise CheckpointError(f"{checkpointer.directory}: step {step} was not saved.")
 
 
 def find(checkpointer: ocp.training.Checkpointer, which: Which) -> int | None:
@@ -92,19 +93,30 @@ def restore_model(
       step: From `find`.
       abstract: A `TrainState` of shapes, dtypes and shardings.
     """
-    loaded = checkpointer.load_checkpointables(step, {"model": _model(abstract)})
+    loaded = _load(checkpointer, step, {"model": _model(abstract)})
     return loaded["model"]["params"], loaded["model"]["batch_stats"]
 
 
 def restore(
     checkpointer: ocp.training.Checkpointer, step: int, abstract: PyTree[Any]
-) -> tuple[TrainState, list[dict[str, Any]]]:
-    """Returns the state saved at a step, on its devices, and the history."""
+) -> tuple[TrainState, list[dict[str, Any]], float]:
+    """Returns the state saved at a step, on its devices, the history, the seconds."""
     wanted = {"model": _model(abstract), "training": _training(abstract)}
-    loaded = checkpointer.load_checkpointables(step, wanted)
+    loaded = _load(checkpointer, step, wanted)
     state = TrainState(**loaded["model"], **loaded["training"])
-    metadata = checkpointer.checkpointables_metadata(step).custom_metadata
-    return state, list(cast(Any, metadata)["history"])
+    told: Any = checkpointer.checkpointables_metadata(step).custom_metadata
+    return state, list(told["history"]), told["seconds"]
+
+
+def _load(checkpointer: ocp.training.Checkpointer, step: int, wanted: dict[str, Any]):
+    try:
+        return checkpointer.load_checkpointables(step, wanted)
+    except Exception as error:  # Orbax raises what its many parts raise
+        raise CheckpointError(
+            f"{checkpointer.directory / str(step)} cannot be restored"
+            f" ({type(error).__name__}); remove that folder to go on from an earlier"
+            " state, or the run's folder to begin anew."
+        ) from error
 
 
 def _model(state: TrainState) -> dict[str, Any]:

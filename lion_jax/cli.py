@@ -4,13 +4,14 @@ Exit status: 0 done; 2 a mistake of the caller; 128 + n after signal n; 1 the re
 """
 
 import argparse
-import dataclasses
+import contextlib
 import difflib
 import os
 import re
+import runpy
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from absl import flags
@@ -39,6 +40,24 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def caught_signals() -> Iterator[Callable[[], int]]:
+    """Makes SIGTERM and the first Ctrl-C a wish; yields what tells its number."""
+    received: list[int] = []
+
+    def note(number, frame) -> None:
+        del frame
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)  # the second one is obeyed at once
+
+    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: received[0] if received else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -70,7 +89,7 @@ def parse_config(
         print(usage, *lines, "\nFields of the configuration, with defaults:", sep="\n")
         print(help_text())
         return None
-    path = _config_path(argv)
+    _check_file(_config_path(argv))
     _check_overrides(argv)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
@@ -81,21 +100,11 @@ def parse_config(
     try:
         rest = values(["", *argv])[1:]
         config: Any = values["config"].value
-    except (flags.Error, ConfigError, TypeError, ValueError) as error:
-        raise ConfigError(_first_sentence(error)) from error
-    except Exception as error:
-        raise ConfigError(
-            f"--config={path}: {type(error).__name__}: {error}; the file must run and"
-            " define get_config()."
-        ) from error
+    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(_one_sentence(error)) from error
     if rest:
         raise ConfigError(
             f"{rest[0]!r} is no flag; flags are --name=value, see --help."
-        )
-    if not isinstance(config, Config):
-        raise ConfigError(
-            f"--config={path}: get_config() returned {type(config).__name__}, but it"
-            " must return a lion_jax.config.Config."
         )
     check(config)
     return config, {name: str(values[name].value) for name in texts}
@@ -115,6 +124,25 @@ def _config_path(argv: list[str]) -> str:
         "--config is missing; give a Python file with get_config(), such as"
         " --config configs/quickstart.py."
     )
+
+
+def _check_file(path: str) -> None:
+    """Runs the file once by itself, to tell its mistakes from those of the flags."""
+    try:
+        config = runpy.run_path(path)["get_config"]()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever somebody's file may do
+        raise ConfigError(
+            f"--config={path}: {type(error).__name__}: {error}; the file must run and"
+            " define get_config(), which takes nothing."
+        ) from error
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"--config={path}: get_config() returned {type(config).__name__}, but it"
+            " must return a lion_jax.config.Config."
+        )
+    check(config)
 
 
 def _check_overrides(argv: list[str]) -> None:
@@ -140,7 +168,7 @@ def _check_overrides(argv: list[str]) -> None:
         )
 
 
-def _first_sentence(error: Exception) -> str:
+def _one_sentence(error: Exception) -> str:
     """Cuts absl's message down to the flag, the value and the reason."""
     text = " ".join(str(error).split())
     if found := re.match(r"flag --(\S+?)=(.*?): (.*)", text):
@@ -149,8 +177,3 @@ def _first_sentence(error: Exception) -> str:
         rule = f"must be of type {expected.__name__}" if expected else reason
         return f"--{name}={value}, but it {rule}."
     return text[:300]
-
-
-def as_dict(config: Config) -> dict[str, Any]:
-    """Returns the configuration as nested dictionaries, as config.json keeps it."""
-    return dataclasses.asdict(config)

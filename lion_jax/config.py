@@ -16,7 +16,7 @@ class ConfigError(ValueError):
     """A configuration that cannot be run: the value, the rule, the remedy."""
 
 
-@dataclass
+@dataclass(slots=True)
 class DataConfig:
     """Which images."""
 
@@ -27,7 +27,7 @@ class DataConfig:
     split_seed: int = 42  # seed of that split; the same for runs to be compared
 
 
-@dataclass
+@dataclass(slots=True)
 class AugmentConfig:
     """Random changes of the training images."""
 
@@ -35,7 +35,7 @@ class AugmentConfig:
     flip: bool = False  # mirror half of the images left to right
 
 
-@dataclass
+@dataclass(slots=True)
 class ModelConfig:
     """Which network."""
 
@@ -44,7 +44,7 @@ class ModelConfig:
     zero_init_residual: bool = False  # ResNet: each block starts as its shortcut
 
 
-@dataclass
+@dataclass(slots=True)
 class OptimizerConfig:
     """How the weights move."""
 
@@ -61,7 +61,7 @@ class OptimizerConfig:
     clip_norm: float = 0.0  # largest global norm of the gradient; 0: no clipping
 
 
-@dataclass
+@dataclass(slots=True)
 class EarlyStoppingConfig:
     """When to stop before the last epoch."""
 
@@ -70,7 +70,7 @@ class EarlyStoppingConfig:
     start_epoch: int = 1  # first epoch that counts, from 1
 
 
-@dataclass
+@dataclass(slots=True)
 class Config:
     """One experiment."""
 
@@ -132,6 +132,9 @@ def check(config: Config) -> None:
     Raises:
       ConfigError: Names the first wrong field, its value, the rule and the remedy.
     """
+    for name, group in typing.get_type_hints(Config).items():
+        if dataclasses.is_dataclass(group):
+            _require_type(name, getattr(config, name), group)
     values = flatten(config)
     for path, expected in field_types().items():
         _require_type(path, values[path], expected)
@@ -193,7 +196,7 @@ def from_dict(values: dict[str, Any]) -> Config:
     """Rebuilds a configuration from `dataclasses.asdict`'s nested dictionary.
 
     Raises:
-      ConfigError: If a field is unknown, missing or of a wrong value.
+      ConfigError: If a field is missing or of a wrong value.
     """
     config = Config()
     for path in field_types():
@@ -237,7 +240,7 @@ def help_text(cls: type = Config, prefix: str = "--config.") -> str:
     return "\n".join([*lines, *nested])
 
 
-def _require_type(path: str, value: Any, expected: type) -> None:
+def _require_type(path: str, value: Any, expected: Any) -> None:
     allowed = (int, float) if expected is float else (expected,)
     if not isinstance(value, allowed) or (
         isinstance(value, bool) and expected is not bool

@@ -32,11 +32,12 @@ def describe() -> dict[str, Any]:
 
 def commit() -> str | None:
     """Returns the commit of the source tree, `-dirty` if changed; None outside one."""
+    tree = Path(__file__).parents[1]
+    if not (tree / ".git").exists():  # installed, perhaps inside another repository
+        return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        found = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True
-        )
+        found = subprocess.run(command, cwd=tree, capture_output=True, text=True)
     except OSError:
         return None
     return found.stdout.strip() or None

@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
         help="best: lowest validation loss (default); latest: last saved",
     )
     arguments = parser.parse_args(argv)
-    print(json.dumps(evaluate(arguments.workdir, arguments.checkpoint), indent=2))
+    figures = evaluate(arguments.workdir.expanduser(), arguments.checkpoint)
+    print(json.dumps(logs.finite(figures), indent=2))
     return 0
 
 
@@ -51,14 +52,15 @@ def evaluate(folder: Path, which: checkpoint.Which = "best") -> dict[str, float 
         )
     config = configs.from_dict(saved)
     mesh = sharding.make_mesh(configs.check_devices(config, jax.device_count()))
-    with checkpoint.open_folder(
-        folder / logs.CHECKPOINTS, to_save=False
-    ) as checkpointer:
+    saves = folder / logs.CHECKPOINTS
+    if not saves.is_dir():
+        raise checkpoint.CheckpointError(f"{folder} holds no checkpoint; train first.")
+    with checkpoint.open_folder(saves, to_save=False) as checkpointer:
         step = checkpoint.find(checkpointer, which)
         if step is None:
             raise checkpoint.CheckpointError(
-                f"{folder} holds no {which} checkpoint yet; train further, or ask for"
-                f" --checkpoint={'latest' if which == 'best' else 'best'}."
+                f"{folder} holds no {which} checkpoint yet; train to the end of an"
+                " epoch first."
             )
         dataset = data.load(
             config.data.name, config.data.data_dir, config.data.cache_dir
@@ -69,7 +71,7 @@ def evaluate(folder: Path, which: checkpoint.Which = "best") -> dict[str, float 
         model = checkpoint.restore_model(checkpointer, step, program.abstract)
     figures: dict[str, float | int] = {"step": step}
     for name in ("validation", "test"):
-        loss, accuracy = program.evaluate(*model, name)
+        loss, accuracy = program.evaluate(*model, name).means()
         figures |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
     return figures
 

@@ -15,8 +15,11 @@ History = list[dict[str, Any]]
 
 
 def diverged(history: History) -> bool:
-    """Tells whether the last epoch gave a number that is not finite."""
-    return bool(history) and None in history[-1].values()
+    """Tells whether the last epoch gave a loss that is not finite."""
+    return bool(history) and None in (
+        history[-1]["train_loss"],
+        history[-1]["val_loss"],
+    )
 
 
 def fold(history: History, **rules: Any) -> early_stopping.EarlyStoppingState:

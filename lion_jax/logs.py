@@ -28,8 +28,8 @@ class RunFolderError(Exception):
     """A folder that belongs to something else than the run that asks for it."""
 
 
-def claim(folder: Path, config: dict[str, Any]) -> None:
-    """Makes the run's folder, or finds it made by a run of the same configuration.
+def check(folder: Path, config: dict[str, Any]) -> None:
+    """Checks that a run of the configuration may use the folder; writes nothing.
 
     Args:
       folder: The run's folder.
@@ -39,26 +39,23 @@ def claim(folder: Path, config: dict[str, Any]) -> None:
       RunFolderError: If the folder holds another run, naming the fields that differ,
         or anything else.
     """
-    path = folder / CONFIG
-    if path.exists():
-        found, wanted = _flatten(json.loads(path.read_text())), _flatten(config)
-        different = [
-            f"{name} ({found.get(name)!r} there, {wanted.get(name)!r} asked for)"
-            for name in sorted(found.keys() | wanted.keys())
-            if name not in found or name not in wanted or found[name] != wanted[name]
-        ]
-        if different:
+    if (found := read_json(folder / CONFIG)) is None:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RunFolderError(
-                f"{folder} holds a run of another configuration: {', '.join(different)}"
-                "; give another --workdir, or remove that folder."
+                f"{folder} exists and is no run of lion_jax; give another --workdir."
             )
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    there, wanted = _flatten(found), _flatten(config)
+    different = [
+        f"{name} ({there.get(name)!r} there, {wanted.get(name)!r} asked for)"
+        for name in sorted(there.keys() | wanted.keys())
+        if name not in there or name not in wanted or there[name] != wanted[name]
+    ]
+    if different:
         raise RunFolderError(
-            f"{folder} exists and is no run of lion_jax; give another --workdir."
+            f"{folder} holds a run of another configuration: {', '.join(different)};"
+            " give another --workdir, or remove that folder."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, config)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -69,7 +66,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all; non-finite numbers become null."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_finite(content), indent=2) + "\n")
+    temporary.write_text(json.dumps(finite(content), indent=2) + "\n")
     os.replace(temporary, path)
 
 
@@ -192,12 +189,13 @@ def _cells(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _line(record: dict[str, Any]) -> str:
-    return json.dumps(_finite(record)) + "\n"
+    return json.dumps(finite(record)) + "\n"
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """Returns the content with None for every number that is not finite."""
     if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: finite(value) for key, value in content.items()}
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

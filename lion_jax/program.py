@@ -26,6 +26,8 @@ from lion_jax.step import (
     train_step,
 )
 
+EVALUATED_AHEAD = 8  # batches between two looks for an interruption
+
 
 class Splits(NamedTuple):
     """A data set cut in three, on the host."""
@@ -46,8 +48,9 @@ class Program:
     start_epoch: Callable[[Int[Array, ""]], tuple[Int[Array, " n"], Metrics]]
     train_step: Callable[[TrainState, Int[Array, " n"]], tuple[TrainState, Array]]
     learning_rate: Callable[[int], float]  # at a step, counted from 0
-    # From parameters, norm statistics and a split's name to mean loss and accuracy.
-    evaluate: Callable[..., tuple[float, float]]
+    # From parameters, norm statistics and a split's name ("validation" or "test") to
+    # sums over the split; `interrupted`, if given and true, ends it early.
+    evaluate: Callable[..., Metrics]
 
 
 def split(config: Config, dataset: data.Dataset) -> Splits:
@@ -182,7 +185,7 @@ def _compile_evaluation(
     abstract: TrainState,
     splits: Splits,
     whole: jax.sharding.Sharding,
-) -> Callable[..., tuple[float, float]]:
+) -> Callable[..., Metrics]:
     """Compiles one program for both splits: the shorter one is filled up."""
     held_out = {"validation": splits.validation, "test": splits.test}
     counts = {name: len(examples.labels) for name, examples in held_out.items()}
@@ -200,11 +203,15 @@ def _compile_evaluation(
         abstract.params, abstract.batch_stats, *placed["test"], zeros()
     ).compile()
 
-    def evaluate(params, batch_stats, name: str) -> tuple[float, float]:
+    def evaluate(params, batch_stats, name: str, interrupted=lambda: False) -> Metrics:
         metrics = zeros()
-        for _ in range(-(-counts[name] // task.eval_batch_size)):
+        for batch in range(-(-counts[name] // task.eval_batch_size)):
+            if batch % EVALUATED_AHEAD == 0:
+                metrics.batches.block_until_ready()
+                if interrupted():
+                    break
             metrics = step(params, batch_stats, *placed[name], metrics)
-        return metrics.means()
+        return metrics
 
     return evaluate
 

@@ -34,7 +34,7 @@ class Metrics(NamedTuple):
     loss: Float[Array, ""]  # sum over examples
     correct: Int[Array, ""]
     examples: Int[Array, ""]
-    first_bad_step: Int[Array, ""]  # first step of non-finite loss, or NEVER
+    first_bad_step: Int[Array, ""]  # first of non-finite loss, from 1, or NEVER
 
     @classmethod
     def zeros(cls) -> "Metrics":
@@ -44,9 +44,9 @@ class Metrics(NamedTuple):
         return cls(batches, jnp.zeros([]), correct, examples, never)
 
     def means(self) -> tuple[float, float]:
-        """Returns mean loss and accuracy, on the host."""
+        """Returns mean loss (a float32 value) and accuracy, on the host."""
         n = int(self.examples)
-        return float(self.loss) / n, int(self.correct) / n
+        return float(np.float32(float(self.loss) / n)), int(self.correct) / n
 
 
 class TrainState(NamedTuple):
@@ -152,7 +152,7 @@ def train_step(
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
         opt_state=opt_state,
-        metrics=_add(state.metrics, losses, logits, labels, everything, state.step),
+        metrics=_add(state.metrics, losses, logits, labels, everything, state.step + 1),
     ), loss
 
 
@@ -175,7 +175,7 @@ def eval_step(
     model = nnx.merge(graph, params, batch_stats)
     logits = model(task.standardize(pixels), train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return _add(metrics, losses, logits, labels, rows < count, metrics.batches)
+    return _add(metrics, losses, logits, labels, rows < count, metrics.batches + 1)
 
 
 def _cut(task: Task, examples: Examples, rows: Int[Array, " b"]) -> tuple[Any, Any]:

@@ -6,8 +6,6 @@ compilation, epochs, test.
 
 import dataclasses
 import functools
-import math
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -65,8 +63,14 @@ def train(config: Config, folder: Path, console: Console) -> int:
       DataError: If the data cannot be had.
       RunFolderError: If the folder holds something else.
     """
-    say = functools.partial(console.print, highlight=False, soft_wrap=True)
+    say = _sayer(console)
     rules = {"epochs": config.epochs, **dataclasses.asdict(config.early_stopping)}
+
+    # ------------------------------------------------------------------------ folder
+    logs.check(folder, dataclasses.asdict(config))
+    if result := logs.read_json(folder / logs.RESULT):
+        say(f"This run is finished: {folder / logs.RESULT}")
+        return _say_result(say, result)
 
     # ----------------------------------------------------------------- devices, data
     devices = check_devices(config, jax.device_count())
@@ -76,26 +80,27 @@ def train(config: Config, folder: Path, console: Console) -> int:
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
-
-    # ------------------------------------------------------------------------ folder
-    logs.claim(folder, cli.as_dict(config))
-    if result := logs.read_json(folder / logs.RESULT):
-        say(f"This run is finished: {folder / logs.RESULT}")
-        _say_result(say, result)
-        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    logs.write_json(folder / logs.CONFIG, dataclasses.asdict(config))
     logs.write_json(folder / logs.ENVIRONMENT, environment.describe())
 
-    with checkpoint.open_folder(folder / logs.CHECKPOINTS) as checkpointer:
+    with (
+        cli.caught_signals() as interrupted,
+        checkpoint.open_folder(folder / logs.CHECKPOINTS) as checkpointer,
+    ):
         # ------------------------------------------------------- compilation, state
         say(f"compiling {config.model.name} ...")
         started = time.perf_counter()
         task = programs.make_task(config, dataset, splits, mesh)
         program = programs.build(config, task, splits, mesh)
         history: History = []
+        spent = 0.0
         if (latest := checkpoint.find(checkpointer, "latest")) is None:
             state = jax.block_until_ready(program.init())
         else:
-            state, history = checkpoint.restore(checkpointer, latest, program.abstract)
+            state, history, spent = checkpoint.restore(
+                checkpointer, latest, program.abstract
+            )
         seconds_compile = time.perf_counter() - started
         parameters = sum(x.size for x in jax.tree.leaves(state.params))
         say(
@@ -106,12 +111,11 @@ def train(config: Config, folder: Path, console: Console) -> int:
             say(f"resumed at step {latest}, with {len(history)} epochs done")
 
         # ------------------------------------------------------------------- epochs
-        interrupted = _catch_signals()
-        state = _run_epochs(
-            program, state, history, rules, checkpointer, folder, interrupted, console
-        )
+        run = Run(program, rules, checkpointer, folder, interrupted, console)
+        state = _run_epochs(run, state, history, spent)
         if interrupted():
-            say(f"interrupted and saved at step {int(state.step)} in {folder};")
+            saved = checkpoint.find(checkpointer, "latest") or 0
+            say(f"interrupted after step {saved}, saved in {folder};")
             say("the same command goes on from there.")
             return 128 + interrupted()
 
@@ -124,55 +128,62 @@ def train(config: Config, folder: Path, console: Console) -> int:
     curves = logs.plot_curves(folder, history, f"{config.name}, seed {config.seed}")
     logs.write_json(folder / logs.RESULT, result)
     console.print(logs.epochs_table(history, result["best_epoch"]))
-    _say_result(say, result)
     say(f"curves: {curves}")
-    return 1 if result["stop_reason"] == "diverged" else 0
+    return _say_result(say, result)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the epochs of a run share."""
+
+    program: Program
+    rules: dict[str, Any]  # number of epochs, and those of early stopping
+    checkpointer: ocp.training.Checkpointer
+    folder: Path
+    interrupted: Callable[[], int]  # number of the signal received, or 0
+    console: Console
 
 
 def _run_epochs(
-    program: Program,
-    state: TrainState,
-    history: History,
-    rules: dict[str, Any],
-    checkpointer: ocp.training.Checkpointer,
-    folder: Path,
-    interrupted: Callable[[], int],
-    console: Console,
+    run: Run, state: TrainState, history: History, spent: float
 ) -> TrainState:
-    """Trains until the end or an interruption; adds each epoch to history and logs."""
-    say = functools.partial(console.print, highlight=False, soft_wrap=True)
-    logs.rewrite_metrics(folder, history)
-    tensorboard = logs.open_tensorboard(folder, resume_at=int(state.step) + 1)
-    step, steps = int(state.step), program.steps_per_epoch
-    epochs, batch = rules["epochs"], program.batch_size
-    with logs.progress(console) as progress:
-        bar = progress.add_task("", total=epochs * steps * batch)
-        progress.update(bar, completed=step * batch)
-        advance = functools.partial(progress.advance, bar, batch)
-        while not interrupted() and not stop_reason(history, **rules):
+    """Trains until the end or an interruption; adds each epoch to history and logs.
+
+    `spent` is the time that went into the epoch before the run was interrupted.
+    """
+    say, program, epochs = _sayer(run.console), run.program, run.rules["epochs"]
+    logs.rewrite_metrics(run.folder, history)
+    tensorboard = logs.open_tensorboard(run.folder, resume_at=int(state.step) + 1)
+    images = program.steps_per_epoch * program.batch_size
+    with logs.progress(run.console) as progress:
+        bar = progress.add_task("", total=epochs * images)
+        progress.update(bar, completed=int(state.step) * program.batch_size)
+        advance = functools.partial(progress.advance, bar, program.batch_size)
+        while not run.interrupted() and not stop_reason(history, **run.rules):
             epoch = len(history) + 1
             progress.update(bar, description=f"epoch {epoch}/{epochs}")
-            started = time.perf_counter()
-            state = _train_epoch(program, state, epoch, interrupted, advance)
-            seconds = time.perf_counter() - started
-            taken, step = int(state.step) - step, int(state.step)
-            if step < epoch * steps:
-                if taken:
-                    checkpoint.save(checkpointer, state, history)
+            started = time.perf_counter() - spent
+            before = int(state.step)
+            state = _train_epoch(program, state, epoch, run.interrupted, advance)
+            trained = time.perf_counter() - started
+            record = _end_epoch(program, state, epoch, run.interrupted)
+            spent = time.perf_counter() - started
+            if record is None:
+                if int(state.step) > before:
+                    checkpoint.save(run.checkpointer, state, history, spent)
                 break
-            record = _end_epoch(program, state, epoch)
-            record["images_per_second"] = taken * batch / seconds
-            record["seconds"] = time.perf_counter() - started
+            record |= {"images_per_second": images / trained, "seconds": spent}
+            spent = 0.0
             history.append(record)
-            if not diverged(history):
-                checkpoint.save(checkpointer, state, history)
-            logs.append_metrics(folder, record)
+            logs.append_metrics(run.folder, record)
             logs.add_to_tensorboard(tensorboard, record)
             say(logs.epoch_line(record, epochs))
-            if (bad := int(state.metrics.first_bad_step)) != NEVER:
+            if not diverged(history):
+                checkpoint.save(run.checkpointer, state, history)
+            elif (bad := int(state.metrics.first_bad_step)) != NEVER:
                 say(f"diverged: train_loss is not finite at step {bad}")
-            elif record["val_loss"] is None:
-                say(f"diverged: val_loss is not finite at step {step}")
+            else:
+                say(f"diverged: val_loss is not finite at step {record['step']}")
     tensorboard.close()
     return state
 
@@ -205,21 +216,30 @@ def _train_epoch(
     return state
 
 
-def _end_epoch(program: Program, state: TrainState, epoch: int) -> dict[str, Any]:
-    """Evaluates the state on the validation split; returns the epoch's record."""
-    train_loss, train_accuracy = state.metrics.means()
-    val_loss, val_accuracy = program.evaluate(
-        state.params, state.batch_stats, "validation"
+def _end_epoch(
+    program: Program, state: TrainState, epoch: int, interrupted: Callable[[], int]
+) -> dict[str, Any] | None:
+    """Evaluates on the validation split; returns the epoch's record.
+
+    None if the epoch is not over, or its evaluation was interrupted.
+    """
+    if int(state.step) < epoch * program.steps_per_epoch:
+        return None
+    validation = program.evaluate(
+        state.params, state.batch_stats, "validation", interrupted
     )
-    rate = program.learning_rate(int(state.step) - 1)
+    if interrupted():
+        return None
+    train_loss, train_accuracy = state.metrics.means()
+    val_loss, val_accuracy = validation.means()
     return {
         "epoch": epoch,
         "step": int(state.step),
-        "train_loss": _finite(train_loss),
+        "train_loss": logs.finite(train_loss),
         "train_accuracy": train_accuracy,
-        "val_loss": _finite(val_loss),
+        "val_loss": logs.finite(val_loss),
         "val_accuracy": val_accuracy,
-        "learning_rate": rate,
+        "learning_rate": program.learning_rate(int(state.step) - 1),
     }
 
 
@@ -233,41 +253,36 @@ def _test(
     figures: dict[str, Any] = dict.fromkeys(
         ("test_loss", "test_accuracy", "last_test_loss", "last_test_accuracy")
     )
-    if (best := checkpoint.find(checkpointer, "best")) is not None:
+    best = checkpoint.find(checkpointer, "best")
+    if best is not None:
         model = checkpoint.restore_model(checkpointer, best, program.abstract)
-        loss, accuracy = program.evaluate(*model, "test")
-        figures |= {"test_loss": _finite(loss), "test_accuracy": accuracy}
-    if not diverged(history):
-        loss, accuracy = program.evaluate(state.params, state.batch_stats, "test")
-        figures |= {"last_test_loss": _finite(loss), "last_test_accuracy": accuracy}
-    return figures
+        loss, accuracy = program.evaluate(*model, "test").means()
+        figures |= {"test_loss": loss, "test_accuracy": accuracy}
+    if best == int(state.step):
+        figures |= {f"last_{name}": figures[name] for name in list(figures)[:2]}
+    elif not diverged(history):
+        metrics = program.evaluate(state.params, state.batch_stats, "test")
+        loss, accuracy = metrics.means()
+        figures |= {"last_test_loss": loss, "last_test_accuracy": accuracy}
+    return logs.finite(figures)
 
 
-def _say_result(say: Callable[[str], None], result: dict[str, Any]) -> None:
-    for name, key in ("best", "test_accuracy"), ("last", "last_test_accuracy"):
-        epoch = result["best_epoch" if name == "best" else "stopped_epoch"]
-        if (accuracy := result[key]) is None:
+def _say_result(say: Callable[[str], None], result: dict[str, Any]) -> int:
+    """Says the test figures; returns the exit status that they deserve."""
+    for name, epoch in ("best", "best_epoch"), ("last", "stopped_epoch"):
+        accuracy = result["test_accuracy" if name == "best" else "last_test_accuracy"]
+        if accuracy is None:
             say(f"{name} state: none that could be tested")
         else:
-            say(f"{name} state (epoch {epoch}): test accuracy {accuracy:.2%}")
+            say(f"{name} state (epoch {result[epoch]}): test accuracy {accuracy:.2%}")
+    return 1 if result["stop_reason"] == "diverged" else 0
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _catch_signals() -> Callable[[], int]:
-    """Makes SIGTERM and the first Ctrl-C a wish; returns a function that tells it."""
-    received: list[int] = []
-
-    def note(number, frame) -> None:
-        del frame
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)  # the second one is obeyed at once
-
-    signal.signal(signal.SIGTERM, note)
-    signal.signal(signal.SIGINT, note)
-    return lambda: received[0] if received else 0
+def _sayer(console: Console) -> Callable[[str], None]:
+    """Prints lines as they are: paths may hold what rich would take for markup."""
+    return functools.partial(
+        console.print, highlight=False, markup=False, soft_wrap=True
+    )
 
 
 if __name__ == "__main__":

@@ -73,10 +73,11 @@ def test_everything_comes_back_to_the_bit(tmp_path):
     saved = state_at(10, 0.1)
     history = [record(1, 10, 0.30000000000000004)]
     with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        checkpoint.save(checkpointer, saved, history)
+        checkpoint.save(checkpointer, saved, history, seconds=1.25)
     with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        restored, told = checkpoint.restore(checkpointer, 10, state_at(0))
+        restored, told, seconds = checkpoint.restore(checkpointer, 10, state_at(0))
     assert told == history
+    assert seconds == 1.25
     assert jax.tree.structure(restored) == jax.tree.structure(saved)
     for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(saved), strict=True):
         assert a.dtype == b.dtype
@@ -108,11 +109,11 @@ def test_a_state_of_one_device_is_restored_to_eight_and_back(tmp_path, monkeypat
 
     with checkpoint.open_folder(tmp_path / "c") as checkpointer:
         checkpoint.save(checkpointer, saved, [record(1, 10, 1.0)])
-        eight, _ = checkpoint.restore(checkpointer, 10, abstract(8))
+        eight, *_ = checkpoint.restore(checkpointer, 10, abstract(8))
     assert len(eight.params["w"].sharding.device_set) == 8
     with checkpoint.open_folder(tmp_path / "d") as checkpointer:
         checkpoint.save(checkpointer, eight, [record(1, 10, 1.0)])
-        one, _ = checkpoint.restore(checkpointer, 10, abstract(1))
+        one, *_ = checkpoint.restore(checkpointer, 10, abstract(1))
     np.testing.assert_array_equal(one.params["w"], saved.params["w"])
 
 

@@ -11,6 +11,7 @@ from lion_jax.config import *
 def get_config():
     return Config(name="quick", image_size=32, data=DataConfig(name="{data}"))
 """
+GROUP = "optimizer='lion'"
 MISTAKES = {
     "no config": ([], ["--config is missing", "configs/quickstart.py"]),
     "empty config": (["--config"], ["--config=: there is no such file"]),
@@ -21,6 +22,19 @@ MISTAKES = {
         ["--config=other.py"],
         ["returned dict", "lion_jax.config.Config"],
     ),
+    "misspelt in the file": (
+        ["--config=typo.py"],
+        ["typo.py: TypeError", "learning_rat"],
+    ),
+    "unknown attribute in the file": (
+        ["--config=attribute.py"],
+        ["attribute.py: AttributeError", "epoch"],
+    ),
+    "no group in the file": (
+        ["--config=group.py"],
+        ["optimizer='lion'", "must be of type OptimizerConfig"],
+    ),
+    "exit in the file": (["--config=exit.py"], ["exit.py: SystemExit: 5"]),
     "misspelt field": (
         [QUICK, "--config.optimizer.learning_rat=1"],
         ["no such field", "did you mean --config.optimizer.learning_rate?"],
@@ -70,6 +84,15 @@ def files(command, monkeypatch):
         "quick.py": CONFIG.format(data="fashion_mnist_sample"),
         "empty.py": "",
         "broken.py": "def get_config(:\n",
+        "typo.py": CONFIG.format(data="x").replace("image_size", "learning_rat"),
+        "attribute.py": (
+            "from lion_jax.config import *\n"
+            "def get_config():\n    c = Config()\n    c.epoch = 3\n    return c\n"
+        ),
+        "group.py": CONFIG.format(data="x").replace(
+            "image_size=32", "optimizer='lion'"
+        ),
+        "exit.py": "raise SystemExit(5)\n",
         "other.py": "def get_config():\n    return {}\n",
     }.items():
         (command.folder / name).write_text(text)

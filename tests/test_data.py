@@ -249,14 +249,104 @@ def test_sets_that_do_not_fit_are_refused(tmp_path, options, said):
         data.load("toy", str(tmp_path / "tfds"), str(tmp_path / "cache"))
 
 
-def test_an_altered_download_is_refused(tmp_path, offline):
+def test_an_altered_download_is_refused_with_all_remedies(
+    tmp_path, offline, monkeypatch
+):
+    monkeypatch.setattr(debian, "FOLDER", tmp_path / "absent")
     manual = tmp_path / "tfds" / "downloads" / "manual"
     manual.mkdir(parents=True)
     for name in debian.FILES.values():
         (manual / name).write_bytes(b"not what TFDS knows")
-    with pytest.raises(data.DataError, match="could not prepare it"):
+    with pytest.raises(data.DataError) as error:
         data.load("fashion_mnist", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+    assert "wrong checksum" in str(error.value)
+    assert "fashion_mnist_sample" in str(error.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_failing_download_goes_on_to_debians_copy(tmp_path, monkeypatch):
+    tried = []
+
+    def fail_first(builder, manual_dir=None):
+        tried.append(manual_dir)
+        if manual_dir is None:
+            raise data.DataError("the connection broke")
+
+    def made(builder, name, source):
+        return dataclasses.replace(tiny(), source=source)
+
+    monkeypatch.setattr(tfds_source, "_is_reachable", lambda url: True)
+    monkeypatch.setattr(tfds_source, "_download_and_prepare", fail_first)
+    monkeypatch.setattr(tfds_source, "_read", made)
+    monkeypatch.setattr(debian, "is_installed", lambda: True)
+    monkeypatch.setattr(debian, "restore_originals", lambda folder: None)
+    source = tfds_source.load("fashion_mnist", str(tmp_path)).source
+    assert source.startswith("Debian's copy")
+    assert len(tried) == 2
+
+
+def test_a_folder_in_a_format_that_needs_tensorflow_is_told(tmp_path, offline):
+    make_tfds_set("toy", tmp_path / "tfds")
+    folder = tmp_path / "tfds" / "toy" / "1.0.0"
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    for path in folder.glob("*.array_record*"):
+        path.rename(folder / path.name.replace("array_record", "tfrecord"))
+    with pytest.raises(data.DataError, match="prepared in a format that needs Tensor"):
+        data.load("toy", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+
+
+def test_an_idx_set_prepared_for_tensorflow_is_prepared_again_beside_it(tmp_path):
+    folder = tmp_path / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    builder = tfds_source._make_builder("mnist", str(tmp_path / "other"))
+    builder.info.write_to_directory(folder)
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    place, prepared = tfds_source.prepared_folder("mnist", str(tmp_path))
+    assert not prepared
+    assert place == tmp_path / "lion_jax" / "mnist" / "3.0.1"
+
+
+def test_every_tfds_folder_has_a_cache_of_its_own(tmp_path):
+    make_tfds_set("toy", tmp_path / "a", size=6)
+    make_tfds_set("toy", tmp_path / "b", size=5)
+    shapes = [
+        data.load(
+            "toy", str(tmp_path / name), str(tmp_path / "cache")
+        ).train_images.shape
+        for name in ("a", "b", "a")
+    ]
+    assert shapes == [(12, 6, 9, 3), (12, 5, 9, 3), (12, 6, 9, 3)]
+    again = data.load("toy", str(tmp_path / "a"), str(tmp_path / "cache"))
+    assert again.source.startswith("the cache")
+    assert "prepared TFDS folder" in again.source
+
+
+@pytest.mark.parametrize("name", ["", "Fashion MNIST", "../x", "mnist:9.9.9"])
+def test_names_that_are_none(tmp_path, name):
+    with pytest.raises(data.DataError, match=r"^data\.name="):
+        data.load(name, str(tmp_path), str(tmp_path))
+
+
+def test_no_flipped_bit_of_a_cache_goes_unnoticed(tmp_path):
+    path = cache.path_of("tiny", tmp_path)
+    smooth = np.zeros((20, 4, 4, 1), np.uint8)  # compresses: zlib's errors come up
+    cache.write(dataclasses.replace(tiny(), train_images=smooth), path)
+    content, expected = path.read_bytes(), cache.read(path).sha256()
+    noticed = 0
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << (position % 8)
+        path.write_bytes(damaged)
+        try:
+            read = cache.read(path)
+        except data.DataError:
+            noticed += 1
+        else:
+            assert read.sha256() == expected
+    assert noticed > len(content) / 7 / 2
 
 
 def test_split_is_a_partition_and_a_function_of_its_seed():

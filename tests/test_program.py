@@ -79,8 +79,8 @@ def test_eight_devices_give_the_numbers_of_one(model, shard_parameters, monkeypa
     for a, b in zip(leaves(state8.params), leaves(state1.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-3)
     for name in ("validation", "test"):
-        got = eight.evaluate(state8.params, state8.batch_stats, name)
-        expected = one.evaluate(state1.params, state1.batch_stats, name)
+        got = eight.evaluate(state8.params, state8.batch_stats, name).means()
+        expected = one.evaluate(state1.params, state1.batch_stats, name).means()
         np.testing.assert_allclose(got, expected, rtol=1e-2, atol=1e-2)
 
 
@@ -122,8 +122,9 @@ def test_the_batch_is_dealt_out_over_the_devices():
     assert not seen[0].is_fully_replicated
 
 
-@pytest.mark.parametrize("n_test", [1, 15, 16, 17, 40])
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize(
+    ("n_test", "devices"), [(1, 1), (15, 1), (16, 1), (17, 1), (40, 1), (1, 8), (40, 8)]
+)
 def test_evaluation_counts_every_example_exactly_once(n_test, devices):
     dataset = made_data(n_test=n_test)
     program, task, splits = build(made_config(), dataset, devices, training=False)
@@ -136,7 +137,9 @@ def test_evaluation_counts_every_example_exactly_once(n_test, devices):
         log_sum = np.log(np.exp(logits).sum(-1))
         loss = np.mean(log_sum - logits[np.arange(len(labels)), labels])
         accuracy = np.mean(logits.argmax(-1) == labels)
-        got_loss, got_accuracy = program.evaluate(state.params, state.batch_stats, name)
+        metrics = program.evaluate(state.params, state.batch_stats, name)
+        got_loss, got_accuracy = metrics.means()
+        assert int(metrics.examples) == len(labels)
         assert got_loss == pytest.approx(loss, rel=1e-4)
         assert got_accuracy == accuracy
 
@@ -176,7 +179,9 @@ def test_the_first_step_of_a_bad_loss_is_noted():
     config.optimizer.weight_decay = 0.0
     program, _, _ = build(config, made_data())
     state, losses = run(program, epochs=1)
-    assert int(state.metrics.first_bad_step) == np.flatnonzero(~np.isfinite(losses))[0]
+    assert (
+        int(state.metrics.first_bad_step) == 1 + np.flatnonzero(~np.isfinite(losses))[0]
+    )
 
 
 def test_order_is_a_permutation_and_a_function_of_key_and_epoch():
@@ -225,10 +230,51 @@ def test_label_smoothing_is_trained_on_and_not_evaluated():
     smooth, _, _ = build(made_config(label_smoothing=0.3), made_data())
     state = plain.init()
     for name in ("validation", "test"):
-        assert plain.evaluate(state.params, state.batch_stats, name) == smooth.evaluate(
-            state.params, state.batch_stats, name
+        a, b = (
+            p.evaluate(state.params, state.batch_stats, name) for p in (plain, smooth)
         )
+        assert a.means() == b.means()
     assert run(plain, 1)[1][0] != run(smooth, 1)[1][0]
+
+
+def test_the_splits_are_disjoint_rows_of_the_source():
+    dataset = made_data()
+    splits = programs.split(made_config(), dataset)
+
+    def rows(examples):
+        pairs = zip(examples.images, examples.labels, strict=True)
+        return {(image.tobytes(), int(label)) for image, label in pairs}
+
+    train, validation = rows(splits.train), rows(splits.validation)
+    assert len(train) == 77
+    assert len(validation) == 19
+    assert not train & validation
+    source = zip(dataset.train_images, dataset.train_labels, strict=True)
+    assert train | validation == {(i.tobytes(), int(k)) for i, k in source}
+    np.testing.assert_array_equal(splits.test.images, dataset.test_images)
+    np.testing.assert_array_equal(splits.test.labels, dataset.test_labels)
+
+
+def test_each_epoch_has_its_order_and_each_step_its_augmentation(monkeypatch):
+    from lion_jax import images
+
+    keys = []
+    augment = images.augment
+
+    def spy(pixels, key, **options):
+        data_of_key = jax.random.key_data(key)
+        jax.debug.callback(lambda k: keys.append(np.asarray(k).tobytes()), data_of_key)
+        return augment(pixels, key, **options)
+
+    monkeypatch.setattr(images, "augment", spy)
+    config = made_config()
+    config.augment.flip = True
+    program, _, _ = build(config, made_data())
+    orders = [np.asarray(program.start_epoch(jnp.int32(e))[0]) for e in (0, 1)]
+    assert (orders[0] != orders[1]).any()
+    _, losses = run(program, epochs=2)
+    jax.effects_barrier()
+    assert len(set(keys)) == len(losses)
 
 
 def test_the_split_is_the_same_for_every_seed_and_batch():

@@ -1,5 +1,6 @@
 """Whole runs of a small network on the embedded sample: files, endings, resumption."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lion_jax import checkpoint, data, evaluate, history, logs, train
+from lion_jax import checkpoint, cli, data, evaluate, history, logs, train
 from lion_jax.config import Config
 
 FILES = {
@@ -88,14 +89,15 @@ def run(config, folder):
     return status, out.getvalue()
 
 
-def interrupt_at(monkeypatch, calls, number=signal.SIGTERM):
+def interrupt_at(patch, calls, number=signal.SIGTERM):
     """Makes the run see a signal when it has looked `calls` times."""
     left = iter(range(calls))
-    monkeypatch.setattr(
-        train,
-        "_catch_signals",
-        lambda: lambda: 0 if next(left, None) is not None else number,
-    )
+
+    @contextlib.contextmanager
+    def caught_signals():
+        yield lambda: 0 if next(left, None) is not None else number
+
+    patch.setattr(cli, "caught_signals", caught_signals)
 
 
 def records(folder):
@@ -172,7 +174,9 @@ def test_a_finished_run_says_so_and_does_nothing(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-@pytest.mark.parametrize("calls", [1, 4, STEPS + 2, 2 * STEPS + 5])
+# A whole epoch looks nine times: before it, before each of its six steps, before and
+# after its evaluation.
+@pytest.mark.parametrize("calls", [0, 1, 4, 7, 8, 9, 13, 16])
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
     tmp_path, monkeypatch, calls
 ):
@@ -180,7 +184,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
         interrupt_at(patch, calls)
         status, said = run(small_config(), tmp_path / "resumed")
         assert status == 128 + signal.SIGTERM
-        assert "interrupted and saved" in said
+        assert "interrupted after step" in said
         assert not (tmp_path / "resumed" / logs.RESULT).exists()
     status, said = run(small_config(), tmp_path / "resumed")
     assert status == 0
@@ -202,24 +206,15 @@ def test_interrupted_again_and_again_it_still_ends_the_same(tmp_path, monkeypatc
 def test_the_best_state_is_a_copy_and_not_the_last(tmp_path):
     """Bug 2 of the original: the saved `state_dict()` went on changing."""
     config = small_config()
-    config.epochs = 1
-    config.name = "one epoch"
-    run(config, tmp_path / "one")
-    config = small_config()
-    config.optimizer.learning_rate = 0.1  # the first epoch will stay the best
-    config.epochs = 1
-    run(config, tmp_path / "first")
+    config.optimizer.learning_rate = 0.1  # soon worse than in the beginning
     config.epochs = 4
     run(config, tmp_path / "all")
     rows = records(tmp_path / "all")
-    best = min(rows, key=lambda row: row["val_loss"])["epoch"]
-    assert best < 4
-    config.epochs = best
-    if best > 1:
-        run(config, tmp_path / "until_best")
-    until_best = tmp_path / ("first" if best == 1 else "until_best")
+    config.epochs = min(rows, key=lambda row: row["val_loss"])["epoch"]
+    assert config.epochs < 4
+    run(config, tmp_path / "until_best")
     kept, last = (saved_state(tmp_path / "all", w) for w in ("best", "latest"))
-    expected = saved_state(until_best, "latest")
+    expected = saved_state(tmp_path / "until_best", "latest")
     for name, array in expected.items():
         np.testing.assert_array_equal(kept[name], array, err_msg=name)
     assert any((kept[name] != last[name]).any() for name in kept)
@@ -247,7 +242,7 @@ def test_the_best_state_is_tested_at_every_ending(tmp_path, ending):
 
 
 def test_after_an_interruption_best_and_latest_can_be_evaluated(tmp_path, monkeypatch):
-    interrupt_at(monkeypatch, 2 * STEPS + 6)
+    interrupt_at(monkeypatch, 9 + 9 + 4)  # within the third epoch
     run(small_config(), tmp_path / "run")
     rows = records(tmp_path / "run")
     best = evaluate.evaluate(tmp_path / "run", "best")
@@ -255,22 +250,99 @@ def test_after_an_interruption_best_and_latest_can_be_evaluated(tmp_path, monkey
     assert evaluate.evaluate(tmp_path / "run", "latest")["step"] > best["step"]
 
 
-def test_a_diverged_run_says_where_and_keeps_its_best(tmp_path):
+def test_a_run_that_diverges_at_once_has_no_best(tmp_path):
     config = small_config()
     config.optimizer.name = "sgd"
-    config.optimizer.learning_rate = 0.01
-    config.optimizer.schedule = "constant"
-    config.epochs = 2
-    run(config, tmp_path / "good")
     config.optimizer.learning_rate = 1e18
-    status, said = run(config, tmp_path / "bad")
+    status, said = run(config, tmp_path)
     assert status == 1
-    result = json.loads((tmp_path / "bad" / logs.RESULT).read_text())
+    result = json.loads((tmp_path / logs.RESULT).read_text())
     assert result["stop_reason"] == "diverged"
-    assert "is not finite at step" in said
+    assert "diverged: train_loss is not finite at step" in said
     assert result["test_accuracy"] is None
+    assert result["last_test_accuracy"] is None
     assert result["best_epoch"] == 0
-    assert None in records(tmp_path / "bad")[-1].values()
+    assert records(tmp_path)[-1]["train_loss"] is None
+
+
+def test_a_diverged_run_keeps_and_tests_its_best(tmp_path, monkeypatch):
+    end_epoch = train._end_epoch
+
+    def end_epoch_badly(program, state, epoch, interrupted):
+        record = end_epoch(program, state, epoch, interrupted)
+        return record | {"val_loss": None} if epoch == 3 else record
+
+    monkeypatch.setattr(train, "_end_epoch", end_epoch_badly)
+    config = small_config()
+    config.epochs = 5
+    status, said = run(config, tmp_path)
+    assert status == 1
+    assert f"diverged: val_loss is not finite at step {3 * STEPS}" in said
+    result = json.loads((tmp_path / logs.RESULT).read_text())
+    assert result["stop_reason"] == "diverged"
+    assert result["stopped_epoch"] == 3
+    assert result["best_epoch"] in (1, 2)
+    best = evaluate.evaluate(tmp_path, "best")
+    assert best["step"] == STEPS * result["best_epoch"]
+    assert result["test_loss"] == best["test_loss"]
+    assert result["last_test_loss"] is None
+    assert run(config, tmp_path)[0] == 1  # it is finished, and still diverged
+
+
+def test_the_recorded_learning_rate_is_the_schedules(tmp_path):
+    config = small_config()
+    config.optimizer.schedule = "cosine"
+    run(config, tmp_path)
+    rates = [row["learning_rate"] for row in records(tmp_path)]
+    steps = np.array([STEPS, 2 * STEPS, 3 * STEPS]) - 1
+    expected = 1e-3 * (1 + np.cos(np.pi * steps / (3 * STEPS))) / 2
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_the_seconds_before_an_interruption_count(tmp_path, monkeypatch):
+    config = small_config()
+    config.epochs = 1
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        start = time.perf_counter
+        patch.setattr(train.time, "perf_counter", lambda: 1000 * start())
+        run(config, tmp_path)
+    run(config, tmp_path)
+    assert records(tmp_path)[0]["seconds"] > 10
+
+
+def test_a_finished_run_needs_no_data(tmp_path, monkeypatch):
+    config = small_config()
+    config.epochs = 1
+    run(config, tmp_path)
+
+    def absent(*_):
+        raise data.DataError("no data")
+
+    monkeypatch.setattr(data, "load", absent)
+    assert run(config, tmp_path)[0] == 0
+
+
+def test_signals_are_a_wish_once_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGINT)
+    with cli.caught_signals() as interrupted:
+        assert interrupted() == 0
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted() == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path):
+    config = small_config()
+    config.epochs = 1
+    run(config, tmp_path)
+    (tmp_path / logs.RESULT).unlink()
+    for path in (tmp_path / logs.CHECKPOINTS).rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(checkpoint.CheckpointError, match=f"{STEPS} cannot be restored"):
+        run(config, tmp_path)
 
 
 def test_seeds_0_and_1_differ_and_share_the_split(tmp_path):
@@ -285,7 +357,8 @@ def test_seeds_0_and_1_differ_and_share_the_split(tmp_path):
 
 def test_a_folder_of_another_configuration_is_refused_naming_the_fields(tmp_path):
     config = small_config()
-    logs.claim(tmp_path / "run", dataclasses.asdict(config))
+    (tmp_path / "run").mkdir()
+    logs.write_json(tmp_path / "run" / logs.CONFIG, dataclasses.asdict(config))
     config.optimizer.learning_rate = 0.5
     config.seed = 7
     with pytest.raises(logs.RunFolderError) as error:
@@ -324,7 +397,7 @@ def test_sigterm_saves_and_exits_143_and_the_same_command_resumes(command):
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert "interrupted and saved at step" in out
+    assert "interrupted after step" in out
     process = command.start("lion_jax.train", *arguments)
     while "resumed at step" not in (line := process.stdout.readline()):
         assert line
@@ -334,7 +407,7 @@ def test_sigterm_saves_and_exits_143_and_the_same_command_resumes(command):
 
 def test_history_folds_as_the_run_did():
     rows = [
-        {"val_loss": loss, "val_accuracy": 0.5, "epoch": epoch}
+        {"train_loss": 1.0, "val_loss": loss, "val_accuracy": 0.5, "epoch": epoch}
         | {"images_per_second": 10.0 * epoch, "seconds": 1.0}
         for epoch, loss in enumerate([3.0, 2.0, 2.5, 2.4], start=1)
     ]

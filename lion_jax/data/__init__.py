@@ -1,5 +1,6 @@
 """Data sets as arrays: the embedded sample, the cache, TensorFlow Datasets."""
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -45,10 +46,12 @@ def load(
     if name == SAMPLE:
         return cache.read(SAMPLE_PATH)
     folder = Path(cache_dir).expanduser() if cache_dir else cache.default_folder()
-    path = cache.path_of(name, folder)
+    path = cache.path_of(name, folder, data_dir)
     if path.exists():
         try:
-            return cache.read(path)
+            cached = cache.read(path)
+            source = f"the cache {path}, made from {cached.source}"
+            return dataclasses.replace(cached, source=source)
         except DataError as error:
             _log.warning("%s It is made again.", error)
     # Imported late: TFDS takes longer to import than the cache to read.

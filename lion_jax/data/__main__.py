@@ -46,14 +46,15 @@ def _prepare(name: str, data_dir: str, cache_dir: str) -> None:
 def _where(name: str, data_dir: str, cache_dir: str) -> None:
     from lion_jax.data import tfds_source
 
-    folder = Path(cache_dir).expanduser() if cache_dir else cache.default_folder()
-    path = cache.path_of(name, folder)
-    _say("embedded sample", data.SAMPLE_PATH, data.SAMPLE_PATH.exists())
     if name == data.SAMPLE:
+        _say("embedded sample", data.SAMPLE_PATH, data.SAMPLE_PATH.exists())
         return
+    folder = Path(cache_dir).expanduser() if cache_dir else cache.default_folder()
+    path = cache.path_of(name, folder, data_dir)
     _say("verified cache", path, path.exists())
     prepared, found = tfds_source.prepared_folder(name, data_dir)
     _say("prepared TFDS folder", prepared, found)
+    print("untried TFDS download")
     if name == "fashion_mnist":
         _say("Debian's copy", debian.FOLDER, debian.is_installed())
 

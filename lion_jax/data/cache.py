@@ -5,10 +5,13 @@ JSON header with name, version, class names and the arrays' sha256.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
+import re
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,18 @@ import numpy as np
 from lion_jax.data.dataset import DataError, Dataset
 
 FORMAT = 1
-# What NumPy, zipfile and json raise for files that are not what they should be.
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+# What NumPy, zipfile, zlib and json raise for files that are not what they should be.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,  # zipfile: encrypted; NotImplementedError: compressed otherwise
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def default_folder() -> Path:
@@ -28,9 +41,13 @@ def default_folder() -> Path:
     return Path(base).expanduser() / "lion_jax"
 
 
-def path_of(name: str, folder: Path) -> Path:
-    """Returns where the set is cached, or would be."""
-    return folder / f"{name.replace('/', '-').replace(':', '-')}.npz"
+def path_of(name: str, folder: Path, data_dir: str = "") -> Path:
+    """Returns where the set is cached, or would be: apart for each TFDS folder."""
+    stem = re.sub(r"[^\w.-]", "-", name)
+    if data_dir:
+        place = str(Path(data_dir).expanduser().resolve())
+        stem += f"-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    return folder / f"{stem}.npz"
 
 
 def read(path: Path) -> Dataset:

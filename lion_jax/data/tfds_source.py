@@ -26,6 +26,7 @@ from lion_jax.data.dataset import DataError, Dataset
 IDX_SETS = ("fashion_mnist", "mnist", "kmnist")
 FILE_FORMAT = "array_record"  # the format TFDS reads at random without TensorFlow
 PROBE_SECONDS = 10.0
+SPLITS = ("train", "test")
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def _make_builder(name: str, data_dir: str):
         with contextlib.redirect_stdout(io.StringIO()):
             if name not in IDX_SETS:
                 return tfds.builder(name, data_dir=root)
-            return _tensorflow_free(name)(data_dir=root, file_format=FILE_FORMAT)
+            return _make_idx_builder(name, root)
     except tfds.core.DatasetNotFoundError:
         names = tfds.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name, names) or ["fashion_mnist"]
@@ -73,6 +74,27 @@ def _make_builder(name: str, data_dir: str):
             f"data.name={name!r}: TensorFlow Datasets has no such set; it has"
             f" {', '.join(close)} and {len(names) - len(close)} others."
         ) from None
+    except (ValueError, AssertionError) as error:
+        raise DataError(
+            f"data.name={name!r} is no name of a data set in TensorFlow Datasets"
+            f" ({_first_line(error)}); give one such as fashion_mnist."
+        ) from error
+
+
+def _make_idx_builder(name: str, root: str | None):
+    from tensorflow_datasets.core import constants
+
+    make = _tensorflow_free(name)
+    root = root or constants.DATA_DIR
+    try:
+        return make(data_dir=root, file_format=FILE_FORMAT)
+    except ValueError:
+        # The folder was prepared in another format, which needs TensorFlow to read.
+        return make(data_dir=os.path.join(root, "lion_jax"), file_format=FILE_FORMAT)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _tensorflow_free(name: str):
@@ -122,27 +144,34 @@ def read_idx(path: os.PathLike | str) -> np.ndarray:
 def _prepare(builder, name: str) -> str:
     """Downloads and prepares the set, or says in one line what to do instead."""
     urls = list(builder.url_infos or ())
-    reachable = not urls or _is_reachable(urls[0])
-    if reachable or _has_manual_files(builder):
+    manual = _has_manual_files(builder)
+    if manual or not urls or _is_reachable(urls[0]):
         _log.info("Preparing %s in %s.", name, builder.data_path)
-        _download_and_prepare(builder, name)
-        return f"the TFDS download, prepared in {builder.data_path}"
+        try:
+            _download_and_prepare(builder)
+        except DataError as error:
+            reason = str(error)
+            _log.warning("No download: %s", reason)
+        else:
+            source = "files put by hand" if manual else "the TFDS download"
+            return f"{source}, prepared in {builder.data_path}"
+    else:
+        reason = f"{urllib.parse.urlsplit(urls[0]).hostname} cannot be reached"
     if name == "fashion_mnist" and debian.is_installed():
         _log.info("Preparing %s from Debian's copy in %s.", name, debian.FOLDER)
         with tempfile.TemporaryDirectory() as folder:
             debian.restore_originals(Path(folder))
-            _download_and_prepare(builder, name, manual_dir=folder)
+            _download_and_prepare(builder, manual_dir=folder)
         return f"Debian's copy in {debian.FOLDER}, prepared in {builder.data_path}"
-    raise DataError(_remedies(name, str(builder.data_path), urls[0]))
+    raise DataError(_remedies(name, str(builder.data_path), reason))
 
 
-def _remedies(name: str, data_path: str, url: str) -> str:
-    host = urllib.parse.urlsplit(url).hostname
+def _remedies(name: str, data_path: str, reason: str) -> str:
     needs = "" if name in IDX_SETS else " (with tensorflow installed)"
     message = (
-        f"data.name={name!r}: not prepared in {data_path}, and {host} cannot be"
-        " reached. Remedies: (1) go online once and run `python -m lion_jax.data"
-        f" prepare --name {name}`{needs}; (2) copy a prepared TFDS folder here and"
+        f"data.name={name!r}: not prepared in {data_path}, and {reason}. Remedies:"
+        f" (1) go online once and run `python -m lion_jax.data prepare --name {name}`"
+        f"{needs}; (2) copy a TFDS folder prepared in the {FILE_FORMAT} format here and"
         " give its parent as --config.data.data_dir"
     )
     if name == "fashion_mnist":
@@ -158,11 +187,11 @@ def _is_reachable(url: str) -> bool:
     import requests
 
     try:
-        requests.head(url, timeout=PROBE_SECONDS)
+        answer = requests.head(url, timeout=PROBE_SECONDS, allow_redirects=True)
+        return answer.status_code < 400
     except requests.RequestException as error:
         _log.info("No download: %s", type(error).__name__)
         return False
-    return True
 
 
 def _has_manual_files(builder) -> bool:
@@ -171,33 +200,36 @@ def _has_manual_files(builder) -> bool:
     return bool(names) and all((folder / name).exists() for name in names)
 
 
-def _download_and_prepare(builder, name: str, manual_dir: str | None = None) -> None:
+def _download_and_prepare(builder, manual_dir: str | None = None) -> None:
     import tensorflow_datasets as tfds
 
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-    options = {} if name in IDX_SETS else {"file_format": FILE_FORMAT}
+    options = {} if builder.name in IDX_SETS else {"file_format": FILE_FORMAT}
     try:
         builder.download_and_prepare(download_config=config, **options)
     except ImportError as error:
-        raise DataError(
-            f"data.name={name!r}: TFDS cannot prepare it without {error.name}; install"
-            f" {error.name} and repeat, or prepare it elsewhere in the"
-            f" {FILE_FORMAT} format and give --config.data.data_dir."
-        ) from error
+        raise DataError(f"TFDS cannot prepare it without {error.name}") from error
     except Exception as error:  # TFDS raises what its many parts raise
-        reason = str(error).splitlines()[0]
-        message = f"data.name={name!r}: TFDS could not prepare it: {reason}"
-        raise DataError(message) from error
+        reason = f"TFDS could not prepare it ({_first_line(error)})"
+        raise DataError(reason) from error
 
 
 def _read(builder, name: str, source: str) -> Dataset:
     """Decodes the train and the test split into arrays."""
     splits = set(builder.info.splits)
-    if not {"train", "test"} <= splits:
+    if not splits.issuperset(SPLITS):
         raise DataError(
             f"data.name={name!r}: its splits are {sorted(splits)}, but a train and a"
             " test split are needed; choose another set."
         )
+    try:
+        sources = {name: builder.as_data_source(split=name) for name in SPLITS}
+    except NotImplementedError as error:
+        raise DataError(
+            f"data.name={name!r}: {builder.data_path} is prepared in a format that"
+            f" needs TensorFlow; prepare it in the {FILE_FORMAT} format elsewhere and"
+            " give --config.data.data_dir."
+        ) from error
     image_key, label_key = builder.info.supervised_keys or ("image", "label")
     features = builder.info.features
     if not hasattr(features[label_key], "names"):
@@ -206,10 +238,9 @@ def _read(builder, name: str, source: str) -> Dataset:
             " image classification."
         )
     arrays = {}
-    for split in ("train", "test"):
+    for split, source_of_split in sources.items():
         examples = [
-            (example[image_key], example[label_key])
-            for example in builder.as_data_source(split=split)
+            (example[image_key], example[label_key]) for example in source_of_split
         ]
         images, labels = zip(*examples, strict=True)
         shapes = {image.shape for image in images}
