@@ -1,6 +1,9 @@
 """ResNet-50 with Lion on the embedded sample of Fashion-MNIST, in minutes on a CPU.
 
-python -m lion_jax.train --config configs/quickstart.py
+    python -m lion_jax.train --config configs/quickstart.py
+
+Expected: 84.6 % test accuracy (seed 0 alone, n = 1; commit 2114dfafecdc, jax 0.12.0.1,
+two CPU cores, 178 s with compilation). The record is in results/quickstart.
 """
 
 from lion_jax.config import (
