@@ -25,14 +25,22 @@ CALLER_MISTAKE = 2
 def run(
     main: Callable[[list[str]], int],
     mistakes: tuple[type[Exception], ...],
+    failures: tuple[type[Exception], ...] = (),
     argv: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Runs a command and exits; the given exceptions are the caller's mistakes."""
+    """Runs a command and exits.
+
+    Args:
+      main: From the arguments to the exit status.
+      mistakes: Exceptions that are the caller's mistakes: one line, status 2.
+      failures: Exceptions that are expected but nobody's mistake: one line, status 1.
+      argv: The arguments; None for those of the process.
+    """
     try:
         status = main(list(sys.argv[1:] if argv is None else argv))
-    except (*mistakes, ConfigError) as error:
+    except (*mistakes, *failures, ConfigError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        status = CALLER_MISTAKE
+        status = 1 if isinstance(error, failures) else CALLER_MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 128 + signal.SIGINT

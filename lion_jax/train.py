@@ -62,6 +62,7 @@ def train(config: Config, folder: Path, console: Console) -> int:
       ConfigError: If the data or the devices do not fit the configuration.
       DataError: If the data cannot be had.
       RunFolderError: If the folder holds something else.
+      CheckpointError: If the latest state cannot be restored, or saved.
     """
     say = _sayer(console)
     rules = {"epochs": config.epochs, **dataclasses.asdict(config.early_stopping)}
@@ -286,4 +287,8 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 
 if __name__ == "__main__":
-    cli.run(main, (data.DataError, logs.RunFolderError))
+    cli.run(
+        main,
+        mistakes=(data.DataError, logs.RunFolderError),
+        failures=(checkpoint.CheckpointError,),
+    )

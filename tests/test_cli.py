@@ -2,6 +2,7 @@
 
 import pytest
 
+from lion_jax import cli
 from lion_jax import config as configs
 
 QUICK = "--config=quick.py"
@@ -143,3 +144,23 @@ def test_mistakes_of_evaluate(command, arguments, said):
     assert said in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
     assert not list(command.folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (configs.ConfigError("a\nb"), 2),
+        (LookupError("a\nb"), 2),
+        (OSError("a\nb"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_exit_statuses(error, status, capsys):
+    def main(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(main, mistakes=(LookupError,), failures=(OSError,), argv=[])
+    assert ended.value.code == status
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["interrupted" if status == 130 else "error: a b"]

@@ -104,3 +104,15 @@ def test_readmes_commands_are_the_makefiles():
         assert f"make {target}" in (ROOT / "README.md").read_text()
         assert f"\n{target}:" in makefile
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_readmes_python_runs():
+    import re
+
+    import jax.numpy as jnp
+
+    readme = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    names = {"params": {"w": jnp.ones(3)}, "grads": {"w": jnp.ones(3)}}
+    exec(code, names)
+    assert names["params"]["w"][0] < 1
