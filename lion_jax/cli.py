@@ -6,6 +6,7 @@ Exit status: 0 done; 2 a mistake of the caller; 128 + n after signal n; 1 the re
 import argparse
 import contextlib
 import difflib
+import logging
 import os
 import re
 import runpy
@@ -36,6 +37,7 @@ def run(
       failures: Exceptions that are expected but nobody's mistake: one line, status 1.
       argv: The arguments; None for those of the process.
     """
+    _show_log()
     try:
         status = main(list(sys.argv[1:] if argv is None else argv))
     except (*mistakes, *failures, ConfigError) as error:
@@ -48,6 +50,14 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
+
+
+def _show_log() -> None:
+    """Shows what the package logs, such as where data come from, as plain lines."""
+    logger = logging.getLogger("lion_jax")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # TFDS sets a root handler, which would say it twice
+    logger.addHandler(logging.StreamHandler())
 
 
 @contextlib.contextmanager

@@ -155,7 +155,10 @@ def test_mistakes_of_evaluate(command, arguments, said):
         (KeyboardInterrupt(), 130),
     ],
 )
-def test_exit_statuses(error, status, capsys):
+def test_exit_statuses(error, status, capsys, monkeypatch):
+    # The whole process's logging is not this test's to change.
+    monkeypatch.setattr(cli, "_show_log", lambda: None)
+
     def main(argv):
         raise error
 

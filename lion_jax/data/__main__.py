@@ -1,7 +1,6 @@
 """The data command: `python -m lion_jax.data prepare` and `... where`."""
 
 import argparse
-import logging
 from pathlib import Path
 
 from lion_jax import cli, data
@@ -27,8 +26,6 @@ def main(argv: list[str]) -> int:
     if arguments.command == "where":
         _where(arguments.name, arguments.data_dir, arguments.cache_dir)
     else:
-        logging.basicConfig(format="%(message)s")
-        logging.getLogger("lion_jax").setLevel(logging.INFO)
         _prepare(arguments.name, arguments.data_dir, arguments.cache_dir)
     return 0
 

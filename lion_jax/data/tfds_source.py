@@ -11,6 +11,7 @@ import gzip
 import io
 import logging
 import os
+import sys
 import tempfile
 import urllib.parse
 from collections.abc import Iterator
@@ -205,8 +206,11 @@ def _download_and_prepare(builder, manual_dir: str | None = None) -> None:
 
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     options = {} if builder.name in IDX_SETS else {"file_format": FILE_FORMAT}
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     try:
-        builder.download_and_prepare(download_config=config, **options)
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_config=config, **options)
     except ImportError as error:
         raise DataError(f"TFDS cannot prepare it without {error.name}") from error
     except Exception as error:  # TFDS raises what its many parts raise
