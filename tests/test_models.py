@@ -229,7 +229,7 @@ def test_vit_is_the_papers_function_of_its_parameters():
     x = norm(x, model.norm)[:, 0]
     expected = x @ array(model.head.kernel) + array(model.head.bias)
     got = model(images, train=False)
-    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
