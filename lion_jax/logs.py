@@ -65,16 +65,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all; non-finite numbers become null."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(finite(content), indent=2) + "\n")
-    os.replace(temporary, path)
+    _write_whole(path, json.dumps(finite(content), indent=2) + "\n")
 
 
 def rewrite_metrics(folder: Path, history: Iterable[dict[str, Any]]) -> None:
     """Makes metrics.jsonl say what the history says, a line an epoch."""
-    temporary = (folder / METRICS).with_suffix(".tmp")
-    temporary.write_text("".join(_line(record) for record in history))
-    os.replace(temporary, folder / METRICS)
+    _write_whole(folder / METRICS, "".join(_line(record) for record in history))
 
 
 def append_metrics(folder: Path, record: dict[str, Any]) -> None:
@@ -186,6 +182,12 @@ def _cells(record: dict[str, Any]) -> tuple[str, ...]:
         "-" if record[name] is None else form.format(record[name])
         for name, form in formats.items()
     )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ UNREADABLE = (
     KeyError,
     TypeError,
     AttributeError,
-    RuntimeError,  # zipfile: encrypted; NotImplementedError: compressed otherwise
+    RuntimeError,  # zipfile: encrypted, or compressed in a way it does not know
     zipfile.BadZipFile,
     zlib.error,
 )
