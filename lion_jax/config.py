@@ -56,6 +56,11 @@ class OptimizerConfig:
     b2: float = 0.99  # lion, adamw: in [0, 1)
     eps: float = 1e-8  # adamw: added to the denominator, > 0
     momentum: float = 0.9  # sgd: in [0, 1)
+    mu_dtype: str = "float32"  # lion, of the momentum: float32, bfloat16 or int8
+    mode: str = "hard"  # lion: hard, smooth or refined direction
+    cautious: bool = False  # lion: step only where the gradient's sign agrees
+    cautious_weight_decay: bool = False  # lion: decay only where the step agrees
+    independent_weight_decay: bool = False  # lion: not times the learning rate
     schedule: str = "constant"  # constant, or cosine: decays to 0 at the last step
     warmup_fraction: float = 0.0  # share of all steps with a rising rate, in [0, 1)
     clip_norm: float = 0.0  # largest global norm of the gradient; 0: no clipping
@@ -98,7 +103,11 @@ CHOICES = {
     "optimizer.name": ("lion", "adamw", "sgd"),
     "optimizer.decay": ("all", "kernels"),
     "optimizer.schedule": ("constant", "cosine"),
+    "optimizer.mu_dtype": ("float32", "bfloat16", "int8"),
+    "optimizer.mode": ("hard", "smooth", "refined"),
 }
+WEIGHT_DECAYS = ("cautious_weight_decay", "independent_weight_decay")
+LIONS_OWN = ("mu_dtype", "mode", "cautious", *WEIGHT_DECAYS)
 # Smallest value, whether it is allowed itself, and the value to stay below.
 RANGES = {
     "seed": (0, True, 2**32),
@@ -148,6 +157,7 @@ def check(config: Config) -> None:
         if not (math.isfinite(value) and above and (high is None or value < high)):
             rule = f"must be {'>=' if closed else '>'} {low}"
             raise _wrong(path, value, rule + (f" and < {high}" if high else ""))
+    _check_variants(config.optimizer)
     patch = PATCHES.get(config.model.name, 1)
     if config.image_size % patch:
         raise ConfigError(
@@ -238,6 +248,22 @@ def help_text(cls: type = Config, prefix: str = "--config.") -> str:
             default = declaration.partition(" = ")[2].strip('"')
             lines.append(f"  {prefix + name + '=' + default:<46} {comment}")
     return "\n".join([*lines, *nested])
+
+
+def _check_variants(optimizer: OptimizerConfig) -> None:
+    """Refuses variants of Lion where they would do nothing."""
+    for name in LIONS_OWN:
+        default = getattr(OptimizerConfig(), name)
+        if optimizer.name != "lion" and getattr(optimizer, name) != default:
+            raise _wrong(
+                f"optimizer.{name}",
+                getattr(optimizer, name),
+                f"must be {default!r} unless optimizer.name is lion",
+            )
+    for name in WEIGHT_DECAYS:
+        if getattr(optimizer, name) and not optimizer.weight_decay:
+            rule = "must be False without optimizer.weight_decay"
+            raise _wrong(f"optimizer.{name}", True, rule)
 
 
 def _require_type(path: str, value: Any, expected: Any) -> None:

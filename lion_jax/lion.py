@@ -5,8 +5,13 @@ With gradient g, momentum m, parameters theta, learning rate eta, decay lambda:
     c     = b1 m + (1 - b1) g           interpolation: only its sign is used
     m     = b2 m + (1 - b2) g           momentum: the one buffer Lion keeps
     theta = theta - eta (sign(c) + lambda theta)
+
+The same c from the new momentum is b1/b2 (m + (b2/b1 - 1) g). In that form nothing
+reads the old momentum any more once the new one is written, so it can be written in
+place; in the other XLA:CPU copies every momentum first, and takes three times as long.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,14 +21,18 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import PyTree
 
-MODES = ("hard", "smooth", "refined")
+from lion_jax import int8, variants
+from lion_jax.precision import check_momentum_dtype, narrow, trained, wide
+
+# With this in XLA_FLAGS, XLA:CPU makes one loop of all that reads the same momentum.
+ONE_LOOP = "xla_cpu_use_multi_output_fusion=true"
 
 
 class LionState(NamedTuple):
     """What Lion remembers: how many updates it made, and one momentum."""
 
     count: ArrayLike  # int32 scalar
-    mu: optax.Updates  # like the parameters
+    mu: optax.Updates  # like the parameters; Int8Momentum leaves if asked for
 
 
 def scale_by_lion(
@@ -32,7 +41,8 @@ def scale_by_lion(
     mu_dtype: DTypeLike | None = None,
     *,
     mode: str = "hard",
-    smooth_beta: float = 1.0,
+    smooth_beta: ArrayLike = 1.0,
+    cautious: bool = False,
 ) -> optax.GradientTransformation:
     r"""Replaces each gradient by the direction of Lion's step.
 
@@ -40,20 +50,29 @@ def scale_by_lion(
         u_t = \operatorname{sign}(b_1 m_{t-1} + (1 - b_1) g_t), \qquad
         m_t = b_2 m_{t-1} + (1 - b_2) g_t
 
-    A zero interpolation gives a zero step, and a NaN stays a NaN.
+    A zero interpolation gives a zero step, and a NaN stays a NaN. All is computed in
+    float32 or wider, whatever the dtypes. The sign of an interpolation smaller than
+    the rounding of its own two terms may differ from `optax.scale_by_lion`'s: where
+    0 < b1 <= b2 are numbers, it is computed from the new momentum.
 
     Args:
       b1: Weight of the momentum in the step's direction, in [0, 1).
       b2: Decay rate of the momentum, in [0, 1).
-      mu_dtype: Floating dtype of the momentum; None for each parameter's own.
+      mu_dtype: Dtype of the momentum: floating, None for each parameter's own, or
+        `"int8"` for one byte a value and a scale a row (see `lion_jax.int8`); arrays
+        of fewer than 4,096 values or with a last axis below 64 then stay float32.
+        Complex momenta keep their own dtype.
       mode: What is made of the interpolation c: `"hard"` sign(c), `"smooth"`
         tanh(smooth_beta c), `"refined"` c clipped to [-1, 1].
-      smooth_beta: Slope of the smooth mode at 0, > 0; the other modes ignore it.
+      smooth_beta: Slope of the smooth mode at 0, > 0; 1 in the other modes.
+      cautious: Whether to step only where the direction has the gradient's sign, as
+        in `lion_jax.variants.cautious_direction`.
 
     Returns:
       A gradient transformation whose state is a `LionState`. The updates have the
-      gradients' shapes and point uphill, as Optax expects before
-      `optax.scale_by_learning_rate`.
+      gradients' shapes and dtypes and point uphill, as Optax expects before
+      `optax.scale_by_learning_rate`. Complex values have a sign each for their real
+      and imaginary part. Integers and booleans have no momentum and zero updates.
 
     Raises:
       ValueError: For a value outside of its range. Arrays, traced ones included,
@@ -69,39 +88,67 @@ def scale_by_lion(
 
     References:
       Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
-      https://arxiv.org/abs/2302.06675. Modes as in `optax.scale_by_lion`.
+      https://arxiv.org/abs/2302.06675. For the modes see `lion_jax.variants`.
     """
     _check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
     _check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
-    _check_number("smooth_beta", smooth_beta, lambda beta: beta > 0, "positive")
-    if mode not in MODES:
-        raise ValueError(f"lion: {mode=}, but it must be one of {MODES}.")
-    if mu_dtype is not None and not jnp.issubdtype(jnp.dtype(mu_dtype), jnp.inexact):
-        raise ValueError(f"lion: {mu_dtype=}, but it must be a floating dtype or None.")
+    in_bytes = check_momentum_dtype(mu_dtype) == jnp.int8
+    shape = variants.shape_of_direction(mode, smooth_beta)
+    from_new = all(isinstance(b, int | float) for b in (b1, b2)) and 0 < b1 <= b2
+    ahead = b2 / b1 - 1 if from_new else 0.0
+    one_loop = ONE_LOOP in os.environ.get("XLA_FLAGS", "")
 
     def init(params: optax.Params) -> LionState:
-        return LionState(
-            count=jnp.zeros([], jnp.int32),
-            mu=jax.tree.map(lambda p: jnp.zeros_like(p, dtype=mu_dtype), params),
-        )
+        def zeros(p):
+            if not trained(p):
+                return optax.MaskedNode()
+            dtype = jnp.result_type(p)
+            if in_bytes and jnp.issubdtype(dtype, jnp.floating):
+                if int8.fits(jnp.shape(p)):
+                    return int8.zeros(p)
+                dtype = jnp.promote_types(dtype, jnp.float32)
+            elif mu_dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+                dtype = mu_dtype
+            return jnp.zeros_like(p, dtype=dtype)
 
-    def direction(g, m):
-        c = (1.0 - b1) * g + b1 * m
-        if mode == "smooth":
-            return jnp.tanh(smooth_beta * c)
-        if mode == "refined":
-            return jnp.where(jnp.abs(c) < 1.0, c, jnp.sign(c))
-        return jnp.sign(c)
+        return LionState(jnp.zeros([], jnp.int32), jax.tree.map(zeros, params))
 
-    def momentum(g, m):
-        return ((1 - b2) * g + b2 * m).astype(m.dtype)
+    def reads_new(m) -> bool:
+        # A copy of bytes costs less than encoding them twice.
+        fused = one_loop and getattr(m, "dtype", None) == jnp.float32
+        return from_new and not fused and not isinstance(m, int8.Int8Momentum)
+
+    def momentum(g, m, count):
+        if isinstance(m, optax.MaskedNode):
+            return m
+        g = wide(g)
+        if isinstance(m, int8.Int8Momentum):
+            g = g.astype(jnp.float32)
+            new = (1 - b2) * g + b2 * int8.load(m)
+            return int8.store(new, int8.decayed_bound(m, g, b2), count)
+        new = (1 - b2) * g + b2 * wide(m)
+        return narrow(new, m.dtype, side=-ahead * g if reads_new(m) else None)
+
+    def direction(g, old, new):
+        if isinstance(old, optax.MaskedNode):
+            return jnp.zeros(jnp.shape(g), bool)
+        wide_g = wide(g)
+        if reads_new(old):
+            c = wide(new) + ahead * wide_g
+            c = c if mode == "hard" else b1 / b2 * c
+        else:
+            m = int8.load(old) if isinstance(old, int8.Int8Momentum) else wide(old)
+            c = (1.0 - b1) * wide_g + b1 * m
+        u = shape(c)
+        if cautious:
+            u = variants.cautious_direction(u, wide_g)
+        return u.astype(jnp.result_type(g))
 
     def update(updates, state, params=None):
         del params
-        return jax.tree.map(direction, updates, state.mu), LionState(
-            count=optax.safe_increment(state.count),
-            mu=jax.tree.map(momentum, updates, state.mu),
-        )
+        mu = jax.tree.map(lambda g, m: momentum(g, m, state.count), updates, state.mu)
+        directions = jax.tree.map(direction, updates, state.mu, mu)
+        return directions, LionState(optax.safe_increment(state.count), mu)
 
     return optax.GradientTransformation(init, update)
 
@@ -113,6 +160,12 @@ def lion(
     mu_dtype: DTypeLike | None = None,
     weight_decay: optax.ScalarOrSchedule = 1e-3,
     mask: PyTree[Any] | Callable[[optax.Params], PyTree[Any]] | None = None,
+    *,
+    mode: str = "hard",
+    smooth_beta: ArrayLike = 1.0,
+    cautious: bool = False,
+    cautious_weight_decay: bool = False,
+    independent_weight_decay: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     r"""The Lion optimizer, a drop-in for `optax.lion`.
 
@@ -122,23 +175,37 @@ def lion(
 
     Every weight moves by the learning rate, whatever the gradient's size: take 3 to
     10 times less than for AdamW, and as much more weight decay. In float32 the
-    updates equal those of `optax.lion` to the bit.
+    momenta equal those of `optax.lion` to the bit, and so do the updates, but for
+    signs of interpolations lost in rounding (see `scale_by_lion`).
 
     Args:
       learning_rate: Step size, >= 0, or a schedule (count -> step size).
       b1: Weight of the momentum in the step's direction, in [0, 1).
       b2: Decay rate of the momentum, in [0, 1).
-      mu_dtype: Floating dtype of the momentum; None for each parameter's own.
+      mu_dtype: Dtype of the momentum, see `scale_by_lion`: floating, `"int8"`, or
+        None for each parameter's own.
       weight_decay: Decoupled decay lambda, >= 0, or a schedule of it; it is
         multiplied by the learning rate.
       mask: Which parameters decay: a tree of booleans, a prefix of the parameters'
         tree, or a callable that makes one from the parameters; None for all.
+      mode: `"hard"`, `"smooth"` or `"refined"`, see `scale_by_lion`.
+      smooth_beta: Slope of the smooth mode at 0, > 0; 1 in the other modes.
+      cautious: Whether to step only where the direction has the gradient's sign, as
+        in `lion_jax.variants.cautious_direction`.
+      cautious_weight_decay: Whether to decay only where that does not work against
+        the direction, as in `lion_jax.variants.cautious_decay`.
+      independent_weight_decay: Whether weight decay is not multiplied by the learning
+        rate: theta <- theta - eta u - lambda theta, as in Wortsman et al., 2023,
+        https://arxiv.org/abs/2309.14322. Lambda is then small, such as 1e-4, and
+        should follow a schedule of the learning rate's shape.
 
     Returns:
-      A gradient transformation; its `update` needs `params`.
+      A gradient transformation whose state is a `LionState`; its `update` needs
+      `params`. Updates have the wider of the gradient's and the parameter's dtype.
 
     Raises:
-      ValueError: For a value outside of its range. Arrays are taken as they are.
+      ValueError: For a value outside of its range, or a variant of weight decay
+        without any. Arrays are taken as they are.
 
     Examples:
       >>> import jax, jax.numpy as jnp, optax
@@ -159,11 +226,49 @@ def lion(
     """
     _check_number("learning_rate", learning_rate, lambda eta: eta >= 0, ">= 0")
     _check_number("weight_decay", weight_decay, lambda decay: decay >= 0, ">= 0")
-    return optax.chain(
-        scale_by_lion(b1, b2, mu_dtype),
-        optax.add_decayed_weights(weight_decay, mask),
-        optax.scale_by_learning_rate(learning_rate),
+    without_decay = isinstance(weight_decay, int | float) and weight_decay == 0
+    if without_decay and (cautious_weight_decay or independent_weight_decay):
+        raise ValueError(
+            f"lion: {weight_decay=}, but {cautious_weight_decay=} and"
+            f" {independent_weight_decay=} say how to decay; set weight_decay > 0 or"
+            " both to False."
+        )
+    inner = scale_by_lion(
+        b1, b2, mu_dtype, mode=mode, smooth_beta=smooth_beta, cautious=cautious
     )
+
+    def update(updates, state, params=None, **extra_args):
+        del extra_args
+        if params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+        eta, decay = (
+            value(state.count) if callable(value) else value
+            for value in (learning_rate, weight_decay)
+        )
+
+        def step(u, g, p, decays):
+            if not trained(p):
+                return jnp.zeros_like(p)
+            dtype, u, pull = jnp.result_type(g, p), wide(u), 0.0
+            if decays and not without_decay:
+                pull = decay * wide(p)
+                pull = (
+                    variants.cautious_decay(pull, u) if cautious_weight_decay else pull
+                )
+            u = -eta * u - pull if independent_weight_decay else -eta * (u + pull)
+            return u.astype(dtype)
+
+        directions, state = inner.update(updates, state)
+        decays = _for_every_leaf(mask, params)
+        return jax.tree.map(step, directions, updates, params, decays), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def _for_every_leaf(mask: Any, params: optax.Params) -> PyTree[bool]:
+    """Spells a decay mask out: a prefix's value holds for all leaves below it."""
+    prefix = mask(params) if callable(mask) else True if mask is None else mask
+    return jax.tree.map(lambda m, p: jax.tree.map(lambda _: m, p), prefix, params)
 
 
 def _check_number(

@@ -51,7 +51,18 @@ def make_optimizer(
     mask = kernels if config.decay == "kernels" else None
     decay, b1, b2 = config.weight_decay, config.b1, config.b2
     if config.name == "lion":
-        optimizer = lion(rate, b1, b2, weight_decay=decay, mask=mask)
+        optimizer = lion(
+            rate,
+            b1,
+            b2,
+            mu_dtype=config.mu_dtype,
+            weight_decay=decay,
+            mask=mask,
+            mode=config.mode,
+            cautious=config.cautious,
+            cautious_weight_decay=config.cautious_weight_decay,
+            independent_weight_decay=config.independent_weight_decay,
+        )
     elif config.name == "adamw":
         optimizer = optax.adamw(
             rate, b1, b2, eps=config.eps, weight_decay=decay, mask=mask

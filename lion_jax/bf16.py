@@ -1,0 +1,248 @@
+"""bfloat16 weights that learn: two wrappers of any Optax optimizer.
+
+A bfloat16 has 8 significant bits, so a step below 1/512 of a weight rounds to no step:
+under Lion with learning rate 1e-4 all weights above 0.05 stand still. Either the bits
+that rounding cuts off are kept in the state, or rounding is random, so that the
+expected step is right.
+
+Both hand float32 to the inner optimizer and split its results with integer arithmetic
+on their bits: a compiler may drop a round trip of floats, not one of integers. Put
+them outside of everything that looks at the weights, and outside of wrappers that
+choose between updates, such as `optax.apply_if_finite`; the updates are float32.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, BFloat16, Float32, Int, PyTree
+
+SIGN = -(2**31)  # the sign's bit of a float32
+CUT = 16  # bits of a float32 that a bfloat16 lacks
+
+
+class ErrorBitsState(NamedTuple):
+    """State of `with_error_bits`."""
+
+    inner_state: optax.OptState
+    error: PyTree[Array]  # int8 or int16, like the parameters
+
+
+class StochasticRoundingState(NamedTuple):
+    """State of `with_stochastic_rounding`."""
+
+    inner_state: optax.OptState
+    count: ArrayLike  # int32 scalar
+
+
+def with_error_bits(
+    inner: optax.GradientTransformation, bits: int = 16
+) -> optax.GradientTransformationExtraArgs:
+    """Keeps what bfloat16 weights lack, in the optimizer's state.
+
+    With 16 bits, weight and state together are a float32, and training follows float32
+    weights to the bit; with 8 they have 16 significant bits. Leaves of other dtypes
+    pass through.
+
+    Args:
+      inner: Any optimizer; it sees float32 weights and gradients.
+      bits: 8 or 16, kept for every bfloat16 weight.
+
+    Returns:
+      A gradient transformation whose state is an `ErrorBitsState`. `update` needs
+      `params`; apply its updates, float32 for bfloat16 weights, with
+      `optax.apply_updates` and nothing in between.
+
+    Raises:
+      ValueError: If `bits` is neither 8 nor 16.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax
+      >>> from lion_jax import lion, with_error_bits
+      >>> tx = with_error_bits(lion(1e-4, weight_decay=0.0))
+      >>> w = jnp.ones(1, jnp.bfloat16)
+      >>> state = tx.init(w)
+      >>> for _ in range(40):
+      ...     updates, state = tx.update(w, state, w)
+      ...     w = optax.apply_updates(w, updates)
+      >>> print(w)  # 40 steps too small to be seen alone
+      [0.996094]
+
+    References:
+      The split as in Zamirai et al., Revisiting BFloat16 Training, 2020,
+      https://arxiv.org/abs/2010.06192 (Kahan summation), on integers.
+    """
+    if bits not in (8, 16):
+        raise ValueError(f"with_error_bits: {bits=}, but it must be 8 or 16.")
+    inner = optax.with_extra_args_support(inner)
+    dtype = jnp.int8 if bits == 8 else jnp.int16
+
+    def init(params: optax.Params) -> ErrorBitsState:
+        error = jax.tree.map(
+            lambda p: (
+                jnp.zeros_like(p, dtype=dtype) if _is_bf16(p) else optax.MaskedNode()
+            ),
+            params,
+        )
+        # Not joined: init may see placeholders, and no optimizer starts from values.
+        return ErrorBitsState(inner.init(jax.tree.map(_widened, params)), error)
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+        masters = jax.tree.map(
+            lambda p, e: _join(p, e, bits) if _is_bf16(p) else p, params, state.error
+        )
+        steps, inner_state = _inner_update(
+            inner, updates, state.inner_state, params, masters, extra_args
+        )
+        targets = jax.tree.map(_add_if_bf16, params, masters, steps)
+        moves = jax.tree.map(
+            lambda p, t, u: _move(p, _round(t)) if _is_bf16(p) else u,
+            params,
+            targets,
+            steps,
+        )
+        error = jax.tree.map(
+            lambda p, t, u: (
+                _error(t, _round(_float(_bits(p)) + u), bits)
+                if _is_bf16(p)
+                else optax.MaskedNode()
+            ),
+            params,
+            targets,
+            moves,
+        )
+        return moves, ErrorBitsState(inner_state, error)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def with_stochastic_rounding(
+    inner: optax.GradientTransformation, seed: int = 0
+) -> optax.GradientTransformationExtraArgs:
+    """Rounds new bfloat16 weights up or down at random, so that the mean is exact.
+
+    It needs no memory, and adds noise. Leaves of other dtypes pass through.
+
+    Args:
+      inner: Any optimizer; it sees float32 weights and gradients.
+      seed: Of the rounding. The same seed, the same run, on any number of devices.
+
+    Returns:
+      A gradient transformation whose state is a `StochasticRoundingState`. `update`
+      needs `params`; apply its updates, float32 for bfloat16 weights, with
+      `optax.apply_updates` and nothing in between.
+
+    References:
+      Zamirai et al., Revisiting BFloat16 Training, 2020,
+      https://arxiv.org/abs/2010.06192
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: optax.Params) -> StochasticRoundingState:
+        inner_state = inner.init(jax.tree.map(_widened, params))
+        return StochasticRoundingState(inner_state, jnp.zeros([], jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+        masters = jax.tree.map(lambda p: _widened(p) if _is_bf16(p) else p, params)
+        steps, inner_state = _inner_update(
+            inner, updates, state.inner_state, params, masters, extra_args
+        )
+        targets = jax.tree.map(_add_if_bf16, params, masters, steps)
+        key = jax.random.fold_in(jax.random.key(seed), state.count)
+        leaves, structure = jax.tree.flatten(params)
+        keys = structure.unflatten(
+            [jax.random.fold_in(key, i) for i in range(len(leaves))]
+        )
+        moves = jax.tree.map(
+            lambda p, t, u, k: _move(p, _round(t, key=k)) if _is_bf16(p) else u,
+            params,
+            targets,
+            steps,
+            keys,
+        )
+        count = optax.safe_increment(state.count)
+        return moves, StochasticRoundingState(inner_state, count)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _inner_update(inner, updates, inner_state, params, masters, extra_args):
+    """Runs the wrapped optimizer on float32 gradients and weights."""
+    wide_updates = jax.tree.map(
+        lambda g, p: g.astype(jnp.float32) if _is_bf16(p) else g, updates, params
+    )
+    return inner.update(wide_updates, inner_state, masters, **extra_args)
+
+
+def _is_bf16(x: ArrayLike) -> bool:
+    return jnp.result_type(x) == jnp.bfloat16
+
+
+def _widened(p: ArrayLike) -> ArrayLike | jax.ShapeDtypeStruct:
+    """A bfloat16 leaf in float32; shapes without values are given new dtypes too."""
+    if not _is_bf16(p):
+        return p
+    if isinstance(p, jax.ShapeDtypeStruct):
+        return p.update(dtype=jnp.float32)
+    return jnp.asarray(p).astype(jnp.float32)
+
+
+def _add_if_bf16(p: Array, master: Array, step: Array) -> Array:
+    return master + step.astype(jnp.float32) if _is_bf16(p) else p
+
+
+def _move(p: BFloat16[Array, "*s"], bits: Int[Array, "*s"]) -> Float32[Array, "*s"]:
+    """The update that takes a weight to the bfloat16 with these float32 bits."""
+    return _float(bits) - _float(_bits(p))
+
+
+def _join(
+    p: BFloat16[Array, "*s"], error: Int[Array, "*s"], bits: int
+) -> Float32[Array, "*s"]:
+    """Puts weight and error together: magnitudes add up, the sign is the weight's."""
+    whole = _bits(p)
+    rest = error.astype(jnp.int32) << (CUT - bits)
+    magnitude = jnp.maximum((whole & ~SIGN) + rest, 0)
+    return _float(magnitude | (whole & SIGN))
+
+
+def _error(
+    master: Float32[Array, "*s"], rounded: Int[Array, "*s"], bits: int
+) -> Int[Array, "*s"]:
+    """What a weight lacks of its master, in units of the last place kept."""
+    whole = lax.bitcast_convert_type(master, jnp.int32)
+    difference = (whole & ~SIGN) - (rounded & ~SIGN)
+    difference = jnp.where((whole ^ rounded) < 0, 0, difference)
+    units = (difference + ((1 << (CUT - bits)) >> 1)) >> (CUT - bits)
+    limit = 1 << (bits - 1)
+    dtype = jnp.int8 if bits == 8 else jnp.int16
+    return jnp.clip(units, -limit, limit - 1).astype(dtype)
+
+
+def _round(x: Float32[Array, "*s"], key: Array | None = None) -> Int[Array, "*s"]:
+    """Rounds to bfloat16, to the nearest or at random, and returns float32 bits."""
+    bits = lax.bitcast_convert_type(x, jnp.int32)
+    if key is None:
+        half = (1 << (CUT - 1)) - 1 + ((bits >> CUT) & 1)  # ties to even
+    else:
+        noise = jax.random.bits(key, x.shape, jnp.uint16)
+        half = noise.astype(jnp.int32)
+    rounded = (bits + half) & ~((1 << CUT) - 1)
+    # A NaN must not be rounded up into a sign or down into an infinity.
+    return jnp.where(jnp.isnan(x), jnp.int32(0x7FC00000), rounded)
+
+
+def _bits(p: BFloat16[Array, "*s"]) -> Int[Array, "*s"]:
+    """The float32 bits of a bfloat16."""
+    return lax.bitcast_convert_type(p, jnp.uint16).astype(jnp.int32) << CUT
+
+
+def _float(bits: Int[Array, "*s"]) -> Float32[Array, "*s"]:
+    return lax.bitcast_convert_type(bits, jnp.float32)
