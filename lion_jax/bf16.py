@@ -92,7 +92,7 @@ def with_error_bits(
 
     def update(updates, state, params=None, **extra_args):
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("params=None, but update needs the weights it rounds.")
         masters = jax.tree.map(
             lambda p, e: _join(p, e, bits) if _is_bf16(p) else p, params, state.error
         )
@@ -149,7 +149,7 @@ def with_stochastic_rounding(
 
     def update(updates, state, params=None, **extra_args):
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("params=None, but update needs the weights it rounds.")
         masters = jax.tree.map(lambda p: _widened(p) if _is_bf16(p) else p, params)
         steps, inner_state = _inner_update(
             inner, updates, state.inner_state, params, masters, extra_args

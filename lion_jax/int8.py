@@ -74,9 +74,8 @@ def decayed_bound(
     level = jnp.maximum(highest.astype(jnp.int32), -lowest.astype(jnp.int32))
     level = jnp.minimum(level, LEVELS)
     largest = jnp.where(level == 0, 0.0, _float(_bits_of(level, old.scale)))
-    # Maxima treat a NaN differently on different platforms, so none is let in.
-    size = jnp.where(jnp.isnan(gradient), 0.0, jnp.abs(gradient))
-    steepest = jnp.max(size, axis=-1, keepdims=True)
+    # Nothing but an absolute value: XLA:CPU puts any other operand in memory first.
+    steepest = jnp.max(jnp.abs(gradient), axis=-1, keepdims=True)
     return (1 - decay) * steepest + decay * largest
 
 
@@ -88,8 +87,8 @@ def store(
     """Encodes a momentum.
 
     Args:
-      momentum: The values. A NaN or an infinity is one when decoded; an infinity takes
-        the other values of its row along.
+      momentum: The values. A NaN or an infinity is one when decoded; it spoils the
+        other values of its row, though not their signs.
       scale: At least the largest magnitude of each row.
       count: Number of the step, for the rounding.
     """

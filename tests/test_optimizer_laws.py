@@ -8,7 +8,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lion_jax import lion, scale_by_lion
+from lion_jax import lion, scale_by_lion, with_error_bits, with_stochastic_rounding
 from lion_jax.config import OptimizerConfig
 from lion_jax.optimizers import kernels, make_optimizer
 
@@ -18,6 +18,17 @@ OPTIMIZERS = {
     "lion, scheduled": lambda: lion(SCHEDULE, weight_decay=SCHEDULE),
     "lion, masked decay": lambda: lion(0.1, mask=kernels),
     "lion, bfloat16 momentum": lambda: lion(0.1, mu_dtype=jnp.bfloat16),
+    "lion, int8 momentum": lambda: lion(0.1, mu_dtype="int8"),
+    "lion, all variants": lambda: lion(
+        0.1,
+        mode="refined",
+        cautious=True,
+        cautious_weight_decay=True,
+        independent_weight_decay=True,
+    ),
+    "lion, error bits": lambda: with_error_bits(lion(0.1)),
+    "adamw, 8 error bits": lambda: with_error_bits(optax.adamw(0.1), bits=8),
+    "lion, stochastic rounding": lambda: with_stochastic_rounding(lion(0.1)),
     "clip, lion": lambda: optax.chain(optax.clip_by_global_norm(1.0), lion(0.1)),
     "scale_by_lion, smooth": lambda: scale_by_lion(mode="smooth"),
     "scale_by_lion, refined": lambda: scale_by_lion(mode="refined"),
@@ -32,7 +43,7 @@ OPTIMIZERS = {
     },
 }
 PARAMS = {
-    "layer": {"kernel": jnp.arange(48.0).reshape(8, 6) / 48, "bias": jnp.ones(8)},
+    "layer": {"kernel": jnp.arange(4096.0).reshape(64, 64) / 4096, "bias": jnp.ones(8)},
     "half": jnp.ones((8, 2), jnp.bfloat16),
 }
 GRADS = jax.tree.map(lambda p: jnp.cos(7 * p).astype(p.dtype), PARAMS)

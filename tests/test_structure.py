@@ -9,8 +9,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lion_jax"
 # Every module of the package and the modules of the package that it imports.
 IMPORTS = {
-    "__init__": {"lion"},
-    "lion": set(),
+    "__init__": {"bf16", "lion"},
+    "lion": {"int8", "precision", "variants"},
+    "bf16": set(),
+    "int8": set(),
+    "precision": set(),
+    "variants": set(),
     "images": set(),
     "sharding": set(),
     "early_stopping": set(),
@@ -75,7 +79,13 @@ def test_the_import_graph_is_as_stated():
 
 
 def test_the_top_level_names_are_the_optimizer():
-    assert sorted(lion_jax.__all__) == ["LionState", "lion", "scale_by_lion"]
+    assert sorted(lion_jax.__all__) == [
+        "LionState",
+        "lion",
+        "scale_by_lion",
+        "with_error_bits",
+        "with_stochastic_rounding",
+    ]
 
 
 def test_the_optimizer_alone_imports_no_trainer(command):
@@ -94,7 +104,7 @@ def test_readme_draws_every_file_of_the_package():
     for path in PACKAGE.rglob("*.py"):
         if path.name != "__init__.py":
             assert path.name in readme, path
-    for folder in ("configs/", "tests/", "tools/", "results/"):
+    for folder in ("benchmarks/", "configs/", "notebooks/", "tests/", "results/"):
         assert folder in readme
 
 
