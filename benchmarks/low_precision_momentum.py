@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +55,9 @@ def followed(
         agreed = {name: jnp.zeros([]) for name in followers}
         return leader.init(params), reference.init(params), states, agreed
 
-    def update(grads, state, params=None):
+    def update(updates, state, params=None):
         led, true_state, states, agreed = state
+        grads = updates
         updates, led = leader.update(grads, led, params)
         signs, true_state = reference.update(grads, true_state)
         total = sum(s.size for s in jax.tree.leaves(signs))
@@ -80,13 +82,16 @@ def sign_agreement(
     task = dataclasses.replace(task, optimizer=followed(task.optimizer, followers))
     run = program.build(config, task, splits, mesh)
     state, rows = run.init(), {name: [] for name in followers}
+    true_state: Any = None
+    states: Any = {}
     before = dict.fromkeys(followers, 0.0)
     for epoch in range(config.epochs):
         order, metrics = run.start_epoch(jnp.int32(epoch))
         state = state._replace(metrics=metrics)
         for _ in range(run.steps_per_epoch):
             state, _ = run.train_step(state, order)
-        _, true_state, states, agreed = state.opt_state
+        opt_state: Any = state.opt_state
+        _, true_state, states, agreed = opt_state
         for name in followers:
             now = float(agreed[name])
             rows[name].append((now - before[name]) / run.steps_per_epoch)
@@ -128,7 +133,7 @@ def compare(results: dict[str, list[dict]], field: str) -> dict[str, float]:
     """Compares a field of the results between float32 and int8."""
     base, other = ([row[field] for row in results[name]] for name in DTYPES)
     gaps = [b - a for a, b in zip(base, other, strict=True)]
-    test = scipy.stats.mannwhitneyu(base, other, method="exact")
+    test: Any = scipy.stats.mannwhitneyu(base, other, method="exact")
     return {
         "float32_mean": statistics.mean(base),
         "float32_sd_over_seeds": statistics.stdev(base),
@@ -140,7 +145,9 @@ def compare(results: dict[str, list[dict]], field: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5, help="at least 2; default 5")
     parser.add_argument("--out", type=Path, required=True, help="folder of the record")
     parsed = parser.parse_args()

@@ -16,7 +16,7 @@ of signs that agree with a float32 momentum's is 0.82, 0.97, 0.97 for the neares
 0.98, 0.97, 0.96 for random rounding and 0.99, 0.98, 0.97 for this.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -62,7 +62,7 @@ def load(momentum: Int8Momentum) -> Float32[Array, "*shape n"]:
 
 
 def decayed_bound(
-    old: Int8Momentum, gradient: Float32[Array, "*shape n"], decay: float | Array
+    old: Int8Momentum, gradient: Float32[Array, "*shape n"], decay: Any
 ) -> Float32[Array, "*shape 1"]:
     """Bounds each row of decay * old + (1 - decay) * gradient, within a few percent.
 

@@ -94,8 +94,7 @@ def scale_by_lion(
     _check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
     in_bytes = check_momentum_dtype(mu_dtype) == jnp.int8
     shape = variants.shape_of_direction(mode, smooth_beta)
-    from_new = all(isinstance(b, int | float) for b in (b1, b2)) and 0 < b1 <= b2
-    ahead = b2 / b1 - 1 if from_new else 0.0
+    ahead = _look_ahead(b1, b2)
     one_loop = ONE_LOOP in os.environ.get("XLA_FLAGS", "")
 
     def init(params: optax.Params) -> LionState:
@@ -113,28 +112,30 @@ def scale_by_lion(
 
         return LionState(jnp.zeros([], jnp.int32), jax.tree.map(zeros, params))
 
-    def reads_new(m) -> bool:
-        # A copy of bytes costs less than encoding them twice.
-        fused = one_loop and getattr(m, "dtype", None) == jnp.float32
-        return from_new and not fused and not isinstance(m, int8.Int8Momentum)
+    def reads_new(m: Any) -> bool:
+        # Not of bytes: a copy of them costs less than encoding them twice. And not of
+        # float16, which `narrow` would round across the interpolation's zero.
+        dtype = None if isinstance(m, int8.Int8Momentum) else m.dtype
+        fused = one_loop and dtype == jnp.float32
+        return ahead is not None and not fused and dtype not in (None, jnp.float16)
 
-    def momentum(g, m, count):
+    def momentum(g: Any, m: Any, count: Any) -> Any:
         if isinstance(m, optax.MaskedNode):
             return m
         g = wide(g)
         if isinstance(m, int8.Int8Momentum):
             g = g.astype(jnp.float32)
-            new = (1 - b2) * g + b2 * int8.load(m)
+            new: Any = (1 - b2) * g + b2 * int8.load(m)
             return int8.store(new, int8.decayed_bound(m, g, b2), count)
         new = (1 - b2) * g + b2 * wide(m)
         return narrow(new, m.dtype, side=-ahead * g if reads_new(m) else None)
 
-    def direction(g, old, new):
+    def direction(g: Any, old: Any, new: Any) -> Any:
         if isinstance(old, optax.MaskedNode):
             return jnp.zeros(jnp.shape(g), bool)
         wide_g = wide(g)
         if reads_new(old):
-            c = wide(new) + ahead * wide_g
+            c: Any = wide(new) + ahead * wide_g
             c = c if mode == "hard" else b1 / b2 * c
         else:
             m = int8.load(old) if isinstance(old, int8.Int8Momentum) else wide(old)
@@ -241,12 +242,9 @@ def lion(
         del extra_args
         if params is None:
             raise ValueError("lion: params=None, but update needs them for its decay.")
-        eta, decay = (
-            value(state.count) if callable(value) else value
-            for value in (learning_rate, weight_decay)
-        )
+        eta, decay = _at(learning_rate, state.count), _at(weight_decay, state.count)
 
-        def step(u, g, p, decays):
+        def step(u: Any, g: Any, p: Any, decays: bool) -> Any:
             if not trained(p):
                 return jnp.zeros_like(p)
             dtype, u, pull = jnp.result_type(g, p), wide(u), 0.0
@@ -263,6 +261,17 @@ def lion(
         return jax.tree.map(step, directions, updates, params, decays), state
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def _look_ahead(b1: ArrayLike, b2: ArrayLike) -> Any:
+    """Returns b2/b1 - 1, or None where the new momentum does not tell c accurately."""
+    if isinstance(b1, int | float) and isinstance(b2, int | float) and 0 < b1 <= b2:
+        return b2 / b1 - 1
+    return None
+
+
+def _at(value: optax.ScalarOrSchedule, count: ArrayLike) -> Any:
+    return value(count) if callable(value) else value
 
 
 def _for_every_leaf(mask: Any, params: optax.Params) -> PyTree[bool]:

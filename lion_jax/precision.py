@@ -45,19 +45,19 @@ def narrow(
     Args:
       x: What to round.
       dtype: Floating or complex.
-      side: If given, the rounded value is greater than `side` just where x is: of the
-        two neighbours in `dtype` the nearer is taken unless it is on the wrong side.
-        Real only.
+      side: If given, and if `dtype` is bfloat16, the result lies on the side of this
+        number where x lies: of x's two neighbours in bfloat16 the nearer is taken
+        unless it is on the wrong side.
     """
-    dtype = jnp.dtype(dtype)
-    if side is None or jnp.finfo(dtype).nmant >= jnp.finfo(x.dtype).nmant:
+    if side is None or jnp.dtype(dtype) != jnp.bfloat16:
         return x.astype(dtype)
-    info = jnp.finfo(dtype)
-    exponent, mantissa = info.nexp, info.nmant
-    # Not x.astype(dtype).astype(x.dtype): XLA removes such pairs on some platforms.
-    nearest = lax.reduce_precision(x, exponent, mantissa)
-    # 0.64 to 1.28 units in the last place, so rounding gives the other neighbour.
-    towards = nearest + jnp.sign(x - nearest) * jnp.abs(nearest) * 0.64 * 2.0**-mantissa
-    other = lax.reduce_precision(towards, exponent, mantissa)
+    x, side = x.astype(jnp.float32), side.astype(jnp.float32)
+    # On integers: XLA drops a round trip of floats, and is slow at reduce_precision.
+    bits = lax.bitcast_convert_type(x, jnp.int32)
+    ties_to_even = (bits >> 16) & 1
+    rounded = (bits + 0x7FFF + ties_to_even) & ~0xFFFF
+    other = jnp.where(rounded > bits, rounded - 0x10000, rounded + 0x10000)
+    nearest = lax.bitcast_convert_type(rounded, jnp.float32)
     kept = jnp.sign(nearest - side) == jnp.sign(x - side)
-    return jnp.where(kept, nearest, other).astype(dtype)
+    chosen = lax.bitcast_convert_type(jnp.where(kept, rounded, other), jnp.float32)
+    return jnp.where(jnp.isnan(x), x, chosen).astype(dtype)
