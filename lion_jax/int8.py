@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Float32, Int, Int8
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float32, Int, Int8
 
 LEVELS = 127
 NAN = -128
@@ -45,7 +46,7 @@ def fits(shape: tuple[int, ...]) -> bool:
     return bool(shape) and shape[-1] >= MIN_ROW and _size(shape) >= MIN_SIZE
 
 
-def zeros(like: Float[Array, "*shape n"]) -> Int8Momentum:
+def zeros(like: ArrayLike) -> Int8Momentum:
     """Makes a zero momentum with the shape and the sharding of a parameter."""
     values = jnp.zeros_like(like, dtype=jnp.int8)
     # The barrier keeps XLA from folding the maximum at compile time, which takes long.

@@ -21,8 +21,8 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import PyTree
 
-from lion_jax import int8, variants
-from lion_jax.precision import check_momentum_dtype, narrow, trained, wide
+from lion_jax import momentum, variants
+from lion_jax.momentum import trained, wide
 
 # With this in XLA_FLAGS, XLA:CPU makes one loop of all that reads the same momentum.
 ONE_LOOP = "xla_cpu_use_multi_output_fusion=true"
@@ -92,62 +92,42 @@ def scale_by_lion(
     """
     _check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
     _check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
-    in_bytes = check_momentum_dtype(mu_dtype) == jnp.int8
+    momentum.check_dtype(mu_dtype)
     shape = variants.shape_of_direction(mode, smooth_beta)
     ahead = _look_ahead(b1, b2)
     one_loop = ONE_LOOP in os.environ.get("XLA_FLAGS", "")
 
     def init(params: optax.Params) -> LionState:
-        def zeros(p):
-            if not trained(p):
-                return optax.MaskedNode()
-            dtype = jnp.result_type(p)
-            if in_bytes and jnp.issubdtype(dtype, jnp.floating):
-                if int8.fits(jnp.shape(p)):
-                    return int8.zeros(p)
-                dtype = jnp.promote_types(dtype, jnp.float32)
-            elif mu_dtype is not None and jnp.issubdtype(dtype, jnp.floating):
-                dtype = mu_dtype
-            return jnp.zeros_like(p, dtype=dtype)
-
-        return LionState(jnp.zeros([], jnp.int32), jax.tree.map(zeros, params))
+        mu = jax.tree.map(lambda p: momentum.zeros(p, mu_dtype), params)
+        return LionState(jnp.zeros([], jnp.int32), mu)
 
     def reads_new(m: Any) -> bool:
-        # Not of bytes: a copy of them costs less than encoding them twice. And not of
-        # float16, which `narrow` would round across the interpolation's zero.
-        dtype = None if isinstance(m, int8.Int8Momentum) else m.dtype
-        fused = one_loop and dtype == jnp.float32
-        return ahead is not None and not fused and dtype not in (None, jnp.float16)
+        fused = one_loop and getattr(m, "dtype", None) == jnp.float32
+        return ahead is not None and not fused and momentum.keeps_side(m)
 
-    def momentum(g: Any, m: Any, count: Any) -> Any:
+    def average(g: Any, m: Any, count: Any) -> Any:
         if isinstance(m, optax.MaskedNode):
             return m
         g = wide(g)
-        if isinstance(m, int8.Int8Momentum):
-            g = g.astype(jnp.float32)
-            new: Any = (1 - b2) * g + b2 * int8.load(m)
-            return int8.store(new, int8.decayed_bound(m, g, b2), count)
-        new = (1 - b2) * g + b2 * wide(m)
-        return narrow(new, m.dtype, side=-ahead * g if reads_new(m) else None)
+        new = (1 - b2) * g + b2 * momentum.load(m)
+        side = -ahead * g if reads_new(m) else None
+        return momentum.store(new, m, g=g, b2=b2, count=count, side=side)
 
     def direction(g: Any, old: Any, new: Any) -> Any:
         if isinstance(old, optax.MaskedNode):
             return jnp.zeros(jnp.shape(g), bool)
-        wide_g = wide(g)
+        dtype, g = jnp.result_type(g), wide(g)
         if reads_new(old):
-            c: Any = wide(new) + ahead * wide_g
+            c: Any = momentum.load(new) + ahead * g
             c = c if mode == "hard" else b1 / b2 * c
         else:
-            m = int8.load(old) if isinstance(old, int8.Int8Momentum) else wide(old)
-            c = (1.0 - b1) * wide_g + b1 * m
+            c = (1.0 - b1) * g + b1 * momentum.load(old)
         u = shape(c)
-        if cautious:
-            u = variants.cautious_direction(u, wide_g)
-        return u.astype(jnp.result_type(g))
+        return (variants.cautious_direction(u, g) if cautious else u).astype(dtype)
 
     def update(updates, state, params=None):
         del params
-        mu = jax.tree.map(lambda g, m: momentum(g, m, state.count), updates, state.mu)
+        mu = jax.tree.map(lambda g, m: average(g, m, state.count), updates, state.mu)
         directions = jax.tree.map(direction, updates, state.mu, mu)
         return directions, LionState(optax.safe_increment(state.count), mu)
 

@@ -108,6 +108,7 @@ def test_the_original_protocol(name, rate, decay, b2):
         ("augment.flip", 1, "must be of type bool, not int"),
         ("seed", -1, "must be >= 0"),
         ("model.dtype", "float16", "must be one of float32, bfloat16"),
+        ("optimizer.mu_dtype", "int4", "must be one of float32, bfloat16, int8"),
     ],
 )
 def test_wrong_values_name_field_value_and_rule(path, value, said):
@@ -115,6 +116,29 @@ def test_wrong_values_name_field_value_and_rule(path, value, said):
         configs.check(changed(path, value))
     assert str(error.value).startswith(f"{path}={value!r}, but it {said}")
     assert f"--config.{path}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("optimizer.mu_dtype", "int8"),
+        ("optimizer.cautious", True),
+        ("optimizer.independent_weight_decay", True),
+    ],
+)
+def test_lions_variants_are_lions(path, value):
+    configs.check(changed(path, value))
+    config = changed(path, value)
+    config.optimizer.name = "adamw"
+    with pytest.raises(ConfigError, match=f"{path}=.* unless optimizer.name is lion"):
+        configs.check(config)
+
+
+def test_a_kind_of_weight_decay_needs_weight_decay():
+    config = changed("optimizer.cautious_weight_decay", True)
+    config.optimizer.weight_decay = 0.0
+    with pytest.raises(ConfigError, match="must be False without"):
+        configs.check(config)
 
 
 def test_patch_must_divide_the_image_and_a_fitting_size_is_named():

@@ -1,6 +1,7 @@
 """From configuration to optimizer: schedules, decay masks, clipping."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -20,8 +21,6 @@ def one_step(config, grads, steps=10):
 
 
 def ones(scale=1.0):
-    import jax
-
     return jax.tree.map(lambda p: scale * jnp.ones_like(p), PARAMS)
 
 
@@ -80,6 +79,38 @@ def test_the_configured_optimizers_are_optaxs():
         config.name = name
         expected, _ = tx.update(ones(2.0), tx.init(PARAMS), PARAMS)
         chex.assert_trees_all_close(one_step(config, ones(2.0)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"mu_dtype": "bfloat16"},
+        {"mu_dtype": "int8"},
+        {"mode": "refined"},
+        {"cautious": True},
+        {"cautious_weight_decay": True},
+        {"independent_weight_decay": True},
+    ],
+)
+def test_lions_variants_are_configured(option):
+    keys = jax.random.split(jax.random.key(0), 3)
+    params, *grads = (jax.random.normal(key, (64, 64)) for key in keys)
+
+    def updates_and_state(tx):
+        state = tx.init(params)
+        for g in grads:
+            updates, state = tx.update(g, state, params)
+        return updates, jax.tree.leaves(state)
+
+    config = OptimizerConfig(learning_rate=0.1, weight_decay=0.5, **option)
+    ours = updates_and_state(make_optimizer(config, 10))
+    chex.assert_trees_all_close(
+        ours[0], updates_and_state(lion(0.1, weight_decay=0.5, **option))[0]
+    )
+    plain = updates_and_state(lion(0.1, weight_decay=0.5))
+    same = [np.array_equal(a, b) for a, b in zip(ours[0], plain[0], strict=True)]
+    types = [x.dtype for x in ours[1]] == [x.dtype for x in plain[1]]
+    assert not (all(same) and types)
 
 
 def test_clipping_bounds_the_global_norm_of_the_gradient():

@@ -10,10 +10,11 @@ PACKAGE = ROOT / "lion_jax"
 # Every module of the package and the modules of the package that it imports.
 IMPORTS = {
     "__init__": {"bf16", "lion"},
-    "lion": {"int8", "precision", "variants"},
+    "lion": {"momentum", "variants"},
+    "momentum": {"int8"},
+    "distributed": {"lion", "momentum", "variants"},
     "bf16": set(),
     "int8": set(),
-    "precision": set(),
     "variants": set(),
     "images": set(),
     "sharding": set(),

@@ -1,0 +1,126 @@
+"""How one leaf's momentum is kept: in which dtype, computed in float32 or wider."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Inexact
+
+from lion_jax import int8
+
+Momentum = Any  # an array, an Int8Momentum, or MaskedNode for what is not trained
+
+
+def check_dtype(mu_dtype: DTypeLike | None) -> DTypeLike | None:
+    """Returns the dtype asked for a momentum.
+
+    Raises:
+      ValueError: If it is not None, int8, or floating with at least 16 bits.
+    """
+    if mu_dtype is None:
+        return None
+    dtype = jnp.dtype(mu_dtype)
+    wide_enough = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize >= 2
+    if not wide_enough and dtype != jnp.int8:
+        raise ValueError(
+            f"lion: {mu_dtype=}, but it must be a floating dtype of at least 16 bits,"
+            " 'int8' or None."
+        )
+    return dtype
+
+
+def trained(x: ArrayLike) -> bool:
+    """Whether a leaf is a floating or complex array: others are left alone."""
+    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+
+
+def wide(x: ArrayLike) -> Inexact[Array, "*shape"]:
+    """Returns a floating or complex array in at least float32."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def zeros(p: ArrayLike, dtype: DTypeLike | None) -> Momentum:
+    """Makes the momentum of a parameter.
+
+    Args:
+      p: The parameter, or its shape and dtype.
+      dtype: Of the momentum; None for the parameter's own. Complex parameters keep
+        theirs. int8 holds for arrays that it pays for; the others get float32.
+
+    Returns:
+      Zeros of the parameter's shape and sharding; MaskedNode for a parameter that is
+      not trained.
+    """
+    if not trained(p):
+        return optax.MaskedNode()
+    own = jnp.result_type(p)
+    if dtype is None or jnp.issubdtype(own, jnp.complexfloating):
+        return jnp.zeros_like(p, dtype=own)
+    if jnp.dtype(dtype) != jnp.int8:
+        return jnp.zeros_like(p, dtype=dtype)
+    if int8.fits(jnp.shape(p)):
+        return int8.zeros(p)
+    return jnp.zeros_like(p, dtype=jnp.promote_types(own, jnp.float32))
+
+
+def load(m: Momentum) -> Array:
+    """Returns a momentum's values in float32 or wider."""
+    return int8.load(m) if isinstance(m, int8.Int8Momentum) else wide(m)
+
+
+def keeps_side(m: Momentum) -> bool:
+    """Whether `store` can round to a given side, or need not round.
+
+    Bytes could, but writing them in place would mean to encode them twice.
+    """
+    return not isinstance(m, int8.Int8Momentum) and m.dtype != jnp.float16
+
+
+def store(
+    new: Array, old: Momentum, *, g: Array, b2: Any, count: Array, side: Array | None
+) -> Momentum:
+    """Returns new values kept as the old ones are.
+
+    Args:
+      new: b2 old + (1 - b2) g, in float32 or wider.
+      old: The momentum before.
+      g: The gradient.
+      b2: The decay rate.
+      count: Number of the step.
+      side: If given, the rounded value is on the side of this number where `new` is.
+    """
+    if isinstance(old, int8.Int8Momentum):
+        g, new = g.astype(jnp.float32), new.astype(jnp.float32)
+        return int8.store(new, int8.decayed_bound(old, g, b2), count)
+    return _narrow(new, old.dtype, side)
+
+
+def _narrow(
+    x: Inexact[Array, "*shape"],
+    dtype: DTypeLike,
+    side: Inexact[Array, "*shape"] | None = None,
+) -> Inexact[Array, "*shape"]:
+    """Rounds to a dtype, and not across a given number.
+
+    Args:
+      x: What to round.
+      dtype: Floating or complex.
+      side: If given, and if `dtype` is bfloat16, the result lies on the side of this
+        number where x lies: of x's two neighbours in bfloat16 the nearer is taken
+        unless it is on the wrong side.
+    """
+    if side is None or jnp.dtype(dtype) != jnp.bfloat16:
+        return x.astype(dtype)
+    x, side = x.astype(jnp.float32), side.astype(jnp.float32)
+    # On integers: XLA drops a round trip of floats, and is slow at reduce_precision.
+    bits = lax.bitcast_convert_type(x, jnp.int32)
+    ties_to_even = (bits >> 16) & 1
+    rounded = (bits + 0x7FFF + ties_to_even) & ~0xFFFF
+    other = jnp.where(rounded > bits, rounded - 0x10000, rounded + 0x10000)
+    nearest = lax.bitcast_convert_type(rounded, jnp.float32)
+    kept = jnp.sign(nearest - side) == jnp.sign(x - side)
+    chosen = lax.bitcast_convert_type(jnp.where(kept, rounded, other), jnp.float32)
+    return jnp.where(jnp.isnan(x), x, chosen).astype(dtype)
