@@ -54,7 +54,7 @@ def test_all_devices_take_the_step_most_vote_for(devices):
     state, states = init(params), [alone.init(params) for _ in range(devices)]
     for seed in range(5):
         grads = gradients(seed, devices)
-        updates, state = step(state, grads)
+        updates, state = jax.block_until_ready(step(state, grads))
         votes = []
         for i in range(devices):
             mine = jax.tree.map(lambda g, i=i: g[i], grads)
@@ -117,6 +117,7 @@ def test_it_trains():
     w, state = jnp.zeros(30), init(jnp.zeros(30))
     for seed in range(60):
         noise = jax.random.normal(jax.random.key(seed), (8, 30))
-        updates, state = step(state, w - target + 0.5 * noise)
+        # Emulated devices must not have several programs' exchanges in flight.
+        updates, state = jax.block_until_ready(step(state, w - target + 0.5 * noise))
         w = w + updates[0]
     assert float(jnp.mean(jnp.abs(w - target))) < 0.1
