@@ -20,8 +20,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, BFloat16, Float32, Int, PyTree
 
-SIGN = -(2**31)  # the sign's bit of a float32
-CUT = 16  # bits of a float32 that a bfloat16 lacks
+from lion_jax.float_bits import CUT, SIGN, from_bits, round_to_bfloat16, to_bits
 
 
 class ErrorBitsState(NamedTuple):
@@ -108,7 +107,7 @@ def with_error_bits(
         )
         error = jax.tree.map(
             lambda p, t, u: (
-                _error(t, _round(_float(_bits(p)) + u), bits)
+                _error(t, _round(from_bits(_bits(p)) + u), bits)
                 if _is_bf16(p)
                 else optax.MaskedNode()
             ),
@@ -200,7 +199,7 @@ def _add_if_bf16(p: Array, master: Array, step: Array) -> Array:
 
 def _move(p: BFloat16[Array, "*s"], bits: Int[Array, "*s"]) -> Float32[Array, "*s"]:
     """The update that takes a weight to the bfloat16 with these float32 bits."""
-    return _float(bits) - _float(_bits(p))
+    return from_bits(bits) - from_bits(_bits(p))
 
 
 def _join(
@@ -210,14 +209,14 @@ def _join(
     whole = _bits(p)
     rest = error.astype(jnp.int32) << (CUT - bits)
     magnitude = jnp.maximum((whole & ~SIGN) + rest, 0)
-    return _float(magnitude | (whole & SIGN))
+    return from_bits(magnitude | (whole & SIGN))
 
 
 def _error(
     master: Float32[Array, "*s"], rounded: Int[Array, "*s"], bits: int
 ) -> Int[Array, "*s"]:
     """What a weight lacks of its master, in units of the last place kept."""
-    whole = lax.bitcast_convert_type(master, jnp.int32)
+    whole = to_bits(master)
     difference = (whole & ~SIGN) - (rounded & ~SIGN)
     difference = jnp.where((whole ^ rounded) < 0, 0, difference)
     units = (difference + ((1 << (CUT - bits)) >> 1)) >> (CUT - bits)
@@ -228,13 +227,10 @@ def _error(
 
 def _round(x: Float32[Array, "*s"], key: Array | None = None) -> Int[Array, "*s"]:
     """Rounds to bfloat16, to the nearest or at random, and returns float32 bits."""
-    bits = lax.bitcast_convert_type(x, jnp.int32)
-    if key is None:
-        half = (1 << (CUT - 1)) - 1 + ((bits >> CUT) & 1)  # ties to even
-    else:
-        noise = jax.random.bits(key, x.shape, jnp.uint16)
-        half = noise.astype(jnp.int32)
-    rounded = (bits + half) & ~((1 << CUT) - 1)
+    noise = None
+    if key is not None:
+        noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.int32)
+    rounded = round_to_bfloat16(to_bits(x), noise)
     # A NaN must not be rounded up into a sign or down into an infinity.
     return jnp.where(jnp.isnan(x), jnp.int32(0x7FC00000), rounded)
 
@@ -242,7 +238,3 @@ def _round(x: Float32[Array, "*s"], key: Array | None = None) -> Int[Array, "*s"
 def _bits(p: BFloat16[Array, "*s"]) -> Int[Array, "*s"]:
     """The float32 bits of a bfloat16."""
     return lax.bitcast_convert_type(p, jnp.uint16).astype(jnp.int32) << CUT
-
-
-def _float(bits: Int[Array, "*s"]) -> Float32[Array, "*s"]:
-    return lax.bitcast_convert_type(bits, jnp.float32)

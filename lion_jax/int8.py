@@ -16,6 +16,7 @@ of signs that agree with a float32 momentum's is 0.82, 0.97, 0.97 for the neares
 0.98, 0.97, 0.96 for random rounding and 0.99, 0.98, 0.97 for this.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,11 +24,12 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Int, Int8
 
+from lion_jax.float_bits import SIGN, from_bits, to_bits
+
 LEVELS = 127
 NAN = -128
 STEP = 1 << 20  # bits between two levels: 8 of them are an octave
 SMALLEST = 1 << 23  # bits of the smallest normal float32: less is flushed to zero
-SIGN = -(2**31)  # the sign's bit of a float32
 MIN_ROW = 64  # a shorter row's scale would cost more than 1/16 of a byte a value
 MIN_SIZE = 4096  # a smaller array is not worth a byte code
 GOLDEN = 0x9E3779B9  # 2**32 divided by the golden ratio
@@ -43,7 +45,7 @@ class Int8Momentum(NamedTuple):
 
 def fits(shape: tuple[int, ...]) -> bool:
     """Whether an array of this shape is stored in bytes; small ones are not."""
-    return bool(shape) and shape[-1] >= MIN_ROW and _size(shape) >= MIN_SIZE
+    return bool(shape) and shape[-1] >= MIN_ROW and math.prod(shape) >= MIN_SIZE
 
 
 def zeros(like: ArrayLike) -> Int8Momentum:
@@ -58,7 +60,7 @@ def load(momentum: Int8Momentum) -> Float32[Array, "*shape n"]:
     """Decodes a momentum."""
     levels = momentum.values.astype(jnp.int32)
     magnitudes = _bits_of(jnp.abs(levels), momentum.scale)
-    signed = _float(magnitudes | (levels & SIGN))
+    signed = from_bits(magnitudes | (levels & SIGN))
     return jnp.where(levels == 0, 0.0, jnp.where(levels == NAN, jnp.nan, signed))
 
 
@@ -74,7 +76,7 @@ def decayed_bound(
     lowest = jnp.min(old.values, axis=-1, keepdims=True)
     level = jnp.maximum(highest.astype(jnp.int32), -lowest.astype(jnp.int32))
     level = jnp.minimum(level, LEVELS)
-    largest = jnp.where(level == 0, 0.0, _float(_bits_of(level, old.scale)))
+    largest = jnp.where(level == 0, 0.0, from_bits(_bits_of(level, old.scale)))
     # Nothing but an absolute value: XLA:CPU puts any other operand in memory first.
     steepest = jnp.max(jnp.abs(gradient), axis=-1, keepdims=True)
     return (1 - decay) * steepest + decay * largest
@@ -93,9 +95,9 @@ def store(
       scale: At least the largest magnitude of each row.
       count: Number of the step, for the rounding.
     """
-    bits = _bits(momentum)
+    bits = to_bits(momentum)
     magnitude = bits & ~SIGN
-    above = (magnitude - _bits(scale)).astype(jnp.float32) / STEP + LEVELS
+    above = (magnitude - to_bits(scale)).astype(jnp.float32) / STEP + LEVELS
     threshold = _thresholds(momentum.shape, count)
     level = jnp.floor(above + threshold).astype(jnp.int32)
     level = jnp.clip(level, 1, LEVELS)  # never 0: the sign of a small value survives
@@ -116,19 +118,4 @@ def _thresholds(shape: tuple[int, ...], count: Int[Array, ""]) -> Array:
 
 def _bits_of(level: Array, scale: Array) -> Array:
     """Bits of the magnitude that a level stands for."""
-    return jnp.maximum(_bits(scale) - (LEVELS - level) * STEP, SMALLEST)
-
-
-def _bits(x: Array) -> Array:
-    return lax.bitcast_convert_type(x, jnp.int32)
-
-
-def _float(bits: Array) -> Array:
-    return lax.bitcast_convert_type(bits, jnp.float32)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+    return jnp.maximum(to_bits(scale) - (LEVELS - level) * STEP, SMALLEST)

@@ -4,11 +4,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
-from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact
 
 from lion_jax import int8
+from lion_jax.float_bits import CUT, from_bits, round_to_bfloat16, to_bits
 
 Momentum = Any  # an array, an Int8Momentum, or MaskedNode for what is not trained
 
@@ -115,12 +115,10 @@ def _narrow(
     if side is None or jnp.dtype(dtype) != jnp.bfloat16:
         return x.astype(dtype)
     x, side = x.astype(jnp.float32), side.astype(jnp.float32)
-    # On integers: XLA drops a round trip of floats, and is slow at reduce_precision.
-    bits = lax.bitcast_convert_type(x, jnp.int32)
-    ties_to_even = (bits >> 16) & 1
-    rounded = (bits + 0x7FFF + ties_to_even) & ~0xFFFF
-    other = jnp.where(rounded > bits, rounded - 0x10000, rounded + 0x10000)
-    nearest = lax.bitcast_convert_type(rounded, jnp.float32)
-    kept = jnp.sign(nearest - side) == jnp.sign(x - side)
-    chosen = lax.bitcast_convert_type(jnp.where(kept, rounded, other), jnp.float32)
+    # Not by `lax.reduce_precision`, which XLA:CPU is slow at.
+    bits = to_bits(x)
+    rounded = round_to_bfloat16(bits)
+    other = jnp.where(rounded > bits, rounded - (1 << CUT), rounded + (1 << CUT))
+    kept = jnp.sign(from_bits(rounded) - side) == jnp.sign(x - side)
+    chosen = from_bits(jnp.where(kept, rounded, other))
     return jnp.where(jnp.isnan(x), x, chosen).astype(dtype)
