@@ -103,15 +103,14 @@ def work(job: Job) -> None:
 
     try:
         step, ready = _prepare(job)
+        answer(**ready)
+        for line in sys.stdin:
+            if line.strip() == "turn":
+                answer(speed=job.batch * _steps_per_second(step))
+            else:
+                answer(memory=_peak_memory(job.row))
     except Exception as error:  # a peer that does not run here is a row that says so
         answer(error=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-        return
-    answer(**ready)
-    for line in sys.stdin:
-        if line.strip() == "turn":
-            answer(speed=job.batch * _steps_per_second(step))
-        else:
-            answer(memory=_peak_memory(job.row))
 
 
 def _steps_per_second(step: Any) -> float:
@@ -183,11 +182,11 @@ def _prepare_ours(job: Job) -> Any:
     task = program.make_task(config, dataset, splits, mesh)
     made = program.build(config, task, splits, mesh)
     state = made.init()
-    order, zeros = made.start_epoch(jnp.int32(0))
+    order, _ = made.start_epoch(jnp.int32(0))
 
     def step() -> None:
-        nonlocal state
-        state, loss = made.train_step(state._replace(metrics=zeros), order)
+        nonlocal state  # past the epoch's end, a batch is its last one again
+        state, loss = made.train_step(state, order)
         loss.block_until_ready()
 
     return step
