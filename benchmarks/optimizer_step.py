@@ -39,7 +39,7 @@ from flax import nnx
 from lion_jax import environment, lion, models
 
 ONE_LOOP = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true"
-TREES = ("vit_b16", "vit_b16_layers", "resnet50")
+TREES = ("vit_b16", "resnet50")
 CALLS = 3  # steps in one timing
 GOALS = {"optax.lion": 3.0, "optax.adamw": 1.25}  # times faster, on a CPU
 GOAL_SHARE = 0.65  # of the triad's bandwidth, at 20 bytes a parameter
@@ -59,22 +59,16 @@ class Row:
 
 def parameters(tree: str) -> dict[str, jax.Array]:
     """Makes random leaves with the shapes of a network with 1,000 classes."""
-    name = "vit_b16" if tree == "vit_b16_layers" else tree
 
     def shapes():
-        model = models.make(name, image_size=224, num_classes=1000, rngs=nnx.Rngs(0))
+        model = models.make(tree, image_size=224, num_classes=1000, rngs=nnx.Rngs(0))
         return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
     leaves = jax.tree_util.tree_leaves_with_path(nnx.eval_shape(shapes))
     made, rng = {}, np.random.default_rng(0)
     for path, leaf in leaves:
-        key, shape = jax.tree_util.keystr(path), leaf.shape
-        # Layers under a scan are stacked; most other networks have them one by one.
-        copies = shape[0] if tree == "vit_b16_layers" and "layers" in key else 1
-        shape = shape[1:] if copies > 1 else shape
-        for i in range(copies):
-            values = rng.standard_normal(shape, dtype=np.float32)
-            made[f"{key}{i}"] = jnp.asarray(values)
+        values = rng.standard_normal(leaf.shape, dtype=np.float32)
+        made[jax.tree_util.keystr(path)] = jnp.asarray(values)
     return made
 
 
@@ -247,10 +241,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--tree",
-        choices=TREES,
-        default="vit_b16",
-        help="whose parameters; vit_b16's layers are stacked, vit_b16_layers' are not",
+        "--tree", choices=TREES, default="vit_b16", help="whose parameters"
     )
     parser.add_argument("--rounds", type=int, default=15, help="in a run; default 15")
     parser.add_argument("--runs", type=int, default=1, help="tables; default 1")

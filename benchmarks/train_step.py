@@ -161,8 +161,9 @@ def _prepare_ours(job: Job) -> Any:
     import numpy as np
 
     from lion_jax import config as configs
-    from lion_jax import data, program, sharding
+    from lion_jax import data, program, runtime, sharding
 
+    runtime.keep_memory()
     config = configs.Config(
         batch_size=job.batch, eval_batch_size=job.batch, image_size=job.image_size
     )

@@ -21,6 +21,7 @@ from ml_collections import config_flags
 from lion_jax.config import Config, ConfigError, check, field_types, help_text
 
 CALLER_MISTAKE = 2
+COMPILATION_CACHE = "folder of compiled programs; off: none; empty: the user's own"
 
 
 def run(
@@ -87,14 +88,15 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def parse_config(
-    argv: list[str], usage: str, **texts: str
-) -> tuple[Config, dict[str, str]] | None:
+    argv: list[str], usage: str, texts: dict[str, str], switches: dict[str, str]
+) -> tuple[Config, dict[str, Any]] | None:
     """Reads `--config FILE`, its overrides `--config.<field>=<value>`, other flags.
 
     Args:
       argv: The command line without the program.
       usage: Text above the fields for --help.
-      **texts: Help of each further flag, which takes text and defaults to empty.
+      texts: Help of each further flag that takes text and is empty by default.
+      switches: Help of each further flag that is off by default.
 
     Returns:
       The checked configuration and the further flags' values; None after --help.
@@ -104,6 +106,7 @@ def parse_config(
     """
     if {"--help", "-h", "-help"} & set(argv):
         lines = [f"  --{name + '=':<44} {text}" for name, text in texts.items()]
+        lines += [f"  --{name:<44} {text}" for name, text in switches.items()]
         print(usage, *lines, "\nFields of the configuration, with defaults:", sep="\n")
         print(help_text())
         return None
@@ -115,6 +118,8 @@ def parse_config(
     )
     for name, text in texts.items():
         flags.DEFINE_string(name, "", text, flag_values=values)
+    for name, text in switches.items():
+        flags.DEFINE_boolean(name, False, text, flag_values=values)
     try:
         rest = values(["", *argv])[1:]
         config: Any = values["config"].value
@@ -125,7 +130,7 @@ def parse_config(
             f"{rest[0]!r} is no flag; flags are --name=value, see --help."
         )
     check(config)
-    return config, {name: str(values[name].value) for name in texts}
+    return config, {name: values[name].value for name in (*texts, *switches)}
 
 
 def _config_path(argv: list[str]) -> str:

@@ -42,6 +42,7 @@ class ModelConfig:
     name: str = "resnet50"  # resnet50, vit_b16, resnet_tiny or vit_tiny
     dtype: str = "float32"  # of the computation: float32 or bfloat16
     zero_init_residual: bool = False  # ResNet: each block starts as its shortcut
+    remat: str = "none"  # computed again in the backward pass: none, dots or full
 
 
 @dataclass(slots=True)
@@ -84,11 +85,14 @@ class Config:
     epochs: int = 100  # at most
     batch_size: int = 64  # over all devices
     eval_batch_size: int = 256  # over all devices
+    accumulate: int = 1  # parts of a batch whose gradients are averaged one by one
+    scan_steps: int = 1  # training steps in one call of the device
     image_size: int = 224  # height and width in pixels
     channels: int = 3  # of the network's input; grey images are repeated
     label_smoothing: float = 0.0  # in [0, 1)
     devices: int = 0  # number of devices; 0: all that JAX finds
     shard_parameters: bool = False  # deal large parameters out over the devices
+    deterministic: bool = False  # the same bits each time on a GPU too, slower there
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -100,6 +104,7 @@ PATCHES = {"vit_b16": 16, "vit_tiny": 4}  # pixels of a patch's side
 CHOICES = {
     "model.name": ("resnet50", "vit_b16", "resnet_tiny", "vit_tiny"),
     "model.dtype": ("float32", "bfloat16"),
+    "model.remat": ("none", "dots", "full"),
     "optimizer.name": ("lion", "adamw", "sgd"),
     "optimizer.decay": ("all", "kernels"),
     "optimizer.schedule": ("constant", "cosine"),
@@ -114,6 +119,8 @@ RANGES = {
     "epochs": (1, True, None),
     "batch_size": (1, True, None),
     "eval_batch_size": (1, True, None),
+    "accumulate": (1, True, None),
+    "scan_steps": (1, True, None),
     "image_size": (1, True, None),
     "channels": (1, True, None),
     "label_smoothing": (0, True, 1),
@@ -157,6 +164,9 @@ def check(config: Config) -> None:
         if not (math.isfinite(value) and above and (high is None or value < high)):
             rule = f"must be {'>=' if closed else '>'} {low}"
             raise _wrong(path, value, rule + (f" and < {high}" if high else ""))
+    if config.batch_size % config.accumulate:
+        rule = f"must divide batch_size={config.batch_size}"
+        raise _wrong("accumulate", config.accumulate, rule)
     _check_variants(config.optimizer)
     patch = PATCHES.get(config.model.name, 1)
     if config.image_size % patch:
@@ -179,12 +189,13 @@ def check_devices(config: Config, available: int) -> int:
             f"devices={devices}, but JAX finds {available}; set --config.devices="
             f"{available}, or 0 for all."
         )
-    for name in ("batch_size", "eval_batch_size"):
-        size = getattr(config, name)
-        if size % devices:
+    for name, parts in ("batch_size", config.accumulate), ("eval_batch_size", 1):
+        size, dealt = getattr(config, name), devices * parts
+        if size % dealt:
+            times = f" times accumulate={parts}" if parts > 1 else ""
             raise ConfigError(
-                f"{name}={size}, but the {devices} devices must divide it; set"
-                f" --config.{name}={max(1, round(size / devices)) * devices} or"
+                f"{name}={size}, but the {devices} devices{times} must divide it; set"
+                f" --config.{name}={max(1, round(size / dealt)) * dealt} or"
                 " --config.devices."
             )
     return devices

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from lion_jax import checkpoint, cli, data, logs, sharding
+from lion_jax import checkpoint, cli, data, logs, runtime, sharding
 from lion_jax import config as configs
 from lion_jax import program as programs
 
@@ -24,7 +24,9 @@ def main(argv: list[str]) -> int:
         default="best",
         help="best: lowest validation loss (default); latest: last saved",
     )
+    parser.add_argument("--compilation_cache", default="", help=cli.COMPILATION_CACHE)
     arguments = parser.parse_args(argv)
+    runtime.start(arguments.compilation_cache)
     figures = evaluate(arguments.workdir.expanduser(), arguments.checkpoint)
     print(json.dumps(logs.finite(figures), indent=2))
     return 0

@@ -22,6 +22,7 @@ from rich.text import Text
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CURVES, CHECKPOINTS = "environment.json", "curves.png", "checkpoints"
+PROFILE = "profile"
 
 
 class RunFolderError(Exception):

@@ -24,9 +24,12 @@ from lion_jax.step import (
     eval_step,
     init_state,
     train_step,
+    train_steps,
 )
 
 EVALUATED_AHEAD = 8  # batches between two looks for an interruption
+# On a GPU, sums in a fixed order, and kernels not chosen by racing them.
+DETERMINISTIC = {"xla_gpu_deterministic_ops": True, "xla_gpu_autotune_level": 0}
 
 
 class Splits(NamedTuple):
@@ -44,9 +47,13 @@ class Program:
     abstract: TrainState  # shapes, dtypes and shardings of the state
     steps_per_epoch: int
     batch_size: int
+    scan_steps: int  # most steps in one call of train_step
     init: Callable[[], TrainState]
     start_epoch: Callable[[Int[Array, ""]], tuple[Int[Array, " n"], Metrics]]
-    train_step: Callable[[TrainState, Int[Array, " n"]], tuple[TrainState, Array]]
+    # From state, the epoch's order and a number of steps (1 if not given) to the state
+    # after them and the last one's loss.
+    train_step: Callable[..., tuple[TrainState, Array]]
+    compiled: jax.stages.Compiled | None  # of the training step
     learning_rate: Callable[[int], float]  # at a step, counted from 0
     # From parameters, norm statistics and a split's name ("validation" or "test") to
     # sums over the split; `interrupted`, if given and true, ends it early.
@@ -104,6 +111,7 @@ def make_task(
             channels=config.channels,
             dtype=jnp.dtype(config.model.dtype),
             zero_init_residual=config.model.zero_init_residual,
+            remat=config.model.remat,
             rngs=rngs,
         ),
         optimizer=make_optimizer(config.optimizer, steps),
@@ -119,6 +127,7 @@ def make_task(
         crop_padding=config.augment.crop_padding,
         flip=config.augment.flip,
         label_smoothing=config.label_smoothing,
+        accumulate=config.accumulate,
         batch_sharding=sharding.batch(mesh),
     )
 
@@ -158,24 +167,60 @@ def build(
     )
     schedule = make_schedule(config.optimizer, total_steps(config, n))
     graph = task.graph()
-    step = jax.jit(
-        partial(train_step, task, graph),
-        donate_argnums=0,
-        out_shardings=(shardings, whole),
-    )
-    train = jax.device_put(splits.train if training else (), whole)
+    options = DETERMINISTIC if config.deterministic else {}
+    compiled, step = None, _not_built
     if training:
-        order, _ = start_epoch(jnp.int32(0))
-        step = step.lower(abstract, train, order, augment_key).compile()
+        train = jax.device_put(splits.train, whole)
+        order = jax.eval_shape(start_epoch, jnp.int32(0))[0]
+        order = jax.ShapeDtypeStruct(order.shape, order.dtype, sharding=whole)
+        compiled, step = _compile_training(
+            config, task, graph, abstract, (train, order, augment_key), options
+        )
     return Program(
         abstract=abstract,
         steps_per_epoch=n // task.batch_size,
         batch_size=task.batch_size,
+        scan_steps=config.scan_steps,
         init=lambda: init(init_key),
         start_epoch=start_epoch,
-        train_step=lambda state, order: step(state, train, order, augment_key),
+        train_step=step,
+        compiled=compiled,
         learning_rate=lambda step: float(jnp.asarray(schedule(step))),
-        evaluate=_compile_evaluation(task, graph, abstract, splits, whole),
+        evaluate=_compile_evaluation(task, graph, abstract, splits, whole, options),
+    )
+
+
+def _not_built(*_: Any) -> Any:
+    raise RuntimeError("This program was built with training=False.")
+
+
+def _compile_training(
+    config: Config,
+    task: Task,
+    graph: nnx.GraphDef,
+    abstract: TrainState,
+    rest: tuple[Examples, Any, Array],
+    options: dict[str, Any],
+) -> tuple[jax.stages.Compiled, Callable[..., tuple[TrainState, Array]]]:
+    """Compiles the training step; `rest` is examples, an epoch's order, the key."""
+    train, order, key = rest
+    whole = key.sharding
+    one = config.scan_steps == 1
+    jitted = jax.jit(
+        partial(train_step if one else train_steps, task, graph),
+        donate_argnums=0,
+        out_shardings=(jax.tree.map(lambda x: x.sharding, abstract), whole),
+        compiler_options=options,
+    )
+    if one:
+        compiled = jitted.lower(abstract, train, order, key).compile()
+        return compiled, lambda state, order, steps=1: compiled(
+            state, train, order, key
+        )
+    counts = jax.device_put([np.int32(i) for i in range(config.scan_steps + 1)], whole)
+    compiled = jitted.lower(abstract, counts[1], train, order, key).compile()
+    return compiled, lambda state, order, steps=1: compiled(
+        state, counts[steps], train, order, key
     )
 
 
@@ -185,6 +230,7 @@ def _compile_evaluation(
     abstract: TrainState,
     splits: Splits,
     whole: jax.sharding.Sharding,
+    options: dict[str, Any],
 ) -> Callable[..., Metrics]:
     """Compiles one program for both splits: the shorter one is filled up."""
     held_out = {"validation": splits.validation, "test": splits.test}
@@ -197,7 +243,10 @@ def _compile_evaluation(
     placed = jax.device_put(padded, whole)
     zeros = jax.jit(Metrics.zeros, out_shardings=whole)
     step = jax.jit(
-        partial(eval_step, task, graph), donate_argnums=4, out_shardings=whole
+        partial(eval_step, task, graph),
+        donate_argnums=4,
+        out_shardings=whole,
+        compiler_options=options,
     )
     step = step.lower(
         abstract.params, abstract.batch_stats, *placed["test"], zeros()

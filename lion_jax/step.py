@@ -71,6 +71,7 @@ class Task:
     crop_padding: int = 0
     flip: bool = False
     label_smoothing: float = 0.0
+    accumulate: int = 1
     batch_sharding: jax.sharding.Sharding | None = None
 
     def graph(self) -> nnx.GraphDef:
@@ -130,11 +131,32 @@ def train_step(
             crop_padding=task.crop_padding,
             flip=task.flip,
         )
-    inputs = task.standardize(pixels)
+    grads, batch_stats, loss, losses, logits = _differentiate(
+        task, graph, state.params, state.batch_stats, pixels, labels
+    )
+    with jax.named_scope("optimizer"):
+        updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+    everything = jnp.ones(labels.shape, bool)
+    return TrainState(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        metrics=_add(state.metrics, losses, logits, labels, everything, state.step + 1),
+    ), loss
 
-    def loss_of(params):
-        model = nnx.merge(graph, params, state.batch_stats)
-        logits = model(inputs, train=True)
+
+def _differentiate(task, graph, params, batch_stats, pixels, labels):
+    """Returns gradients, norm statistics, mean loss; losses and logits by example.
+
+    With `task.accumulate` above 1, the batch goes through the network in as many
+    parts, each normed by itself, and the gradients are their mean.
+    """
+
+    def loss_of(params, batch_stats, pixels, labels):
+        model = nnx.merge(graph, params, batch_stats)
+        logits = model(task.standardize(pixels), train=True)
         targets = optax.smooth_labels(
             jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing
         )
@@ -142,18 +164,50 @@ def train_step(
         _, batch_stats = nnx.state(model, nnx.Param, ...)
         return losses.mean(), (losses, logits, nnx.to_pure_dict(batch_stats))
 
-    (loss, (losses, logits, batch_stats)), grads = jax.value_and_grad(
-        loss_of, has_aux=True
-    )(state.params)
-    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
-    everything = jnp.ones(labels.shape, bool)
-    return TrainState(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        metrics=_add(state.metrics, losses, logits, labels, everything, state.step + 1),
-    ), loss
+    differentiate = jax.value_and_grad(loss_of, has_aux=True)
+    if task.accumulate == 1:
+        (loss, (losses, logits, batch_stats)), grads = differentiate(
+            params, batch_stats, pixels, labels
+        )
+        return grads, batch_stats, loss, losses, logits
+
+    def cut(x):  # every part takes from all devices, which hold stretches of the batch
+        return x.reshape(-1, task.accumulate, *x.shape[1:]).swapaxes(0, 1)
+
+    def join(x):
+        return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+
+    def take_in(carried, part):
+        total, batch_stats = carried
+        (_, (losses, logits, batch_stats)), grads = differentiate(
+            params, batch_stats, *part
+        )
+        return (jax.tree.map(jnp.add, total, grads), batch_stats), (losses, logits)
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    (total, batch_stats), outputs = jax.lax.scan(
+        take_in, (zeros, batch_stats), (cut(pixels), cut(labels))
+    )
+    losses, logits = map(join, outputs)
+    grads = jax.tree.map(lambda x: x / task.accumulate, total)
+    return grads, batch_stats, losses.mean(), losses, logits
+
+
+def train_steps(
+    task: Task,
+    graph: nnx.GraphDef,
+    state: TrainState,
+    count: Int[Array, ""],
+    examples: Examples,
+    order: Int[Array, " n"],
+    key: Key[Array, ""],
+) -> tuple[TrainState, Float[Array, ""]]:
+    """Takes `count` steps in one program; arguments and results as of `train_step`."""
+
+    def step(_, carried):
+        return train_step(task, graph, carried[0], examples, order, key)
+
+    return jax.lax.fori_loop(0, count, step, (state, jnp.zeros([])))
 
 
 def eval_step(

@@ -17,7 +17,16 @@ import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 from rich.console import Console
 
-from lion_jax import checkpoint, cli, data, environment, logs, sharding
+from lion_jax import (
+    checkpoint,
+    cli,
+    data,
+    environment,
+    logs,
+    profiling,
+    runtime,
+    sharding,
+)
 from lion_jax import program as programs
 from lion_jax.config import Config, check_devices
 from lion_jax.history import History, diverged, stop_reason, summarize
@@ -27,7 +36,8 @@ from lion_jax.step import NEVER, TrainState
 USAGE = """\
 Trains a network as a configuration file says, and tests it once at the end.
 
-  python -m lion_jax.train --config FILE [--workdir=DIR] [--config.<field>=<value> ...]
+  python -m lion_jax.train --config FILE [--workdir=DIR] [--profile]
+      [--compilation_cache=DIR|off] [--config.<field>=<value> ...]
 
 The same command again goes on where the run stopped. Ctrl-C or SIGTERM saves first.
 
@@ -38,22 +48,33 @@ AHEAD = 2  # steps that may wait in the queue, so that an interruption is soon s
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
     parsed = cli.parse_config(
-        argv, USAGE, workdir="the run's folder; default runs/<config name>/seed_<seed>"
+        argv,
+        USAGE,
+        texts={
+            "workdir": "the run's folder; default runs/<config name>/seed_<seed>",
+            "compilation_cache": cli.COMPILATION_CACHE,
+        },
+        switches={"profile": "first trace some steps into the run's folder, profile/"},
     )
     if parsed is None:
         return 0
     config, flags = parsed
+    runtime.start(flags["compilation_cache"])
     default = Path("runs") / config.name / f"seed_{config.seed}"
-    return train(config, Path(flags["workdir"] or default).expanduser(), Console())
+    folder = Path(flags["workdir"] or default).expanduser()
+    return train(config, folder, Console(), profile=flags["profile"])
 
 
-def train(config: Config, folder: Path, console: Console) -> int:
+def train(
+    config: Config, folder: Path, console: Console, *, profile: bool = False
+) -> int:
     """Trains, or goes on training, a configuration in its folder.
 
     Args:
       config: A checked configuration.
       folder: The run's folder; made if absent.
       console: Where progress goes.
+      profile: Whether to trace some steps first, which change nothing.
 
     Returns:
       The exit status: 0, 1 if the run diverged, 128 + n after signal n.
@@ -94,6 +115,8 @@ def train(config: Config, folder: Path, console: Console) -> int:
         started = time.perf_counter()
         task = programs.make_task(config, dataset, splits, mesh)
         program = programs.build(config, task, splits, mesh)
+        if profile:
+            _profile(program, folder / logs.PROFILE, console)
         history: History = []
         spent = 0.0
         if (latest := checkpoint.find(checkpointer, "latest")) is None:
@@ -133,6 +156,22 @@ def train(config: Config, folder: Path, console: Console) -> int:
     return _say_result(say, result)
 
 
+def _profile(program: Program, folder: Path, console: Console) -> None:
+    """Traces steps of a state of its own and says what they spend their time on."""
+    state = program.init()
+    order, _ = program.start_epoch(jnp.int32(0))
+
+    def step() -> None:
+        nonlocal state
+        state, loss = program.train_step(state, order)
+        loss.block_until_ready()
+
+    profiling.record(folder, step)
+    assert program.compiled is not None
+    console.print(profiling.table(profiling.costliest(folder, program.compiled)))
+    _sayer(console)(f"trace: {folder}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What the epochs of a run share."""
@@ -159,7 +198,10 @@ def _run_epochs(
     with logs.progress(run.console) as progress:
         bar = progress.add_task("", total=epochs * images)
         progress.update(bar, completed=int(state.step) * program.batch_size)
-        advance = functools.partial(progress.advance, bar, program.batch_size)
+
+        def advance(steps: int) -> None:
+            progress.advance(bar, steps * program.batch_size)
+
         while not run.interrupted() and not stop_reason(history, **run.rules):
             epoch = len(history) + 1
             progress.update(bar, description=f"epoch {epoch}/{epochs}")
@@ -194,26 +236,27 @@ def _train_epoch(
     state: TrainState,
     epoch: int,
     interrupted: Callable[[], int],
-    advance: Callable[[], None],
+    advance: Callable[[int], None],
 ) -> TrainState:
     """Takes the steps that are left of an epoch; the host only dispatches them."""
     order, zeros = program.start_epoch(jnp.int32(epoch - 1))
     left = epoch * program.steps_per_epoch - int(state.step)
     if left == program.steps_per_epoch:
         state = state._replace(metrics=zeros)
-    running: deque[jax.Array] = deque()
+    running: deque[tuple[jax.Array, int]] = deque()
     with jax.transfer_guard("disallow"):
-        for _ in range(left):
-            if interrupted():
-                break
-            state, loss = program.train_step(state, order)
-            running.append(loss)
+        while left and not interrupted():
+            steps = min(left, program.scan_steps)
+            state, loss = program.train_step(state, order, steps)
+            left -= steps
+            running.append((loss, steps))
             if len(running) > AHEAD:
-                running.popleft().block_until_ready()
-                advance()
+                loss, steps = running.popleft()
+                loss.block_until_ready()
+                advance(steps)
     jax.block_until_ready(state)
-    for _ in running:
-        advance()
+    for _, steps in running:
+        advance(steps)
     return state
 
 

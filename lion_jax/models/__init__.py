@@ -1,9 +1,12 @@
 """Flax models: ResNet-50 and ViT-B/16, with small variants for tests."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from lion_jax.models import remat as remats
 from lion_jax.models.resnet import ResNet, resnet50, resnet_tiny
 from lion_jax.models.vit import ViT, vit_b16, vit_tiny
 
@@ -18,6 +21,7 @@ def make(
     channels: int = 3,
     dtype: DTypeLike = jnp.float32,
     zero_init_residual: bool = False,
+    remat: str = "none",
     rngs: nnx.Rngs,
 ) -> ResNet | ViT:
     """Makes a model by its name.
@@ -30,14 +34,19 @@ def make(
       channels: Channels of the images.
       dtype: Dtype of the computation.
       zero_init_residual: ResNet only: each block starts as its shortcut.
+      remat: What the backward pass computes again: `none`, `dots` (all but matrix
+        products and convolutions) or `full` (whole blocks); saves memory.
       rngs: Random keys; stream `params`.
 
     Raises:
       ValueError: If there is no model of that name, or it does not fit the images.
     """
-    shape = {"num_classes": num_classes, "channels": channels, "dtype": dtype}
+    shape: dict[str, Any] = {"num_classes": num_classes, "channels": channels}
+    shape |= {"dtype": dtype, "remat": remat}
     resnets = {"resnet50": resnet50, "resnet_tiny": resnet_tiny}
     vits = {"vit_b16": vit_b16, "vit_tiny": vit_tiny}
+    if remat not in remats.CHOICES:
+        raise ValueError(f"{remat=}, but it must be one of {[*remats.CHOICES]}.")
     if name in resnets:
         return resnets[name](**shape, zero_init_residual=zero_init_residual, rngs=rngs)
     if name in vits:

@@ -78,15 +78,22 @@ def _convolve_by_product(x, kernel, strides, padding):
         for args in zip(x.shape[1:3], (kh, kw), strides, padding, strict=True)
     ]
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    windows = [
-        x[
-            :,
-            i : i + (sizes[0] - 1) * strides[0] + 1 : strides[0],
-            j : j + (sizes[1] - 1) * strides[1] + 1 : strides[1],
-        ]
-        for i in range(kh)
-        for j in range(kw)
-    ]
-    patches = jnp.concatenate(windows, axis=-1).reshape(-1, kh * kw * c)
-    product = patches @ kernel.reshape(kh * kw * c, d)
-    return product.reshape(x.shape[0], *sizes, d)
+    if (kh, kw) == tuple(strides):
+        # Windows that tile the image are a transposition, not kh kw slices.
+        x = x[:, : sizes[0] * kh, : sizes[1] * kw]
+        windows = x.reshape(-1, sizes[0], kh, sizes[1], kw, c).swapaxes(2, 3)
+    else:
+        windows = jnp.concatenate(
+            [
+                x[
+                    :,
+                    i : i + (sizes[0] - 1) * strides[0] + 1 : strides[0],
+                    j : j + (sizes[1] - 1) * strides[1] + 1 : strides[1],
+                ]
+                for i in range(kh)
+                for j in range(kw)
+            ],
+            axis=-1,
+        )
+    product = windows.reshape(-1, kh * kw * c) @ kernel.reshape(-1, d)
+    return product.reshape(-1, *sizes, d)

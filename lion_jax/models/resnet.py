@@ -14,7 +14,9 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from lion_jax.models import remat as remats
 from lion_jax.models.conv import conv_general_dilated
+from lion_jax.models.pool import max_pool
 
 EXPANSION = 4  # a bottleneck's output is this much wider than its middle
 
@@ -96,11 +98,15 @@ class Bottleneck(nnx.Module):
         self, x: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b h2 w2 d"]:
         """Applies the block; `train` uses and updates batch statistics."""
-        y = nnx.relu(self.layer1(x, train=train))
-        y = nnx.relu(self.layer2(y, train=train))
-        y = self.layer3(y, train=train)
-        shortcut = x if self.shortcut is None else self.shortcut(x, train=train)
-        return nnx.relu(shortcut + y)
+        with jax.named_scope("layer1"):
+            y = nnx.relu(self.layer1(x, train=train))
+        with jax.named_scope("layer2"):
+            y = nnx.relu(self.layer2(y, train=train))
+        with jax.named_scope("layer3"):
+            y = self.layer3(y, train=train)
+        with jax.named_scope("shortcut"):
+            shortcut = x if self.shortcut is None else self.shortcut(x, train=train)
+            return nnx.relu(shortcut + y)
 
 
 class ResNet(nnx.Module):
@@ -114,6 +120,7 @@ class ResNet(nnx.Module):
         width: int = 64,
         channels: int = 3,
         zero_init_residual: bool = False,
+        remat: str = "none",
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -127,10 +134,13 @@ class ResNet(nnx.Module):
           channels: Channels of the images.
           zero_init_residual: Whether each block starts as its shortcut alone, by a
             zero scale in its last norm (Goyal et al., 2017).
+          remat: What the backward pass computes again in each block: `none`, `dots`
+            (all but products) or `full`.
           dtype: Dtype of the computation, float32 or bfloat16; parameters and norm
             statistics are float32.
           rngs: Random keys; stream `params`.
         """
+        self.remat = remat
         self.stem = ConvNorm(channels, width, 7, stride=2, dtype=dtype, rngs=rngs)
         layers, c = [], width
         for stage, count in enumerate(blocks):
@@ -161,11 +171,12 @@ class ResNet(nnx.Module):
         self, x: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b k"]:
         """Maps images to float32 logits; `train` uses and updates batch statistics."""
-        x = nnx.relu(self.stem(x, train=train))
-        ones: Any = ((1, 1), (1, 1))
-        x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=ones)
-        for block in self.blocks:
-            x = block(x, train=train)
+        with jax.named_scope("stem"):
+            x = nnx.relu(self.stem(x, train=train))
+            x = max_pool(x, 3, 2)
+        for index, block in enumerate(self.blocks):
+            with jax.named_scope(f"block{index}"):
+                x = remats.apply(self.remat, block, x, train=train)
         return self.head(jnp.mean(x, axis=(1, 2), dtype=jnp.float32))
 
 

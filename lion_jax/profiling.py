@@ -1,0 +1,90 @@
+"""A trace of some training steps, and the operations that cost most in it."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from rich.table import Table
+
+WARM_UP, STEPS = 5, 5
+CONTAINERS = ("while", "conditional", "call")  # their operations count, not they
+
+
+class Cost(NamedTuple):
+    """One operation of the compiled program."""
+
+    operation: str  # its name in the compiled program
+    seconds: float  # a step, summed over threads or streams
+    calls: float  # a step
+    origin: str  # what it was in JAX: scopes and primitive
+
+
+def record(folder: Path, step: Callable[[], object]) -> None:
+    """Traces some steps, after some more to warm up.
+
+    Args:
+      folder: Where the trace goes, in TensorBoard's layout (`tensorboard --logdir` with
+        its profile plugin, or `xprof`); `perfetto_trace.json.gz` in it is for
+        ui.perfetto.dev. An older trace there is removed.
+      step: Takes a step and waits for it.
+    """
+    for _ in range(WARM_UP):
+        step()
+    shutil.rmtree(folder, ignore_errors=True)
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # the host waits; its calls would be the most rows
+    with jax.profiler.trace(
+        str(folder), create_perfetto_trace=True, profiler_options=options
+    ):
+        for _ in range(STEPS):
+            step()
+
+
+def costliest(folder: Path, compiled: jax.stages.Compiled, n: int = 10) -> list[Cost]:
+    """Returns the n operations on which a step spends most time, the first first.
+
+    Args:
+      folder: From `record`.
+      compiled: The step's program, which knows where operations come from.
+      n: How many.
+    """
+    (trace,) = folder.rglob("*.xplane.pb")
+    seconds, calls = Counter[str](), Counter[str]()
+    for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
+        for line in plane.lines:
+            for event in line.events:
+                operation = str(dict(event.stats).get("hlo_op", ""))
+                if operation and not operation.startswith(CONTAINERS):
+                    seconds[operation] += event.duration_ns / 1e9 / STEPS
+                    calls[operation] += 1
+    origins = dict(
+        re.findall(
+            r'^ *(?:ROOT )?%?([\w.-]+) = .*op_name="([^"]*)"',
+            compiled.as_text() or "",
+            re.MULTILINE,
+        )
+    )
+    return [
+        Cost(name, cost, calls[name] / STEPS, origins.get(name, ""))
+        for name, cost in seconds.most_common(n)
+    ]
+
+
+def table(costs: list[Cost]) -> Table:
+    """Makes a table of costs."""
+    made = Table(title="Costliest operations of a training step")
+    for head in ("ms", "calls"):
+        made.add_column(head, justify="right")
+    made.add_column("operation", overflow="fold")
+    made.add_column("from", overflow="fold")
+    for cost in costs:
+        # Without the program's name, and the form that a convolution took here.
+        origin = re.sub(r"^[^/]*/|cond/branch_\d+_fun/", "", cost.origin)
+        made.add_row(
+            f"{cost.seconds * 1e3:.2f}", f"{cost.calls:.0f}", cost.operation, origin
+        )
+    return made
