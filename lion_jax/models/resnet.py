@@ -5,7 +5,6 @@ Architecture and initialisation are torchvision's `resnet50`, in NHWC.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +15,10 @@ from jaxtyping import Array, Float
 
 from lion_jax.models import remat as remats
 from lion_jax.models.conv import conv_general_dilated
+from lion_jax.models.norm import BatchNorm, relu
 from lion_jax.models.pool import max_pool
 
 EXPANSION = 4  # a bottleneck's output is this much wider than its middle
-
-
-def _cast_only_input(arrays, *, dtype: DTypeLike = jnp.float32, inexact: bool = True):
-    """Keeps norm statistics, scale and bias in float32 under bfloat16 compute."""
-    del inexact
-    x, *rest = arrays
-    return x.astype(dtype), *rest
 
 
 class ConvNorm(nnx.Module):
@@ -55,21 +48,13 @@ class ConvNorm(nnx.Module):
             conv_general_dilated=conv_general_dilated,
             rngs=rngs,
         )
-        self.norm = nnx.BatchNorm(
-            d,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=dtype,
-            scale_init=initializers.constant(scale),
-            promote_dtype=cast(Any, _cast_only_input),
-            rngs=rngs,
-        )
+        self.norm = BatchNorm(d, scale=scale, dtype=dtype)
 
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b h2 w2 d"]:
         """Applies the layer; `train` uses and updates batch statistics."""
-        return self.norm(self.conv(x), use_running_average=not train)
+        return self.norm(self.conv(x), train=train)
 
 
 class Bottleneck(nnx.Module):
@@ -99,14 +84,14 @@ class Bottleneck(nnx.Module):
     ) -> Float[Array, "b h2 w2 d"]:
         """Applies the block; `train` uses and updates batch statistics."""
         with jax.named_scope("layer1"):
-            y = nnx.relu(self.layer1(x, train=train))
+            y = relu(self.layer1(x, train=train))
         with jax.named_scope("layer2"):
-            y = nnx.relu(self.layer2(y, train=train))
+            y = relu(self.layer2(y, train=train))
         with jax.named_scope("layer3"):
             y = self.layer3(y, train=train)
         with jax.named_scope("shortcut"):
             shortcut = x if self.shortcut is None else self.shortcut(x, train=train)
-            return nnx.relu(shortcut + y)
+            return relu(shortcut + y)
 
 
 class ResNet(nnx.Module):
@@ -172,7 +157,7 @@ class ResNet(nnx.Module):
     ) -> Float[Array, "b k"]:
         """Maps images to float32 logits; `train` uses and updates batch statistics."""
         with jax.named_scope("stem"):
-            x = nnx.relu(self.stem(x, train=train))
+            x = relu(self.stem(x, train=train))
             x = max_pool(x, 3, 2)
         for index, block in enumerate(self.blocks):
             with jax.named_scope(f"block{index}"):

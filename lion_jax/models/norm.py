@@ -1,0 +1,90 @@
+"""Batch normalisation and ReLU that keep little for the backward pass.
+
+Flax's batch norm leaves its input less the mean beside the input itself, and JAX's ReLU
+its input beside its result. Memory is what a training step waits for, so here the first
+leaves its input alone and the second its result alone, which the next layer keeps
+anyway.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+AXES = (0, 1, 2)  # over which an image batch is normed
+MOMENTUM = 0.9  # of the running statistics
+EPSILON = 1e-5
+
+
+@jax.custom_jvp
+def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns max(x, 0)."""
+    return jnp.maximum(x, 0)
+
+
+relu.defjvps(lambda tangent, result, x: jnp.where(result > 0, tangent, 0))
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation (Ioffe & Szegedy, 2015) of NHWC images.
+
+    Over devices that share a batch, the statistics are those of the whole batch.
+    """
+
+    def __init__(self, c: int, *, scale: float, dtype: DTypeLike):
+        """Makes a norm of `c` channels whose scales start at `scale`.
+
+        Statistics, scales and biases are float32; the result is of `dtype`.
+        """
+        self.scale = nnx.Param(jnp.full(c, scale))
+        self.bias = nnx.Param(jnp.zeros(c))
+        self.mean = nnx.BatchStat(jnp.zeros(c))
+        self.var = nnx.BatchStat(jnp.ones(c))
+        self.dtype = dtype
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> Float[Array, "b h w c"]:
+        """Norms by the batch's statistics and updates the running ones, or by those."""
+        scale, bias = self.scale[...], self.bias[...]
+        if not train:
+            x = (x - self.mean[...]) * jax.lax.rsqrt(self.var[...] + EPSILON)
+            return (x * scale + bias).astype(self.dtype)
+        y, mean, var = _norm(x, scale, bias, self.dtype)
+        for running, seen in (self.mean, mean), (self.var, var):
+            running[...] = MOMENTUM * running[...] + (1 - MOMENTUM) * seen
+        return y
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _norm(x, scale, bias, dtype):
+    """Returns the normed batch, its mean and its variance; these have no gradient."""
+    return _forward(x, scale, bias, dtype)[0]
+
+
+def _forward(x, scale, bias, dtype):
+    values = x.astype(jnp.float32)
+    mean = values.mean(AXES)
+    # One pass over the batch for both; in float32, so that little is lost.
+    var = jnp.maximum(jnp.square(values).mean(AXES) - jnp.square(mean), 0)
+    rate = jax.lax.rsqrt(var + EPSILON)
+    y = ((values - mean) * (rate * scale) + bias).astype(dtype)
+    return (y, mean, var), (x, mean, rate, scale)
+
+
+def _backward(dtype, kept, cotangents):
+    del dtype
+    x, mean, rate, scale = kept
+    grad = cotangents[0].astype(jnp.float32)
+    centred = x.astype(jnp.float32) - mean
+    n = x.size / x.shape[-1]
+    d_bias = grad.sum(AXES)
+    d_scale = (grad * centred).sum(AXES) * rate
+    d_x = (grad - d_bias / n - centred * (rate * d_scale / n)) * (rate * scale)
+    return d_x.astype(x.dtype), d_scale, d_bias
+
+
+_norm.defvjp(_forward, _backward)
