@@ -290,9 +290,9 @@ def _peak_memory(row: str) -> int:
 # ------------------------------------------------------------------------- in the main
 
 
-def start(job: Job, patience: int) -> Row:
+def start(job: Job, patience: int, python: str) -> Row:
     """Starts a row's process and waits until it is ready."""
-    command = [sys.executable, __file__, "--work", json.dumps(asdict(job))]
+    command = [python, __file__, "--work", json.dumps(asdict(job))]
     environ = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     process = subprocess.Popen(
         command,
@@ -342,7 +342,11 @@ def report(rows: list[Row]) -> dict[str, Any]:
     ours = [row for row in rows if row.name in OURS]
     peers = [row for row in rows if row.name not in OURS]
     best = fastest(peers)
-    peak = max((v for row in rows for v in row.ready["peak"].values()), default=0)
+    peaks = {
+        dtype: max((row.ready["peak"][dtype] for row in rows), default=0)
+        for dtype in ("float32", "bfloat16")
+    }
+    peak = max(peaks.values())
     flops = max((row.ready.get("flops", 0) for row in rows), default=0)
     heads = ("images/s", "x best peer", "of peak", "ready (s)", "memory (GiB)")
     print("\n" + " " * 20 + "".join(f"{head:>13}" for head in heads))
@@ -367,7 +371,8 @@ def report(rows: list[Row]) -> dict[str, Any]:
             f"{(line['peak_memory_bytes'] or 0) / 2**30:.2f}",
         )
         print(f"{row.name:20}" + "".join(f"{cell:>13}" for cell in cells))
-    print(f"fastest matrix product: {peak / 1e9:.0f} GFLOP/s")
+    said = ", ".join(f"{dtype} {peaks[dtype] / 1e9:.0f}" for dtype in peaks)
+    print(f"fastest matrix product, GFLOP/s: {said}")
     half = [row for row in peers if "bf16" in row.name]
     single = [row for row in peers if row not in half]
     goals = {}
@@ -384,7 +389,7 @@ def report(rows: list[Row]) -> dict[str, Any]:
                 f" (goal {GOAL}: {verdict})"
             )
     print(flush=True)
-    return {"rows": lines, "matmul_flops": peak, "times": goals}
+    return {"rows": lines, "matmul_flops": peaks, "times": goals}
 
 
 def main() -> None:
@@ -408,6 +413,11 @@ def main() -> None:
         default=300,
         help="seconds until a row that does not answer is given up; default 300",
     )
+    parser.add_argument(
+        "--torch-python",
+        default=sys.executable,
+        help="interpreter with PyTorch, if another environment has it",
+    )
     parser.add_argument("--out", type=Path, help="file for the numbers, JSON")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parsed = parser.parse_args()
@@ -420,13 +430,21 @@ def main() -> None:
         parser.error(f"--dtype={parsed.dtype} must be of float32 and bfloat16")
     names = [f"lion_jax {dtype}" for dtype in parsed.dtype.split(",")]
     names += ["flax example"] if parsed.model == "resnet50" else []
-    if importlib.util.find_spec("torch"):
+    elsewhere = parsed.torch_python != sys.executable
+    if elsewhere or importlib.util.find_spec("torch"):
         names += TORCH_MODES
     else:
         print("PyTorch is not installed: no rows for it")
     job = Job("", parsed.model, parsed.image_size, parsed.batch)
     chosen = [n for n in names if parsed.rows in n or n in OURS]
-    rows = [start(replace(job, row=name), parsed.patience) for name in chosen]
+    rows = [
+        start(
+            replace(job, row=name),
+            parsed.patience,
+            parsed.torch_python if name in TORCH_MODES else sys.executable,
+        )
+        for name in chosen
+    ]
     tables = []
     for _ in range(parsed.runs):
         measure(rows, parsed.rounds)
