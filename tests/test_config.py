@@ -148,11 +148,22 @@ def test_patch_must_divide_the_image_and_a_fitting_size_is_named():
         configs.check(config)
 
 
+def test_accumulation_must_divide_the_batch():
+    with pytest.raises(ConfigError, match=r"accumulate=5.*divide batch_size=64"):
+        configs.check(changed("accumulate", 5))
+    configs.check(changed("accumulate", 4))
+
+
 def test_devices_must_divide_the_batches():
     config = changed("batch_size", 60)
     with pytest.raises(ConfigError, match=r"batch_size=60.*8 devices.*batch_size=64"):
         configs.check_devices(config, available=8)
     assert configs.check_devices(changed("devices", 4), available=8) == 4
+    parts = changed("batch_size", 48)
+    parts.accumulate = 4
+    said = r"batch_size=48.*8 devices times accumulate=4.*batch_size=64"
+    with pytest.raises(ConfigError, match=said):
+        configs.check_devices(parts, available=8)
     with pytest.raises(ConfigError, match=r"devices=9, but JAX finds 8"):
         configs.check_devices(changed("devices", 9), available=8)
 

@@ -299,11 +299,42 @@ def test_cpu_gets_the_product_and_other_platforms_the_library():
         assert ("stablehlo.convolution" in text.as_text()) == library
 
 
+def loss_and_memory(name, remat):
+    """Loss, gradients and norm statistics of a batch; bytes of temporary values."""
+    model = models.make(
+        name, image_size=32, num_classes=5, remat=remat, rngs=nnx.Rngs(0)
+    )
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    images = jax.random.normal(jax.random.key(1), (64, 32, 32, 3))
+
+    def loss(params, rest):
+        model = nnx.merge(graph, params, rest)
+        out = jnp.sum(jnp.sin(3 * model(images, train=True)))
+        return out, nnx.state(model, nnx.BatchStat)
+
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    compiled = step.lower(params, rest).compile()
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    return jax.tree.leaves(compiled(params, rest)), temporary
+
+
+@pytest.mark.parametrize("name", ["resnet_tiny", "vit_tiny"])
+def test_rematerialisation_saves_memory_and_changes_no_number(name):
+    kept, memory = loss_and_memory(name, "none")
+    for remat in ("dots", "full"):
+        again, less = loss_and_memory(name, remat)
+        for a, b in zip(again, kept, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        assert less < 0.9 * memory, remat
+        memory = less if remat == "full" else memory
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"name": "resnet51", "image_size": 32}, "name='resnet51'"),
         ({"name": "vit_b16", "image_size": 40}, "image_size=40 must be a multiple"),
+        ({"name": "resnet50", "image_size": 32, "remat": "all"}, "remat='all'"),
     ],
 )
 def test_models_that_cannot_be_made(arguments, said):

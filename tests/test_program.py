@@ -84,6 +84,86 @@ def test_eight_devices_give_the_numbers_of_one(model, shard_parameters, monkeypa
         np.testing.assert_allclose(got, expected, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("devices", [1, 4])
+def test_accumulated_gradients_are_those_of_the_whole_batch(devices):
+    # SGD, since Lion's signs of rounding errors differ; a ViT, since a batch norm sees
+    # each part by itself.
+    config = made_config("vit_tiny", label_smoothing=0.1)
+    config.optimizer.name, config.optimizer.learning_rate = "sgd", 0.1
+    config.augment.flip, config.augment.crop_padding = True, 1
+    whole, losses = run(build(config, made_data())[0])
+    config.accumulate = 4
+    parts, losses_of_parts = run(build(config, made_data(), devices)[0])
+    np.testing.assert_allclose(losses_of_parts, losses, rtol=1e-5)
+    for a, b in zip(leaves(parts.params), leaves(whole.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert parts.metrics.means() == pytest.approx(whole.metrics.means(), rel=1e-5)
+    assert int(parts.metrics.examples) == int(whole.metrics.examples)
+
+
+def test_accumulation_norms_each_part_and_updates_the_statistics_in_turn():
+    config = made_config(accumulate=2)
+    config.optimizer.learning_rate = 0.0
+    program, task, splits = build(config, made_data())
+    state = program.init()
+    order, _ = program.start_epoch(jnp.int32(0))
+    model = nnx.merge(task.graph(), *map(copied, (state.params, state.batch_stats)))
+    rows = np.asarray(order)[:16]
+    for part in (rows[0::2], rows[1::2]):
+        model(task.standardize(jnp.asarray(splits.train.images[part])), train=True)
+    after, _ = program.train_step(state, order)
+    _, _, expected = nnx.split(model, nnx.Param, ...)
+    expected = nnx.to_pure_dict(expected)
+    for a, b in zip(leaves(after.batch_stats), leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def copied(tree):
+    return jax.tree.map(jnp.copy, tree)
+
+
+def test_parts_of_a_batch_take_from_all_devices():
+    """Each part's examples lie on every device, so none waits for the others."""
+    config = made_config(accumulate=2)
+    mesh = sharding.make_mesh(8)
+    splits = programs.split(config, made_data())
+    task = programs.make_task(config, made_data(), splits, mesh)
+    seen = []
+
+    def spy(pixels):
+        jax.debug.inspect_array_sharding(pixels, callback=seen.append)
+        return task.standardize(pixels)
+
+    spied = dataclasses.replace(task, standardize=spy)
+    program, _, _ = build(config, made_data(), 8, training=False)
+    step = jax.jit(functools.partial(programs.train_step, spied, task.graph()))
+    train = jax.device_put(splits.train, sharding.replicated(mesh))
+    order, _ = program.start_epoch(jnp.int32(0))
+    step.lower(program.init(), train, order, jax.random.key(0)).compile()
+    assert seen
+    assert seen[0].shard_shape((8, 8, 8, 1)) == (1, 8, 8, 1)
+
+
+def test_several_steps_a_call_take_just_as_many_as_asked():
+    program, _, _ = build(made_config(scan_steps=3), made_data())
+    order, _ = program.start_epoch(jnp.int32(0))
+    state = program.init()
+    for steps, after in ((3, 3), (1, 4), (2, 6)):
+        state, loss = program.train_step(state, order, steps)
+        assert int(state.step) == after
+        assert int(state.metrics.batches) == after
+        assert np.isfinite(loss)
+
+
+def test_deterministic_options_reach_both_steps(monkeypatch):
+    build(made_config(deterministic=True), made_data())
+    monkeypatch.setattr(programs, "DETERMINISTIC", {"xla_no_such_option": True})
+    build(made_config(), made_data())
+    for training in (True, False):
+        with pytest.raises(Exception, match="xla_no_such_option"):
+            build(made_config(deterministic=True), made_data(), training=training)
+
+
 def test_large_parameters_are_born_dealt_out_with_their_momenta(monkeypatch):
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
     program, _, _ = build(made_config(shard_parameters=True), made_data(), devices=8)

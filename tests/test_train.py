@@ -82,10 +82,10 @@ def small_config(**options):
     return config
 
 
-def run(config, folder):
+def run(config, folder, **options):
     """Trains in this process; returns status and output."""
     out = io.StringIO()
-    status = train.train(config, folder, Console(file=out, width=200))
+    status = train.train(config, folder, Console(file=out, width=200), **options)
     return status, out.getvalue()
 
 
@@ -159,6 +159,40 @@ def test_a_run_leaves_every_file_and_says_what_it_did(tmp_path):
     described = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert described["jax"] == jax.__version__
     assert described["platform"] == "cpu"
+
+
+def test_a_profile_changes_nothing_and_names_ten_operations(tmp_path):
+    _, said = run(small_config(), tmp_path / "profiled", profile=True)
+    table = said[said.index("Costliest operations") : said.index("trace: ")]
+    assert sum(line.startswith("│") for line in table.splitlines()) == 10
+    assert list((tmp_path / "profiled" / logs.PROFILE).rglob("*.xplane.pb"))
+    run(small_config(), tmp_path / "plain")
+    assert_same_run(tmp_path / "profiled", tmp_path / "plain")
+
+
+@pytest.mark.parametrize("scan_steps", [4, 6, 100])  # an epoch has six
+def test_several_steps_in_one_call_train_as_one_by_one(tmp_path, scan_steps):
+    run(small_config(), tmp_path / "one")
+    status, _ = run(small_config(scan_steps=scan_steps), tmp_path / "several")
+    assert status == 0
+    for a, b in zip(
+        *map(records, (tmp_path / "one", tmp_path / "several")), strict=True
+    ):
+        assert (a["epoch"], a["step"]) == (b["epoch"], b["step"])
+        for name in ("train_loss", "val_loss"):
+            assert a[name] == pytest.approx(b[name], rel=1e-2)
+
+
+def test_interrupted_between_calls_of_several_steps(tmp_path, monkeypatch):
+    config = small_config(scan_steps=4)
+    for calls in (2, 4, 3):
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, calls)
+            status, _ = run(config, tmp_path / "resumed")
+            assert status == 128 + signal.SIGTERM
+    assert run(config, tmp_path / "resumed")[0] == 0
+    run(config, tmp_path / "whole")
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
 
 
 def test_a_finished_run_says_so_and_does_nothing(tmp_path):

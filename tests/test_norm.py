@@ -1,0 +1,110 @@
+"""Batch normalisation and ReLU: Flax's numbers, less kept for the backward pass."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from lion_jax.models.norm import BatchNorm, relu
+
+X = 2 + 3 * jax.random.normal(jax.random.key(0), (6, 5, 4, 3))
+SCALE, BIAS = jnp.array([0.5, 1.5, -1.0]), jnp.array([0.1, -0.2, 0.3])
+WEIGHTS = jax.random.normal(jax.random.key(1), X.shape)
+
+
+def flax_norm():
+    return nnx.BatchNorm(3, momentum=0.9, epsilon=1e-5, rngs=nnx.Rngs(0))
+
+
+def set_up(norm):
+    norm.scale[...], norm.bias[...] = SCALE, BIAS
+    return norm
+
+
+def ours(x, norm):
+    return norm(x, train=True)
+
+
+def flaxs(x, norm):
+    return norm(x, use_running_average=False)
+
+
+def gradients(apply, norm):
+    graph, params, rest = nnx.split(norm, nnx.Param, ...)
+
+    def loss(params, x):
+        return jnp.sum(WEIGHTS * jnp.sin(apply(x, nnx.merge(graph, params, rest))))
+
+    return jax.tree.leaves(jax.grad(loss, argnums=(0, 1))(params, X))
+
+
+def test_training_normalises_by_the_batch():
+    x = np.asarray(X, np.float64)
+    expected = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
+    norm = set_up(BatchNorm(3, scale=1.0, dtype=jnp.float32))
+    np.testing.assert_allclose(
+        ours(X, norm), expected * SCALE + BIAS, rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(norm.mean[...], 0.1 * x.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * x.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_evaluation_normalises_by_the_running_statistics_and_leaves_them():
+    norm = set_up(BatchNorm(3, scale=1.0, dtype=jnp.float32))
+    norm.mean[...], norm.var[...] = jnp.array([1.0, 2.0, 3.0]), jnp.array([4.0, 1, 9])
+    before = jax.tree.map(jnp.copy, nnx.state(norm))
+    expected = (X - jnp.array([1.0, 2.0, 3.0])) / jnp.sqrt(jnp.array([4.0, 1, 9]))
+    np.testing.assert_allclose(
+        norm(X, train=False), expected * SCALE + BIAS, rtol=1e-4, atol=1e-4
+    )
+    jax.tree.map(np.testing.assert_array_equal, before, nnx.state(norm))
+
+
+def test_gradients_are_flaxs():
+    mine = gradients(ours, set_up(BatchNorm(3, scale=1.0, dtype=jnp.float32)))
+    theirs = gradients(flaxs, set_up(flax_norm()))
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_images_have_float32_statistics():
+    norm = BatchNorm(3, scale=1.0, dtype=jnp.bfloat16)
+    y = norm((1000 + X).astype(jnp.bfloat16), train=True)
+    assert y.dtype == jnp.bfloat16
+    mean = np.asarray((1000 + X).astype(jnp.bfloat16), np.float64).mean((0, 1, 2))
+    np.testing.assert_allclose(norm.mean[...], 0.1 * mean, rtol=1e-5)
+    assert norm.var[...].dtype == jnp.float32
+
+
+def test_relus_gradient_is_jaxs():
+    x = jnp.array([-2.0, -0.0, 0.0, 1.0, jnp.inf, jnp.nan])
+    np.testing.assert_array_equal(relu(x), jax.nn.relu(x))
+    mine, theirs = (jax.vmap(jax.grad(f))(x) for f in (relu, jax.nn.relu))
+    np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("pair", ["norm", "relu"])
+def test_less_is_kept_than_by_flax(pair):
+    """Between layers that keep their inputs, as convolutions do."""
+
+    def temporary(norm, apply, rectify):
+        graph, params, rest = nnx.split(norm, nnx.Param, ...)
+
+        def loss(params, kernels, x):
+            for kernel in kernels:
+                model = nnx.merge(graph, params, rest)
+                x = rectify(apply(x @ kernel, model))
+            return jnp.sum(x)
+
+        shapes = params, [jnp.ones((3, 3))] * 4, jnp.ones((64, 32, 32, 3))
+        compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*shapes).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    mine = BatchNorm(3, scale=1.0, dtype=jnp.float32)
+    forms = {
+        "norm": [(mine, ours, relu), (flax_norm(), flaxs, relu)],
+        "relu": [(mine, ours, relu), (mine, ours, jax.nn.relu)],
+    }
+    ours_bytes, theirs_bytes = (temporary(*form) for form in forms[pair])
+    assert ours_bytes < 0.95 * theirs_bytes

@@ -1,0 +1,114 @@
+"""What is settled before JAX starts: kept memory, kept programs."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """\
+import resource, sys
+import jax, jax.numpy as jnp
+from lion_jax import runtime
+if "keep" in sys.argv:
+    print(runtime.keep_memory())
+
+@jax.jit
+def step(x):  # sorting needs a copy of all, 64 MB, in each step
+    return jnp.sort(x * 2)[::4096]
+
+x = jnp.arange(2.0**24)
+for _ in range(3):
+    step(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(6):
+    step(x).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+COMPILE = """\
+import logging, sys
+from pathlib import Path
+logging.basicConfig(format="%(message)s")
+from lion_jax import runtime
+runtime.SECONDS_WORTH_KEEPING = 0.0
+runtime.start(*sys.argv[1:])
+import jax, jax.numpy as jnp
+jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8))).block_until_ready()
+"""
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Runs a script in a process with a home of its own and none of JAX's settings."""
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def run(script, *arguments, **environ):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPIL")}
+        kept |= {"HOME": str(home), "XDG_CACHE_HOME": "", "LION_JAX_CACHE": ""}
+        return subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            env=kept | environ,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def files(folder):
+    return sorted(path.name for path in folder.glob("*-cache"))
+
+
+def test_kept_memory_is_not_asked_for_again(python):
+    given_back = int(python(FAULTS).stdout)
+    kept = python(FAULTS, "keep").stdout.split()
+    if kept[0] == "False":
+        pytest.skip("the C library has no mallopt")
+    assert given_back > 10_000  # 16,384 pages a step
+    assert int(kept[1]) < 0.1 * given_back
+
+
+def test_programs_are_kept_for_the_user_alone(python, tmp_path):
+    folder = tmp_path / "home" / ".cache" / "lion_jax" / "compiled"
+    ran = python(COMPILE)
+    assert ran.returncode == 0, ran.stderr
+    kept = files(folder)
+    assert kept
+    for path in (folder, folder.parent):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert python(COMPILE).returncode == 0
+    assert files(folder) == kept  # the second process found all that it needed
+
+
+def test_another_folder_or_none(python, tmp_path):
+    assert python(COMPILE, "off").returncode == 0
+    assert not list((tmp_path / "home").iterdir())
+    assert python(COMPILE, str(tmp_path / "other")).returncode == 0
+    assert files(tmp_path / "other")
+    assert not list((tmp_path / "home").iterdir())
+
+
+def test_the_users_own_setting_stays(python, tmp_path):
+    python(COMPILE, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine"))
+    assert not list((tmp_path / "home").iterdir())
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(python, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    ran = python(COMPILE, str(shared))
+    assert ran.returncode == 0
+    assert f"others may write to {shared}; chmod 700 it" in ran.stderr
+    assert not files(shared)
+
+
+def test_a_folder_that_cannot_be_made_is_told(python, tmp_path):
+    (tmp_path / "file").touch()
+    ran = python(COMPILE, str(tmp_path / "file" / "inside"))
+    assert ran.returncode == 0
+    assert "Compiled programs are not kept" in ran.stderr
