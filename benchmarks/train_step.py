@@ -6,7 +6,10 @@ Ours is the product's own step: the program that `lion_jax.train` runs, with ima
 uint8 on the device, augmentation, metrics and optimizer. The peers are the same network
 with the same optimizer, written as their own users would: PyTorch (if it is installed;
 peer_torch.py) and a plain Flax network in the manner of Flax's ImageNet example
-(peer_flax.py), both fed with finished float32 batches. The optimizer is Lion.
+(peer_flax.py), both fed with finished float32 batches. The optimizer is Lion. On a CPU
+ours keeps its memory between steps, as the trainer does (lion_jax.runtime.keep_memory);
+start the script with MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=-1 to
+give the peers the same.
 
 Every row lives in a process of its own, so that its peak of memory is its own; only one
 of them computes at any time. Rounds go through all rows in turn, so that a slow minute

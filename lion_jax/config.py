@@ -86,7 +86,7 @@ class Config:
     batch_size: int = 64  # over all devices
     eval_batch_size: int = 256  # over all devices
     accumulate: int = 1  # parts of a batch whose gradients are averaged one by one
-    scan_steps: int = 1  # training steps in one call of the device
+    scan_steps: int = 1  # steps in one call of the device; interruptions wait for it
     image_size: int = 224  # height and width in pixels
     channels: int = 3  # of the network's input; grey images are repeated
     label_smoothing: float = 0.0  # in [0, 1)
@@ -195,8 +195,8 @@ def check_devices(config: Config, available: int) -> int:
             times = f" times accumulate={parts}" if parts > 1 else ""
             raise ConfigError(
                 f"{name}={size}, but the {devices} devices{times} must divide it; set"
-                f" --config.{name}={max(1, round(size / dealt)) * dealt} or"
-                " --config.devices."
+                f" --config.{name}={max(1, round(size / dealt)) * dealt},"
+                f"{' --config.accumulate' if parts > 1 else ''} or --config.devices."
             )
     return devices
 

@@ -15,7 +15,7 @@ def main(argv: list[str]) -> int:
     parser = cli.ArgumentParser(
         prog="python -m lion_jax.evaluate",
         description="Restores a state of a run, evaluates it on the validation and the"
-        " test split, and prints the figures as JSON. Writes nothing.",
+        " test split, and prints the figures as JSON. Leaves the folder as it is.",
     )
     parser.add_argument("--workdir", type=Path, required=True, help="the run's folder")
     parser.add_argument(

@@ -18,8 +18,8 @@ class Cost(NamedTuple):
     """One operation of the compiled program."""
 
     operation: str  # its name in the compiled program
-    seconds: float  # a step, summed over threads or streams
-    calls: float  # a step
+    seconds: float  # a step, summed over threads, streams and devices
+    calls: float  # a step, likewise
     origin: str  # what it was in JAX: scopes and primitive
 
 
@@ -29,12 +29,13 @@ def record(folder: Path, step: Callable[[], object]) -> None:
     Args:
       folder: Where the trace goes, in TensorBoard's layout (`tensorboard --logdir` with
         its profile plugin, or `xprof`); `perfetto_trace.json.gz` in it is for
-        ui.perfetto.dev. An older trace there is removed.
+        ui.perfetto.dev. What was there is removed.
       step: Takes a step and waits for it.
     """
     for _ in range(WARM_UP):
         step()
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # the host waits; its calls would be the most rows
     with jax.profiler.trace(

@@ -174,13 +174,18 @@ def build(
         order = jax.eval_shape(start_epoch, jnp.int32(0))[0]
         order = jax.ShapeDtypeStruct(order.shape, order.dtype, sharding=whole)
         compiled, step = _compile_training(
-            config, task, graph, abstract, (train, order, augment_key), options
+            _scan_steps(config, n),
+            task,
+            graph,
+            abstract,
+            (train, order, augment_key),
+            options,
         )
     return Program(
         abstract=abstract,
         steps_per_epoch=n // task.batch_size,
         batch_size=task.batch_size,
-        scan_steps=config.scan_steps,
+        scan_steps=_scan_steps(config, n),
         init=lambda: init(init_key),
         start_epoch=start_epoch,
         train_step=step,
@@ -194,18 +199,26 @@ def _not_built(*_: Any) -> Any:
     raise RuntimeError("This program was built with training=False.")
 
 
+def _scan_steps(config: Config, n: int) -> int:
+    """Returns how many steps one call takes: an epoch's at most."""
+    return min(config.scan_steps, n // config.batch_size)
+
+
 def _compile_training(
-    config: Config,
+    scan_steps: int,
     task: Task,
     graph: nnx.GraphDef,
     abstract: TrainState,
     rest: tuple[Examples, Any, Array],
     options: dict[str, Any],
 ) -> tuple[jax.stages.Compiled, Callable[..., tuple[TrainState, Array]]]:
-    """Compiles the training step; `rest` is examples, an epoch's order, the key."""
+    """Compiles the training step, or up to `scan_steps` of them in one program.
+
+    `rest` is examples, an epoch's order, the key.
+    """
     train, order, key = rest
     whole = key.sharding
-    one = config.scan_steps == 1
+    one = scan_steps == 1
     jitted = jax.jit(
         partial(train_step if one else train_steps, task, graph),
         donate_argnums=0,
@@ -214,13 +227,14 @@ def _compile_training(
     )
     if one:
         compiled = jitted.lower(abstract, train, order, key).compile()
-        return compiled, lambda state, order, steps=1: compiled(
-            state, train, order, key
-        )
-    counts = jax.device_put([np.int32(i) for i in range(config.scan_steps + 1)], whole)
-    compiled = jitted.lower(abstract, counts[1], train, order, key).compile()
+        counts = {1: ()}
+    else:
+        # Placed beforehand: nothing is moved to the devices within an epoch.
+        numbers = range(1, scan_steps + 1)
+        counts = {i: (jax.device_put(np.int32(i), whole),) for i in numbers}
+        compiled = jitted.lower(abstract, *counts[1], train, order, key).compile()
     return compiled, lambda state, order, steps=1: compiled(
-        state, counts[steps], train, order, key
+        state, *counts[steps], train, order, key
     )
 
 

@@ -42,7 +42,7 @@ Trains a network as a configuration file says, and tests it once at the end.
 The same command again goes on where the run stopped. Ctrl-C or SIGTERM saves first.
 
   --config FILE                                  Python file with get_config()"""
-AHEAD = 2  # steps that may wait in the queue, so that an interruption is soon seen
+AHEAD = 2  # calls that may wait in the queue, so that an interruption is soon seen
 
 
 def main(argv: list[str]) -> int:
@@ -115,8 +115,6 @@ def train(
         started = time.perf_counter()
         task = programs.make_task(config, dataset, splits, mesh)
         program = programs.build(config, task, splits, mesh)
-        if profile:
-            _profile(program, folder / logs.PROFILE, console)
         history: History = []
         spent = 0.0
         if (latest := checkpoint.find(checkpointer, "latest")) is None:
@@ -126,6 +124,8 @@ def train(
                 checkpointer, latest, program.abstract
             )
         seconds_compile = time.perf_counter() - started
+        if profile:
+            _profile(program, folder / logs.PROFILE, console)
         parameters = sum(x.size for x in jax.tree.leaves(state.params))
         say(
             f"ready after {seconds_compile:.1f} s: {parameters:,} parameters on"

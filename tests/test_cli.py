@@ -2,7 +2,7 @@
 
 import pytest
 
-from lion_jax import cli
+from lion_jax import cli, evaluate, runtime, train
 from lion_jax import config as configs
 
 QUICK = "--config=quick.py"
@@ -119,8 +119,33 @@ def test_help_names_every_field_and_every_flag(command):
     assert ran.returncode == 0
     for path in configs.field_types():
         assert f"--config.{path}=" in ran.stdout
-    assert "--workdir=" in ran.stdout
+    for flag in ("--workdir=", "--compilation_cache=", "--profile "):
+        assert flag in ran.stdout
     assert "goes on where the run stopped" in ran.stdout
+
+
+def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
+    config = tmp_path / "quick.py"
+    config.write_text(CONFIG.format(data="fashion_mnist_sample"))
+    seen = []
+    monkeypatch.setattr(runtime, "start", seen.append)
+
+    def spy(config, folder, console, profile):
+        seen.append((config.epochs, str(folder), profile))
+        return 0
+
+    monkeypatch.setattr(train, "train", spy)
+    train.main(["--config", str(config), "--config.epochs=7"])
+    train.main([f"--config={config}", "--profile", "--compilation_cache=off"])
+    train.main([f"--config={config}", "--workdir=there", "--noprofile"])
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: {})
+    evaluate.main(["--workdir=there", "--compilation_cache=here"])
+    assert seen == [
+        *("", (7, "runs/quick/seed_0", False)),
+        *("off", (100, "runs/quick/seed_0", True)),
+        *("", (100, "there", False)),
+        "here",
+    ]
 
 
 @pytest.mark.parametrize("module", ["lion_jax.evaluate", "lion_jax.data"])

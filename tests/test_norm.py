@@ -77,6 +77,24 @@ def test_bfloat16_images_have_float32_statistics():
     assert norm.var[...].dtype == jnp.float32
 
 
+def test_bfloat16_scales_have_gradients_of_their_own_dtype():
+    norm = BatchNorm(3, scale=1.0, dtype=jnp.bfloat16)
+    graph, params, rest = nnx.split(norm, nnx.Param, ...)
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+
+    def loss(params):
+        return ours(X.astype(jnp.bfloat16), nnx.merge(graph, params, rest)).sum()
+
+    for leaf in jax.tree.leaves(jax.grad(loss)(params)):
+        assert leaf.dtype == jnp.bfloat16
+
+
+def test_parameters_are_float32_and_not_weakly_so():
+    for leaf in jax.tree.leaves(nnx.state(BatchNorm(3, scale=1.0, dtype=jnp.float32))):
+        assert leaf.dtype == jnp.float32
+        assert not leaf.weak_type
+
+
 def test_relus_gradient_is_jaxs():
     x = jnp.array([-2.0, -0.0, 0.0, 1.0, jnp.inf, jnp.nan])
     np.testing.assert_array_equal(relu(x), jax.nn.relu(x))

@@ -155,6 +155,30 @@ def test_several_steps_a_call_take_just_as_many_as_asked():
         assert np.isfinite(loss)
 
 
+def test_several_steps_a_call_are_the_steps_one_by_one():
+    config = made_config()
+    config.optimizer.name, config.optimizer.learning_rate = "sgd", 0.01
+    config.augment.flip, config.augment.crop_padding = True, 1
+    one, _, _ = build(config, made_data())
+    config.scan_steps = 3
+    several, _, _ = build(config, made_data())
+    expected, _ = run(one, epochs=1)
+    order, _ = several.start_epoch(jnp.int32(0))
+    state = several.init()
+    for steps in (3, one.steps_per_epoch - 3):
+        state, _ = several.train_step(state, order, steps)
+    for a, b in zip(leaves(state), leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_call_takes_an_epochs_steps_at_most():
+    program, _, _ = build(made_config(scan_steps=10**9), made_data())
+    assert program.scan_steps == program.steps_per_epoch
+    one, _, _ = build(made_config(), made_data())
+    with pytest.raises(KeyError):  # not silently one
+        one.train_step(one.init(), one.start_epoch(jnp.int32(0))[0], 2)
+
+
 def test_deterministic_options_reach_both_steps(monkeypatch):
     build(made_config(deterministic=True), made_data())
     monkeypatch.setattr(programs, "DETERMINISTIC", {"xla_no_such_option": True})

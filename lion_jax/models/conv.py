@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-# Widest output map for which slices and a product beat XLA:CPU's convolution.
+# Widest output map for which slices and a product beat XLA:CPU's convolution. Windows
+# that tile the image need no slices, but on large maps the library has its own way.
 SMALL_MAP = 4
 
 

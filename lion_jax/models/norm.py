@@ -39,10 +39,10 @@ class BatchNorm(nnx.Module):
 
         Statistics, scales and biases are float32; the result is of `dtype`.
         """
-        self.scale = nnx.Param(jnp.full(c, scale))
-        self.bias = nnx.Param(jnp.zeros(c))
-        self.mean = nnx.BatchStat(jnp.zeros(c))
-        self.var = nnx.BatchStat(jnp.ones(c))
+        self.scale = nnx.Param(jnp.full(c, scale, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(c, jnp.float32))
+        self.mean = nnx.BatchStat(jnp.zeros(c, jnp.float32))
+        self.var = nnx.BatchStat(jnp.ones(c, jnp.float32))
         self.dtype = dtype
 
     def __call__(
@@ -51,8 +51,8 @@ class BatchNorm(nnx.Module):
         """Norms by the batch's statistics and updates the running ones, or by those."""
         scale, bias = self.scale[...], self.bias[...]
         if not train:
-            x = (x - self.mean[...]) * jax.lax.rsqrt(self.var[...] + EPSILON)
-            return (x * scale + bias).astype(self.dtype)
+            rate = jax.lax.rsqrt(self.var[...] + EPSILON) * scale
+            return ((x - self.mean[...]) * rate + bias).astype(self.dtype)
         y, mean, var = _norm(x, scale, bias, self.dtype)
         for running, seen in (self.mean, mean), (self.var, var):
             running[...] = MOMENTUM * running[...] + (1 - MOMENTUM) * seen
@@ -68,23 +68,24 @@ def _norm(x, scale, bias, dtype):
 def _forward(x, scale, bias, dtype):
     values = x.astype(jnp.float32)
     mean = values.mean(AXES)
-    # One pass over the batch for both; in float32, so that little is lost.
+    # One pass over the batch for both, as Flax has it; what is lost where the mean is
+    # far larger than the deviation, it loses too.
     var = jnp.maximum(jnp.square(values).mean(AXES) - jnp.square(mean), 0)
     rate = jax.lax.rsqrt(var + EPSILON)
     y = ((values - mean) * (rate * scale) + bias).astype(dtype)
-    return (y, mean, var), (x, mean, rate, scale)
+    return (y, mean, var), (x, mean, rate, scale, bias)
 
 
 def _backward(dtype, kept, cotangents):
     del dtype
-    x, mean, rate, scale = kept
+    x, mean, rate, scale, bias = kept
     grad = cotangents[0].astype(jnp.float32)
     centred = x.astype(jnp.float32) - mean
     n = x.size / x.shape[-1]
     d_bias = grad.sum(AXES)
     d_scale = (grad * centred).sum(AXES) * rate
     d_x = (grad - d_bias / n - centred * (rate * d_scale / n)) * (rate * scale)
-    return d_x.astype(x.dtype), d_scale, d_bias
+    return d_x.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype)
 
 
 _norm.defvjp(_forward, _backward)

@@ -15,11 +15,12 @@ def max_pool(
 
     The gradient goes to the first of the largest values, as in `flax.nnx.max_pool`.
     The backward pass of that searches every window again, carrying an index for every
-    pixel; here the forward pass leaves one byte for each window. A NaN wins.
+    pixel; here the forward pass leaves one byte for each window. A NaN wins, the last
+    of several.
 
     Args:
       x: Images.
-      size: Height and width of a window in pixels; odd.
+      size: Height and width of a window in pixels; odd, at most 15.
       stride: Pixels from window to window.
     """
     return _max_pool(x, size, stride, x.shape[1:3])

@@ -6,20 +6,31 @@ from typing import Any
 import jax
 from flax import nnx
 
-POLICIES: dict[str, Callable[..., bool] | None] = {
+POLICIES: dict[str, Callable[..., bool]] = {
     "dots": jax.checkpoint_policies.dots_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 CHOICES = ("none", *POLICIES)
 
 
+def check(remat: str) -> str:
+    """Returns `remat`.
+
+    Raises:
+      ValueError: If there is no such choice.
+    """
+    if remat not in CHOICES:
+        raise ValueError(f"{remat=}, but it must be one of {[*CHOICES]}.")
+    return remat
+
+
 def apply(remat: str, block: nnx.Module, x: jax.Array, **options: Any) -> jax.Array:
     """Returns `block(x, **options)`.
 
     Args:
-      remat: What is kept for the backward pass: `none` computes nothing again and
-        keeps everything; `dots` keeps the results of matrix products and
-        convolutions; `full` keeps `x` only.
+      remat: What is kept for the backward pass beside the parameters: `none` computes
+        nothing again and keeps everything; `dots` keeps the results of matrix
+        products and convolutions, attention's among them; `full` keeps `x` only.
       block: A module; it may update its variables.
       x: Its input.
       **options: Arguments that are no arrays.

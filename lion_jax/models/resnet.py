@@ -124,8 +124,11 @@ class ResNet(nnx.Module):
           dtype: Dtype of the computation, float32 or bfloat16; parameters and norm
             statistics are float32.
           rngs: Random keys; stream `params`.
+
+        Raises:
+          ValueError: If there is no such `remat`.
         """
-        self.remat = remat
+        self.remat = remats.check(remat)
         self.stem = ConvNorm(channels, width, 7, stride=2, dtype=dtype, rngs=rngs)
         layers, c = [], width
         for stage, count in enumerate(blocks):

@@ -31,7 +31,7 @@ def _norm(width: int, dtype: DTypeLike, rngs: nnx.Rngs):
 
 
 def _gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """GELU by the error function: half the work of erfc, as exact beside 1."""
+    """GELU by the error function: half the work of erfc, the same absolute error."""
     half = 0.5 * x.astype(jnp.float32)
     return (half + half * jax.lax.erf(half * 2**0.5)).astype(x.dtype)
 
@@ -108,13 +108,14 @@ class ViT(nnx.Module):
           rngs: Random keys; stream `params`.
 
         Raises:
-          ValueError: If `patch` does not divide `image_size`, or `heads` `width`.
+          ValueError: If `patch` does not divide `image_size`, or `heads` `width`, or
+            there is no such `remat`.
         """
         if image_size % patch:
             raise ValueError(f"{image_size=} must be a multiple of {patch=}.")
         if width % heads:
             raise ValueError(f"{width=} must be a multiple of {heads=}.")
-        self.remat = remat
+        self.remat = remats.check(remat)
         tokens = (image_size // patch) ** 2 + 1
         self.patches = nnx.Conv(
             channels,
@@ -164,7 +165,7 @@ class ViT(nnx.Module):
         for index, layer in enumerate(self.layers):
             with jax.named_scope(f"layer{index}"):
                 x = remats.apply(self.remat, layer, x)
-        return self.head(self.norm(x)[:, 0].astype(jnp.float32))
+        return self.head(self.norm(x[:, 0]).astype(jnp.float32))
 
 
 vit_b16 = partial(ViT, patch=16, width=768, layers=12, heads=12, mlp_width=3072)
