@@ -25,7 +25,7 @@ IMPORTS = {
     "profiling": set(),
     "runtime": {"data.cache"},
     "config": set(),
-    "models.__init__": {"models.remat", "models.resnet", "models.vit"},
+    "models.__init__": {"models.resnet", "models.vit"},
     "models.attention": set(),
     "models.conv": set(),
     "models.norm": set(),

@@ -1,9 +1,7 @@
-"""Batch normalisation and ReLU that keep little for the backward pass.
+"""Batch normalisation that keeps little for the backward pass.
 
-Flax's batch norm leaves its input less the mean beside the input itself, and JAX's ReLU
-its input beside its result. Memory is what a training step waits for, so here the first
-leaves its input alone and the second its result alone, which the next layer keeps
-anyway.
+Flax's batch norm leaves its input less the mean beside the input itself. Memory is what
+a training step waits for, so this one leaves its input alone.
 """
 
 from functools import partial
@@ -17,15 +15,6 @@ from jaxtyping import Array, Float
 AXES = (0, 1, 2)  # over which an image batch is normed
 MOMENTUM = 0.9  # of the running statistics
 EPSILON = 1e-5
-
-
-@jax.custom_jvp
-def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Returns max(x, 0)."""
-    return jnp.maximum(x, 0)
-
-
-relu.defjvps(lambda tangent, result, x: jnp.where(result > 0, tangent, 0))
 
 
 class BatchNorm(nnx.Module):

@@ -6,8 +6,15 @@ from typing import Any
 import jax
 from flax import nnx
 
+
+def _is_product(primitive: Any, *args: Any, **options: Any) -> bool:
+    dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    convolution = primitive is jax.lax.conv_general_dilated_p
+    return convolution or dots(primitive, *args, **options)
+
+
 POLICIES: dict[str, Callable[..., bool]] = {
-    "dots": jax.checkpoint_policies.dots_saveable,
+    "dots": _is_product,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 CHOICES = ("none", *POLICIES)
@@ -30,7 +37,7 @@ def apply(remat: str, block: nnx.Module, x: jax.Array, **options: Any) -> jax.Ar
     Args:
       remat: What is kept for the backward pass beside the parameters: `none` computes
         nothing again and keeps everything; `dots` keeps the results of matrix
-        products and convolutions, attention's among them; `full` keeps `x` only.
+        products and convolutions, but not of attention's; `full` keeps `x` only.
       block: A module; it may update its variables.
       x: Its input.
       **options: Arguments that are no arrays.

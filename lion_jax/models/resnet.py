@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from lion_jax.models import remat as remats
 from lion_jax.models.conv import conv_general_dilated
-from lion_jax.models.norm import BatchNorm, relu
+from lion_jax.models.norm import BatchNorm
 from lion_jax.models.pool import max_pool
 
 EXPANSION = 4  # a bottleneck's output is this much wider than its middle
@@ -84,14 +84,14 @@ class Bottleneck(nnx.Module):
     ) -> Float[Array, "b h2 w2 d"]:
         """Applies the block; `train` uses and updates batch statistics."""
         with jax.named_scope("layer1"):
-            y = relu(self.layer1(x, train=train))
+            y = nnx.relu(self.layer1(x, train=train))
         with jax.named_scope("layer2"):
-            y = relu(self.layer2(y, train=train))
+            y = nnx.relu(self.layer2(y, train=train))
         with jax.named_scope("layer3"):
             y = self.layer3(y, train=train)
         with jax.named_scope("shortcut"):
             shortcut = x if self.shortcut is None else self.shortcut(x, train=train)
-            return relu(shortcut + y)
+            return nnx.relu(shortcut + y)
 
 
 class ResNet(nnx.Module):
@@ -160,7 +160,7 @@ class ResNet(nnx.Module):
     ) -> Float[Array, "b k"]:
         """Maps images to float32 logits; `train` uses and updates batch statistics."""
         with jax.named_scope("stem"):
-            x = relu(self.stem(x, train=train))
+            x = nnx.relu(self.stem(x, train=train))
             x = max_pool(x, 3, 2)
         for index, block in enumerate(self.blocks):
             with jax.named_scope(f"block{index}"):
