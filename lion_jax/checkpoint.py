@@ -3,8 +3,14 @@
 A checkpoint is written whole or not at all. It holds the model (parameters and norm
 statistics), the rest of the training state, and the history of the epochs; whatever
 else a resumed run needs is a function of these and of the configuration.
+
+Beside the folder of checkpoints, `checksums/` lists the sha256 of each one's files. A
+checkpoint without a list was not finished; one that differs from its list is damaged,
+is set aside, and the run goes on from the one before, which is kept for that.
 """
 
+import logging
+import shutil
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -12,10 +18,12 @@ import numpy as np
 from jaxtyping import Array, PyTree
 from orbax.checkpoint import v1 as ocp
 
+from lion_jax import manifest
 from lion_jax.step import TrainState
 
 Which = Literal["best", "latest"]
 _policies: Any = ocp.training.preservation_policies
+_log = logging.getLogger(__name__)
 
 
 class CheckpointError(Exception):
@@ -28,15 +36,22 @@ def open_folder(folder: Path, *, to_save: bool = True) -> ocp.training.Checkpoin
     Args:
       folder: The folder; made if absent.
       to_save: Whether it is opened to save in; then what an interrupted save left
-        there is removed. A reader must not: a run may be saving at the time.
+        there is removed, and what is damaged is moved to `damaged/` beside it. A
+        reader must not: a run may be saving at the time.
+
+    Raises:
+      CheckpointError: If there are checkpoints to go on from, but all are damaged.
     """
+    folder = folder.resolve()
+    if to_save:
+        _clear(folder)
     best = _policies.BestN(
         get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
     )
     return ocp.training.Checkpointer(
-        str(folder.resolve()),
+        str(folder),
         preservation_policy=_policies.AnyPreservationPolicy(
-            [_policies.LatestN(1), best]
+            [_policies.LatestN(2), best]
         ),
         cleanup_tmp_directories=to_save,
     )
@@ -58,20 +73,33 @@ def save(
       seconds: Time that went into the epoch that is not over.
 
     Raises:
-      CheckpointError: If Orbax did not save it.
+      CheckpointError: If it cannot be saved, as on a full disk.
     """
     step = int(state.step)
     at_epoch_end = bool(history) and history[-1]["step"] == step
-    saved = checkpointer.save_checkpointables(
-        step,
-        {"model": _model(state), "training": _training(state)},
-        metrics=_metrics(history[-1]) if at_epoch_end else None,
-        custom_metadata=cast(Any, {"history": history, "seconds": seconds}),
-        force=True,
-        overwrite=True,
-    )
-    if not saved:
-        raise CheckpointError(f"{checkpointer.directory}: step {step} was not saved.")
+    folder = Path(checkpointer.directory)
+    try:
+        saved = checkpointer.save_checkpointables(
+            step,
+            {"model": _model(state), "training": _training(state)},
+            metrics=_metrics(history[-1]) if at_epoch_end else None,
+            custom_metadata=cast(Any, {"history": history, "seconds": seconds}),
+            force=True,
+            overwrite=True,
+        )
+        if not saved:
+            raise RuntimeError("Orbax declined")
+        manifest.write(folder / str(step), _list_of(folder, step))
+    except Exception as error:  # Orbax raises what its many parts raise
+        raise CheckpointError(
+            f"{folder}: the state of step {step} cannot be saved ({_short(error)});"
+            " free space or make the folder writable, and give the same command again:"
+            " it goes on from the last state saved."
+        ) from error
+    kept = {str(info.step) for info in checkpointer.checkpoints}
+    for path in _list_of(folder, step).parent.iterdir():
+        if path.stem not in kept:
+            path.unlink()
 
 
 def find(checkpointer: ocp.training.Checkpointer, which: Which) -> int | None:
@@ -108,14 +136,62 @@ def restore(
     return state, list(told["history"]), told["seconds"]
 
 
+def _clear(folder: Path) -> None:
+    """Removes unfinished checkpoints and sets damaged ones aside."""
+    damaged, sound = {}, False
+    for saved in sorted(folder.glob("[0-9]*")):
+        if not saved.name.isdigit():
+            continue
+        listed = _list_of(folder, int(saved.name))
+        if not listed.exists():
+            _log.info("%s was not finished when its run ended: removed.", saved)
+            shutil.rmtree(saved)
+            continue
+        try:
+            manifest.check(saved, listed)
+            sound = True
+        except manifest.DamageError as error:
+            damaged[saved] = error
+    if damaged and not sound:
+        raise CheckpointError(
+            f"{'; '.join(map(str, damaged.values()))}: no sound checkpoint is left, and"
+            f" nothing was changed; restore {folder} from a copy, or give another"
+            " --workdir to begin anew."
+        )
+    for saved, error in damaged.items():
+        aside = folder.parent / "damaged"
+        _log.warning("%s: step %s is set aside in %s.", error, saved.name, aside)
+        shutil.rmtree(aside / saved.name, ignore_errors=True)
+        aside.mkdir(exist_ok=True)
+        saved.rename(aside / saved.name)
+        _list_of(folder, int(saved.name)).unlink()
+
+
+def _list_of(folder: Path, step: int) -> Path:
+    return folder.parent / "checksums" / f"{step}.json"
+
+
+def _short(error: Exception) -> str:
+    """An error in some words: libraries append whole stack traces."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
 def _load(checkpointer: ocp.training.Checkpointer, step: int, wanted: dict[str, Any]):
+    folder = Path(checkpointer.directory)
+    try:
+        manifest.check(folder / str(step), _list_of(folder, step))
+    except manifest.DamageError as error:
+        raise CheckpointError(
+            f"{error}: step {step} is damaged; restore {folder} from a copy, or give"
+            " another --workdir to begin anew."
+        ) from error
     try:
         return checkpointer.load_checkpointables(step, wanted)
     except Exception as error:  # Orbax raises what its many parts raise
         raise CheckpointError(
-            f"{checkpointer.directory / str(step)} cannot be restored"
-            f" ({type(error).__name__}); remove that folder to go on from an earlier"
-            " state, or the run's folder to begin anew."
+            f"{folder / str(step)} cannot be restored ({_short(error)}); is it another"
+            " model's? Give another --workdir to begin anew."
         ) from error
 
 

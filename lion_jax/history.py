@@ -31,6 +31,12 @@ def fold(history: History, **rules: Any) -> early_stopping.EarlyStoppingState:
     return state
 
 
+def best_step(history: History) -> int | None:
+    """Returns the step of the lowest validation loss, or None before a finite one."""
+    epoch = int(fold(history, patience=0).best_epoch)
+    return history[epoch - 1]["step"] if epoch else None
+
+
 def stop_reason(history: History, epochs: int, **rules: Any) -> str:
     """Says why training is over: diverged, early_stopping or epochs; else empty."""
     if diverged(history):

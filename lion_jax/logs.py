@@ -1,9 +1,10 @@
 """What a run leaves behind: its folder, records, TensorBoard events, curves."""
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rich.text import Text
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CURVES, CHECKPOINTS = "environment.json", "curves.png", "checkpoints"
-PROFILE = "profile"
+PROFILE, LOCK = "profile", ".lock"
 
 
 class RunFolderError(Exception):
@@ -41,7 +42,10 @@ def check(folder: Path, config: dict[str, Any]) -> None:
         or anything else.
     """
     if (found := read_json(folder / CONFIG)) is None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # A run that is killed before its first file leaves a lock alone.
+        if folder.exists() and (
+            not folder.is_dir() or set(os.listdir(folder)) - {LOCK}
+        ):
             raise RunFolderError(
                 f"{folder} exists and is no run of lion_jax; give another --workdir."
             )
@@ -57,6 +61,37 @@ def check(folder: Path, config: dict[str, Any]) -> None:
             f"{folder} holds a run of another configuration: {', '.join(different)};"
             " give another --workdir, or remove that folder."
         )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder against a second run in it, for as long as this process lives.
+
+    The system lets go of the lock when its process ends, however it ends, so a lock is
+    never stale. Without `fcntl` (Windows) there is none.
+
+    Raises:
+      RunFolderError: If another process holds it, with its number.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunFolderError(
+                f"{folder} is in use by process {file.read().strip() or 'unknown'};"
+                " wait for it to end, or give another --workdir."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+        file.truncate(0)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

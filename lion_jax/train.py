@@ -29,7 +29,13 @@ from lion_jax import (
 )
 from lion_jax import program as programs
 from lion_jax.config import Config, check_devices
-from lion_jax.history import History, diverged, stop_reason, summarize
+from lion_jax.history import (
+    History,
+    best_step,
+    diverged,
+    stop_reason,
+    summarize,
+)
 from lion_jax.program import Program
 from lion_jax.step import NEVER, TrainState
 
@@ -103,13 +109,14 @@ def train(
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
     folder.mkdir(parents=True, exist_ok=True)
-    logs.write_json(folder / logs.CONFIG, dataclasses.asdict(config))
-    logs.write_json(folder / logs.ENVIRONMENT, environment.describe())
-
     with (
+        logs.locked(folder),
         cli.caught_signals() as interrupted,
         checkpoint.open_folder(folder / logs.CHECKPOINTS) as checkpointer,
     ):
+        logs.write_json(folder / logs.CONFIG, dataclasses.asdict(config))
+        logs.write_json(folder / logs.ENVIRONMENT, environment.describe())
+
         # ------------------------------------------------------- compilation, state
         say(f"compiling {config.model.name} ...")
         started = time.perf_counter()
@@ -298,6 +305,12 @@ def _test(
         ("test_loss", "test_accuracy", "last_test_loss", "last_test_accuracy")
     )
     best = checkpoint.find(checkpointer, "best")
+    if best != (wanted := best_step(history)):
+        raise checkpoint.CheckpointError(
+            f"{checkpointer.directory}: the best state, of step {wanted}, is lost (its"
+            " checkpoint was damaged or removed); restore it from a copy, or give"
+            " another --workdir to begin anew."
+        )
     if best is not None:
         model = checkpoint.restore_model(checkpointer, best, program.abstract)
         loss, accuracy = program.evaluate(*model, "test").means()
@@ -333,5 +346,5 @@ if __name__ == "__main__":
     cli.run(
         main,
         mistakes=(data.DataError, logs.RunFolderError),
-        failures=(checkpoint.CheckpointError,),
+        failures=(checkpoint.CheckpointError, OSError),
     )

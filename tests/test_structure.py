@@ -44,7 +44,8 @@ IMPORTS = {
     "optimizers": {"config", "lion"},
     "history": {"early_stopping"},
     "step": {"images"},
-    "checkpoint": {"step"},
+    "manifest": set(),
+    "checkpoint": {"manifest", "step"},
     "program": {"config", "data.__init__", "images", "models.__init__"}
     | {"optimizers", "sharding", "step"},
     "evaluate": {"checkpoint", "cli", "config", "data.__init__", "logs"}

@@ -22,7 +22,9 @@ FILES = {
     "metrics.jsonl",
     "result.json",
     "checkpoints",
+    "checksums",
     "curves.png",
+    ".lock",
 }
 RECORD = [
     "epoch",
@@ -55,17 +57,22 @@ RESULT = {
 STEPS = 6  # an epoch
 
 
-@pytest.fixture(autouse=True)
-def small_data(monkeypatch):
+def small_dataset():
     """A few hundred of the sample's images, for runs of seconds."""
     sample = data.load(data.SAMPLE)
-    small = dataclasses.replace(
+    return dataclasses.replace(
         sample,
         train_images=sample.train_images[:480],
         train_labels=sample.train_labels[:480],
         test_images=sample.test_images[:100],
         test_labels=sample.test_labels[:100],
     )
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch):
+    """Gives every run the small data set."""
+    small = small_dataset()
     monkeypatch.setattr(data, "load", lambda *_: small)
 
 

@@ -1,0 +1,67 @@
+"""A list of a folder's files with their sha256, and whether it still holds.
+
+Orbax restores a flipped bit without a word; this is what notices.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+
+class DamageError(Exception):
+    """A file that is not what the list says; its text names the file."""
+
+
+def write(folder: Path, to: Path) -> None:
+    """Lists all files of a folder with size and sha256; `to` appears whole or not."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    listed = {name: _describe(path) for name, path in _files(folder).items()}
+    temporary = to.with_suffix(".tmp")
+    with temporary.open("w") as file:
+        json.dump(listed, file, indent=0)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, to)
+
+
+def check(folder: Path, against: Path) -> None:
+    """Compares a folder with the list that `write` made.
+
+    Raises:
+      DamageError: If a file is missing, altered, not listed, or a link.
+    """
+    try:
+        listed = json.loads(against.read_text())
+        expected = {name: tuple(found) for name, found in listed.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DamageError(f"{against} cannot be read ({error})") from error
+    files = _files(folder)
+    for name in sorted(expected.keys() | files.keys()):
+        if name not in files:
+            raise DamageError(f"{folder / name} is missing")
+        if name not in expected:
+            raise DamageError(f"{files[name]} does not belong there")
+        size, digest = expected[name]
+        if files[name].stat().st_size != size:
+            raise DamageError(f"{files[name]} is not {size} bytes long any more")
+        if _describe(files[name])[1] != digest:
+            raise DamageError(f"{files[name]} has changed: its sha256 is another")
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Returns the files of a folder by name, links refused: they may lead anywhere."""
+    found = {}
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent) / name
+            if path.is_symlink():
+                raise DamageError(f"{path} is a link, which no checkpoint holds")
+            if path.is_file():
+                found[str(path.relative_to(folder))] = path
+    return found
+
+
+def _describe(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()

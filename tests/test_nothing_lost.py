@@ -1,0 +1,224 @@
+"""Kills, damage, full disks, two runs at once: the numbers come out the same."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import test_train
+from test_train import assert_same_run, run, small_config
+
+from lion_jax import checkpoint, data, evaluate, logs
+
+# Trains as `run` does, in a process that SIGKILL ends when some function of the
+# package is called for the n-th time.
+KILLED = """\
+import importlib, os, signal, sys
+from pathlib import Path
+import jax
+jax.config.update("jax_num_cpu_devices", 8)
+sys.path.insert(0, {tests!r})
+import test_train
+from lion_jax import data
+folder, module, name, calls = sys.argv[1:]
+small = test_train.small_dataset()
+data.load = lambda *_: small
+module = importlib.import_module(module)
+original, left = getattr(module, name), int(calls)
+
+def dying(*args, **options):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **options)
+
+setattr(module, name, dying)
+test_train.run(test_train.small_config(), Path(folder))
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch):
+    small = test_train.small_dataset()
+    monkeypatch.setattr(data, "load", lambda *_: small)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an undisturbed run; not to be written to."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        small = test_train.small_dataset()
+        patch.setattr(data, "load", lambda *_: small)
+        assert run(small_config(), folder)[0] == 0
+    return folder
+
+
+@pytest.fixture
+def two_epochs(whole, tmp_path):
+    """A run that was ended after two of three epochs, each of them saved."""
+    with pytest.MonkeyPatch.context() as patch:
+        test_train.interrupt_at(patch, 18)
+        run(small_config(), tmp_path / "run")
+    steps = {path.name for path in saves(tmp_path / "run")}
+    assert steps == {"6", "12"}
+    return tmp_path / "run"
+
+
+def saves(folder):
+    return sorted((folder / logs.CHECKPOINTS).glob("[0-9]*"))
+
+
+def kill(folder, where, calls):
+    module, _, name = where.rpartition(".")
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    arguments = [str(folder), f"lion_jax.{module}", name, str(calls)]
+    command = [sys.executable, "-c", script, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        [("logs.write_json", 1)],  # before anything is written
+        [("train._end_epoch", 2)],  # an epoch trained, not evaluated
+        [("checkpoint.save", 2)],  # evaluated and logged, not saved
+        [("manifest.write", 1)],  # the first save, not yet listed
+        [("manifest.write", 2), ("manifest.write", 1)],  # killed twice while saving
+        [("train._test", 1)],
+        [("logs.plot_curves", 1), ("logs.epochs_table", 1)],  # tested, not told
+    ],
+)
+def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, whole, moments):
+    for where, calls in moments:
+        kill(tmp_path / "run", where, calls)
+    assert run(small_config(), tmp_path / "run")[0] == 0
+    assert_same_run(tmp_path / "run", whole)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def link(path):
+    outside = path.parents[6] / "outside"
+    shutil.move(path, outside)
+    path.symlink_to(outside)
+
+
+def add(path):
+    (path.parent / "more").touch()
+
+
+DAMAGES = {"flip": flip, "truncate": truncate, "remove": Path.unlink, "link": link}
+DAMAGES |= {"add": add, "empty": lambda path: shutil.rmtree(path.parents[2])}
+
+
+def largest_file(step):
+    files = [path for path in step.rglob("*") if path.is_file()]
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_told_and_the_one_before_serves(
+    two_epochs, whole, damage, caplog
+):
+    latest = saves(two_epochs)[0]
+    assert latest.name == "12"
+    DAMAGES[damage](largest_file(latest))
+    with caplog.at_level("WARNING", "lion_jax"):
+        status, said = run(small_config(), two_epochs)
+    assert status == 0
+    assert "resumed at step 6" in said
+    (warning,) = [r.message for r in caplog.records if "set aside" in r.message]
+    assert str(latest) in warning
+    assert (two_epochs / "damaged" / "12").exists()
+    assert_same_run(two_epochs, whole)
+
+
+def test_without_a_sound_checkpoint_nothing_is_overwritten(two_epochs):
+    for step in saves(two_epochs):
+        flip(largest_file(step))
+    before = snapshot(two_epochs)
+    with pytest.raises(checkpoint.CheckpointError, match="no sound checkpoint is left"):
+        run(small_config(), two_epochs)
+    assert snapshot(two_epochs) == before
+
+
+def snapshot(folder):
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path: path.read_bytes() for path in files if path.name != logs.LOCK}
+
+
+def test_a_lost_best_state_is_not_replaced_by_another(two_epochs, whole):
+    rows = [json.loads(x) for x in (whole / logs.METRICS).read_text().splitlines()]
+    best = min(rows, key=lambda row: row["val_loss"])["step"]
+    shutil.copytree(whole, two_epochs.parent / "copy")
+    folder = two_epochs.parent / "copy"
+    (folder / logs.RESULT).unlink()
+    flip(largest_file(folder / logs.CHECKPOINTS / str(best)))
+    if best == rows[-1]["step"]:  # then the run goes back and makes it again
+        assert run(small_config(), folder)[0] == 0
+        assert_same_run(folder, whole)
+    else:
+        with pytest.raises(checkpoint.CheckpointError, match=f"step {best}, is lost"):
+            run(small_config(), folder)
+        assert not (folder / logs.RESULT).exists()
+
+
+def test_evaluation_of_a_damaged_checkpoint_names_the_file(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    for step in saves(tmp_path / "run"):
+        flip(largest_file(step))
+    before = snapshot(tmp_path / "run")
+    with pytest.raises(checkpoint.CheckpointError, match=r"/d/\w+ has changed"):
+        evaluate.evaluate(tmp_path / "run")
+    assert snapshot(tmp_path / "run") == before
+
+
+def test_a_second_run_in_a_folder_is_refused_with_the_firsts_number(tmp_path):
+    config = small_config()
+    (tmp_path / "run").mkdir()
+    with logs.locked(tmp_path / "run"):
+        said = rf"in use by process {os.getpid()}; wait .*--workdir"
+        with pytest.raises(logs.RunFolderError, match=said):
+            run(config, tmp_path / "run")
+    assert run(config, tmp_path / "run")[0] == 0  # the lock is gone with its holder
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, whole):
+    kill(tmp_path / "run", "train._end_epoch", 1)
+    assert int((tmp_path / "run" / logs.LOCK).read_text()) > 0
+    assert run(small_config(), tmp_path / "run")[0] == 0
+
+
+def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(tmp_path, whole):
+    """Files may not grow beyond some bytes: parameters do not fit, text does."""
+    with pytest.MonkeyPatch.context() as patch:
+        test_train.interrupt_at(patch, 9)
+        run(small_config(), tmp_path / "run")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(checkpoint.CheckpointError, match=r"step 12.*free space"):
+            run(small_config(), tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in saves(tmp_path / "run")] == ["6"]
+    status, said = run(small_config(), tmp_path / "run")
+    assert status == 0
+    assert "resumed at step 6" in said
+    assert_same_run(tmp_path / "run", whole)
