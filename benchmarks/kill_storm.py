@@ -41,8 +41,9 @@ MEASURED = ("seconds", "images_per_second", "peak_")
 def start(folder: Path) -> subprocess.Popen[str]:
     """Starts the run, or goes on with it."""
     command = [*COMMAND, f"--workdir={folder}"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, text=True, **pipes)
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def finish(folder: Path) -> None:

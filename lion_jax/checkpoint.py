@@ -9,8 +9,10 @@ checkpoint without a list was not finished; one that differs from its list is da
 is set aside, and the run goes on from the one before, which is kept for that.
 """
 
+import contextlib
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -30,8 +32,11 @@ class CheckpointError(Exception):
     """A checkpoint that is missing or cannot be restored."""
 
 
-def open_folder(folder: Path, *, to_save: bool = True) -> ocp.training.Checkpointer:
-    """Opens a folder of checkpoints.
+@contextlib.contextmanager
+def open_folder(
+    folder: Path, *, to_save: bool = True
+) -> Iterator[ocp.training.Checkpointer]:
+    """Opens a folder of checkpoints, for a `with` statement.
 
     Args:
       folder: The folder; made if absent.
@@ -48,13 +53,21 @@ def open_folder(folder: Path, *, to_save: bool = True) -> ocp.training.Checkpoin
     best = _policies.BestN(
         get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
     )
-    return ocp.training.Checkpointer(
+    checkpointer = ocp.training.Checkpointer(
         str(folder),
         preservation_policy=_policies.AnyPreservationPolicy(
             [_policies.LatestN(2), best]
         ),
         cleanup_tmp_directories=to_save,
     )
+    try:
+        yield checkpointer
+    except BaseException:
+        # A save that failed fails again here, and would be all that is told.
+        with contextlib.suppress(Exception):
+            checkpointer.close()
+        raise
+    checkpointer.close()
 
 
 def save(
@@ -174,7 +187,7 @@ def _list_of(folder: Path, step: int) -> Path:
 def _short(error: Exception) -> str:
     """An error in some words: libraries append whole stack traces."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 200 else f"{text[:200]} ..."
+    return text if len(text) <= 400 else f"{text[:400]} ..."
 
 
 def _load(checkpointer: ocp.training.Checkpointer, step: int, wanted: dict[str, Any]):

@@ -12,9 +12,11 @@ import re
 import runpy
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+import absl.logging
 from absl import flags
 from ml_collections import config_flags
 
@@ -39,6 +41,7 @@ def run(
       argv: The arguments; None for those of the process.
     """
     _show_log()
+    _silence_what_is_told_again()
     try:
         status = main(list(sys.argv[1:] if argv is None else argv))
     except (*mistakes, *failures, ConfigError) as error:
@@ -59,6 +62,12 @@ def _show_log() -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False  # TFDS sets a root handler, which would say it twice
     logger.addHandler(logging.StreamHandler())
+
+
+def _silence_what_is_told_again() -> None:
+    """Keeps Orbax's threads from printing the errors that it raises when waited for."""
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    threading.excepthook = lambda _: None
 
 
 @contextlib.contextmanager

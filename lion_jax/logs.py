@@ -64,8 +64,8 @@ def check(folder: Path, config: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a folder against a second run in it, for as long as this process lives.
+def occupied(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+    """Makes a folder the configuration's own, and holds it against a second run.
 
     The system lets go of the lock when its process ends, however it ends, so a lock is
     never stale. Without `fcntl` (Windows) there is none.
@@ -73,14 +73,14 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
       RunFolderError: If another process holds it, with its number.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as file:
         try:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
         except BlockingIOError:
             file.seek(0)
             raise RunFolderError(
@@ -90,6 +90,7 @@ def locked(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
+        write_json(folder / CONFIG, config)  # first: it says whose the rest is
         yield
         file.truncate(0)
 

@@ -108,13 +108,11 @@ def train(
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
-    folder.mkdir(parents=True, exist_ok=True)
     with (
-        logs.locked(folder),
+        logs.occupied(folder, dataclasses.asdict(config)),
         cli.caught_signals() as interrupted,
         checkpoint.open_folder(folder / logs.CHECKPOINTS) as checkpointer,
     ):
-        logs.write_json(folder / logs.CONFIG, dataclasses.asdict(config))
         logs.write_json(folder / logs.ENVIRONMENT, environment.describe())
 
         # ------------------------------------------------------- compilation, state

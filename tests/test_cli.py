@@ -148,6 +148,31 @@ def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
     ]
 
 
+def test_a_full_disk_is_told_in_one_line(command):
+    """Every file of the process is limited to 20 KiB; the parameters do not fit."""
+    (command.folder / "quick.py").write_text(CONFIG.format(data="fashion_mnist_sample"))
+    (command.folder / "limited.py").write_text(
+        "import resource, sys\n"
+        "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20480, hard))\n"
+        "from lion_jax import checkpoint, cli, data, logs, train\n"
+        "cli.run(train.main, (data.DataError,), (checkpoint.CheckpointError,))\n"
+    )
+    ran = command.run(
+        "limited",
+        QUICK,
+        "--workdir=run",
+        "--compilation_cache=off",
+        "--config.model.name=resnet_tiny",
+        "--config.epochs=2",
+    )
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("error: ")
+    for said in ("step 62 cannot be saved", "File too large", "free space"):
+        assert said in line
+
+
 @pytest.mark.parametrize("module", ["lion_jax.evaluate", "lion_jax.data"])
 def test_help_of_the_other_commands(command, module):
     ran = command.run(module, "--help")

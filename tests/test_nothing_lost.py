@@ -1,5 +1,6 @@
 """Kills, damage, full disks, two runs at once: the numbers come out the same."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -72,7 +73,8 @@ def two_epochs(whole, tmp_path):
 
 
 def saves(folder):
-    return sorted((folder / logs.CHECKPOINTS).glob("[0-9]*"))
+    found = (folder / logs.CHECKPOINTS).iterdir()
+    return sorted(path for path in found if path.name.isdigit())
 
 
 def kill(folder, where, calls):
@@ -191,8 +193,7 @@ def test_evaluation_of_a_damaged_checkpoint_names_the_file(whole, tmp_path):
 
 def test_a_second_run_in_a_folder_is_refused_with_the_firsts_number(tmp_path):
     config = small_config()
-    (tmp_path / "run").mkdir()
-    with logs.locked(tmp_path / "run"):
+    with logs.occupied(tmp_path / "run", dataclasses.asdict(config)):
         said = rf"in use by process {os.getpid()}; wait .*--workdir"
         with pytest.raises(logs.RunFolderError, match=said):
             run(config, tmp_path / "run")
