@@ -30,7 +30,7 @@ def start(compilation_cache: str = "") -> None:
         jax.config.update("jax_enable_compilation_cache", False)
     elif compilation_cache:
         cache_compilations(Path(compilation_cache).expanduser())
-    elif not jax.config.jax_compilation_cache_dir:
+    elif not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache_compilations(cache.default_folder() / "compiled")
 
 

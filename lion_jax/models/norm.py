@@ -5,6 +5,7 @@ a training step waits for, so this one leaves its input alone.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,8 @@ class BatchNorm(nnx.Module):
         if not train:
             rate = jax.lax.rsqrt(self.var[...] + EPSILON) * scale
             return ((x - self.mean[...]) * rate + bias).astype(self.dtype)
-        y, mean, var = _norm(x, scale, bias, self.dtype)
+        normed: Any = _norm(x, scale, bias, self.dtype)
+        y, mean, var = normed
         for running, seen in (self.mean, mean), (self.var, var):
             running[...] = MOMENTUM * running[...] + (1 - MOMENTUM) * seen
         return y
