@@ -382,7 +382,7 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path):
     for path in (tmp_path / logs.CHECKPOINTS).rglob("*"):
         if path.is_file() and path.parent.name == "d":
             path.write_bytes(path.read_bytes()[:10])
-    with pytest.raises(checkpoint.CheckpointError, match=f"{STEPS} cannot be restored"):
+    with pytest.raises(checkpoint.CheckpointError, match="no sound checkpoint is left"):
         run(config, tmp_path)
 
 
