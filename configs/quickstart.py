@@ -2,8 +2,8 @@
 
     python -m lion_jax.train --config configs/quickstart.py
 
-Expected: 84.6 % test accuracy (seed 0 alone, n = 1; commit 2114dfafecdc, jax 0.12.0.1,
-two CPU cores, 178 s with compilation). The record is in results/quickstart.
+Expected: 84.3 % test accuracy (seed 0 alone, n = 1; commit e579984bb6d4, jax 0.10.2,
+two CPU cores, 132 s with installation). The record is in results/quickstart.
 """
 
 from lion_jax.config import (
