@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import lion_jax
 
 ROOT = Path(__file__).parents[1]
@@ -97,25 +99,26 @@ def test_the_top_level_names_are_the_optimizer():
     ]
 
 
-def test_the_optimizer_alone_imports_no_trainer(command):
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        (
+            "from lion_jax import lion\nlion(1e-3)",
+            ("flax", "orbax", "tensorflow_datasets", "matplotlib", "rich"),
+        ),
+        (
+            "from lion_jax import evaluate, train",
+            ("tensorflow_datasets", "matplotlib", "tensorboardX", "tensorflow"),
+        ),
+    ],
+    ids=["optimizer alone", "commands"],
+)
+def test_no_library_is_imported_before_it_is_needed(command, code, heavy):
     script = command.folder / "alone.py"
     script.write_text(
-        "import sys\nfrom lion_jax import lion\nlion(1e-3)\n"
-        "heavy = ('flax', 'orbax', 'tensorflow_datasets', 'matplotlib', 'rich')\n"
-        "print([name for name in heavy if name in sys.modules])\n"
+        f"import sys\n{code}\nprint([name for name in {heavy} if name in sys.modules])"
     )
     ran = command.run("alone")
-    assert ran.stdout.strip() == "[]", ran.stderr
-
-
-def test_commands_import_no_library_before_they_need_it(command):
-    script = command.folder / "imports.py"
-    script.write_text(
-        "import sys\nfrom lion_jax import evaluate, train\n"
-        "heavy = ('tensorflow_datasets', 'matplotlib', 'tensorboardX', 'tensorflow')\n"
-        "print([name for name in heavy if name in sys.modules])\n"
-    )
-    ran = command.run("imports")
     assert ran.stdout.strip() == "[]", ran.stderr
 
 
