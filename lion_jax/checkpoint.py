@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 from orbax.checkpoint import v1 as ocp
@@ -24,6 +25,7 @@ from lion_jax import manifest
 from lion_jax.step import TrainState
 
 Which = Literal["best", "latest"]
+Checkpointer = ocp.training.Checkpointer
 _policies: Any = ocp.training.preservation_policies
 _log = logging.getLogger(__name__)
 
@@ -33,9 +35,7 @@ class CheckpointError(Exception):
 
 
 @contextlib.contextmanager
-def open_folder(
-    folder: Path, *, to_save: bool = True
-) -> Iterator[ocp.training.Checkpointer]:
+def open_folder(folder: Path, *, to_save: bool = True) -> Iterator[Checkpointer]:
     """Opens a folder of checkpoints, for a `with` statement.
 
     Args:
@@ -53,7 +53,7 @@ def open_folder(
     best = _policies.BestN(
         get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
     )
-    checkpointer = ocp.training.Checkpointer(
+    checkpointer = Checkpointer(
         str(folder),
         preservation_policy=_policies.AnyPreservationPolicy(
             [_policies.LatestN(2), best]
@@ -71,7 +71,7 @@ def open_folder(
 
 
 def save(
-    checkpointer: ocp.training.Checkpointer,
+    checkpointer: Checkpointer,
     state: TrainState,
     history: list[dict[str, Any]],
     seconds: float = 0.0,
@@ -115,7 +115,7 @@ def save(
             path.unlink()
 
 
-def find(checkpointer: ocp.training.Checkpointer, which: Which) -> int | None:
+def find(checkpointer: Checkpointer, which: Which) -> int | None:
     """Returns the step of the best or of the latest checkpoint, or None."""
     infos = checkpointer.checkpoints
     if which == "best":
@@ -125,7 +125,7 @@ def find(checkpointer: ocp.training.Checkpointer, which: Which) -> int | None:
 
 
 def restore_model(
-    checkpointer: ocp.training.Checkpointer, step: int, abstract: PyTree[Any]
+    checkpointer: Checkpointer, step: int, abstract: PyTree[Any]
 ) -> tuple[PyTree[Array], PyTree[Array]]:
     """Returns parameters and norm statistics saved at a step.
 
@@ -139,7 +139,7 @@ def restore_model(
 
 
 def restore(
-    checkpointer: ocp.training.Checkpointer, step: int, abstract: PyTree[Any]
+    checkpointer: Checkpointer, step: int, abstract: PyTree[Any]
 ) -> tuple[TrainState, list[dict[str, Any]], float]:
     """Returns the state saved at a step, on its devices, the history, the seconds."""
     wanted = {"model": _model(abstract), "training": _training(abstract)}
@@ -190,7 +190,7 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 400 else f"{text[:400]} ..."
 
 
-def _load(checkpointer: ocp.training.Checkpointer, step: int, wanted: dict[str, Any]):
+def _load(checkpointer: Checkpointer, step: int, wanted: dict[str, Any]):
     folder = Path(checkpointer.directory)
     try:
         manifest.check(folder / str(step), _list_of(folder, step))
@@ -200,12 +200,44 @@ def _load(checkpointer: ocp.training.Checkpointer, step: int, wanted: dict[str, 
             " another --workdir to begin anew."
         ) from error
     try:
+        saved = checkpointer.checkpointables_metadata(step).metadata
+        if different := _differences({name: saved[name] for name in wanted}, wanted):
+            shown = ", ".join(different[:3]) + (", ..." if different[3:] else "")
+            raise CheckpointError(
+                f"{folder / str(step)} is of another model or optimizer: {shown}; give"
+                " another --workdir, or the configuration that it was made with."
+            )
         return checkpointer.load_checkpointables(step, wanted)
+    except CheckpointError:
+        raise
     except Exception as error:  # Orbax raises what its many parts raise
         raise CheckpointError(
-            f"{folder / str(step)} cannot be restored ({_short(error)}); is it another"
-            " model's? Give another --workdir to begin anew."
+            f"{folder / str(step)} cannot be restored ({_short(error)}); give another"
+            " --workdir to begin anew."
         ) from error
+
+
+def _differences(saved: PyTree[Any], wanted: PyTree[Any]) -> list[str]:
+    """Names the arrays that only one has, or that are of another shape or dtype.
+
+    Orbax would cast to another dtype without a word.
+    """
+    there, asked = _describe(saved), _describe(wanted)
+    return [
+        f"{name} ({there.get(name, 'nothing')} there, {asked.get(name, 'nothing')}"
+        " expected)"
+        for name in sorted(there.keys() | asked.keys())
+        if there.get(name) != asked.get(name)
+    ]
+
+
+def _describe(tree: PyTree[Any]) -> dict[str, str]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{x.dtype}[{','.join(map(str, x.shape))}]"
+        )
+        for path, x in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _model(state: TrainState) -> dict[str, Any]:

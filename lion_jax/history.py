@@ -15,26 +15,23 @@ History = list[dict[str, Any]]
 
 
 def diverged(history: History) -> bool:
-    """Tells whether the last epoch gave a loss that is not finite."""
-    return bool(history) and None in (
-        history[-1]["train_loss"],
-        history[-1]["val_loss"],
-    )
+    """Tells whether the last epoch left a loss or a parameter that is not finite."""
+    return bool(history) and not _is_finite(history[-1])
 
 
 def fold(history: History, **rules: Any) -> early_stopping.EarlyStoppingState:
     """Folds early stopping over the epochs; `rules` are those of its `update`."""
     state = early_stopping.init()
     for record in history:
-        loss = math.inf if record["val_loss"] is None else record["val_loss"]
+        loss = record["val_loss"] if _is_finite(record) else math.inf
         state = early_stopping.update(state, loss, record["epoch"], **rules)
     return state
 
 
-def best_step(history: History) -> int | None:
-    """Returns the step of the lowest validation loss, or None before a finite one."""
+def best(history: History) -> dict[str, Any] | None:
+    """Returns the record of the lowest validation loss, or None before a finite one."""
     epoch = int(fold(history, patience=0).best_epoch)
-    return history[epoch - 1]["step"] if epoch else None
+    return history[epoch - 1] if epoch else None
 
 
 def stop_reason(history: History, epochs: int, **rules: Any) -> str:
@@ -48,15 +45,20 @@ def stop_reason(history: History, epochs: int, **rules: Any) -> str:
 
 def summarize(history: History, epochs: int, **rules: Any) -> dict[str, Any]:
     """Returns the figures of the whole run that the records give."""
-    best_epoch = int(fold(history, **rules).best_epoch)
-    best = history[best_epoch - 1] if best_epoch else {}
+    found = best(history) or {}
     rates = [record["images_per_second"] for record in history]
     return {
-        "best_epoch": best_epoch,
+        "best_epoch": found.get("epoch", 0),
         "stopped_epoch": len(history),
         "stop_reason": stop_reason(history, epochs, **rules),
-        "val_loss": best.get("val_loss"),
-        "val_accuracy": best.get("val_accuracy"),
+        "val_loss": found.get("val_loss"),
+        "val_accuracy": found.get("val_accuracy"),
         "seconds_train": sum(record["seconds"] for record in history),
         "images_per_second": statistics.median(rates),
     }
+
+
+def _is_finite(record: dict[str, Any]) -> bool:
+    losses = record["train_loss"], record["val_loss"]
+    # Runs begun before parameters were looked at say nothing of them.
+    return None not in losses and record.get("parameters_finite", True)

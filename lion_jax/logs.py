@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from lion_jax.files import temporary_of, write_whole
+
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CURVES, CHECKPOINTS = "environment.json", "curves.png", "checkpoints"
 PROFILE, LOCK = "profile", ".lock"
+Show = Callable[[str, int], None]  # of progress: what is done, and how many images
 
 
 class RunFolderError(Exception):
@@ -42,10 +45,9 @@ def check(folder: Path, config: dict[str, Any]) -> None:
         or anything else.
     """
     if (found := read_json(folder / CONFIG)) is None:
-        # A run that is killed before its first file leaves a lock alone.
-        if folder.exists() and (
-            not folder.is_dir() or set(os.listdir(folder)) - {LOCK}
-        ):
+        # What a run leaves that is killed before its first file is whole.
+        begun = {LOCK, temporary_of(Path(CONFIG)).name}
+        if folder.exists() and (not folder.is_dir() or set(os.listdir(folder)) - begun):
             raise RunFolderError(
                 f"{folder} exists and is no run of lion_jax; give another --workdir."
             )
@@ -102,18 +104,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all; non-finite numbers become null."""
-    _write_whole(path, json.dumps(finite(content), indent=2) + "\n")
+    write_whole(path, json.dumps(finite(content), indent=2) + "\n")
 
 
 def rewrite_metrics(folder: Path, history: Iterable[dict[str, Any]]) -> None:
     """Makes metrics.jsonl say what the history says, a line an epoch."""
-    _write_whole(folder / METRICS, "".join(_line(record) for record in history))
+    write_whole(folder / METRICS, "".join(_line(record) for record in history))
 
 
 def append_metrics(folder: Path, record: dict[str, Any]) -> None:
     """Adds an epoch's line to metrics.jsonl."""
     with (folder / METRICS).open("a") as file:
         file.write(_line(record))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Reads metrics.jsonl: a record an epoch."""
+    return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
 
 
 def open_tensorboard(folder: Path, resume_at: int):
@@ -139,9 +146,13 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.0f} images/s" if task.speed else "")
 
 
-def progress(console: Console) -> Progress:
-    """Makes a bar with images a second and time left; silent without a terminal."""
-    return Progress(
+@contextlib.contextmanager
+def progress(console: Console, total: int) -> Iterator[Show]:
+    """Shows a bar with images a second and time left; silent without a terminal.
+
+    Yields a function that sets its text and the number of images done, of `total`.
+    """
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         _Rate(),
@@ -152,6 +163,9 @@ def progress(console: Console) -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+    with bar:
+        task = bar.add_task("", total=total)
+        yield lambda text, done: bar.update(task, description=text, completed=done)
 
 
 def epochs_table(history: list[dict[str, Any]], best_epoch: int) -> Table:
@@ -199,7 +213,7 @@ def plot_curves(folder: Path, history: list[dict[str, Any]], title: str) -> Path
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(title)
-    temporary = folder / "curves.tmp"
+    temporary = temporary_of(folder / CURVES)
     figure.savefig(temporary, dpi=120, format="png")
     plt.close(figure)
     os.replace(temporary, folder / CURVES)
@@ -219,12 +233,6 @@ def _cells(record: dict[str, Any]) -> tuple[str, ...]:
         "-" if record[name] is None else form.format(record[name])
         for name, form in formats.items()
     )
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def _line(record: dict[str, Any]) -> str:

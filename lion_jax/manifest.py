@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+from lion_jax.files import write_whole
+
 
 class DamageError(Exception):
     """A file that is not what the list says; its text names the file."""
@@ -17,12 +19,7 @@ def write(folder: Path, to: Path) -> None:
     """Lists all files of a folder with size and sha256; `to` appears whole or not."""
     to.parent.mkdir(parents=True, exist_ok=True)
     listed = {name: _describe(path) for name, path in _files(folder).items()}
-    temporary = to.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(listed, file, indent=0)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, to)
+    write_whole(to, json.dumps(listed, indent=0))
 
 
 def check(folder: Path, against: Path) -> None:

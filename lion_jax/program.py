@@ -58,6 +58,8 @@ class Program:
     # From parameters, norm statistics and a split's name ("validation" or "test") to
     # sums over the split; `interrupted`, if given and true, ends it early.
     evaluate: Callable[..., Metrics]
+    all_finite: Callable[[TrainState], bool]  # parameters and norm statistics
+    seeded: Callable[[int], "Program"]  # the same programs under another seed
 
 
 def split(config: Config, dataset: data.Dataset) -> Splits:
@@ -145,9 +147,8 @@ def build(
       training: Whether to compile the training step too.
     """
     whole = sharding.replicated(mesh)
-    keys = jax.random.split(jax.random.key(config.seed), 3)
-    init_key, order_key, augment_key = (jax.device_put(key, whole) for key in keys)
-    shapes = jax.eval_shape(partial(init_state, task), init_key)
+    key = jax.device_put(jax.random.key(0), whole)
+    shapes = jax.eval_shape(partial(init_state, task), key)
     shardings = sharding.state(shapes, mesh, sharded=config.shard_parameters)
     abstract = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
@@ -162,7 +163,7 @@ def build(
     )
     n = len(splits.train.labels)
     start_epoch = jax.jit(
-        lambda epoch: (epoch_order(order_key, epoch, n), Metrics.zeros()),
+        lambda key, epoch: (epoch_order(key, epoch, n), Metrics.zeros()),
         out_shardings=whole,
     )
     schedule = make_schedule(config.optimizer, total_steps(config, n))
@@ -171,28 +172,43 @@ def build(
     compiled, step = None, _not_built
     if training:
         train = jax.device_put(splits.train, whole)
-        order = jax.eval_shape(start_epoch, jnp.int32(0))[0]
+        order = jax.eval_shape(start_epoch, key, jnp.int32(0))[0]
         order = jax.ShapeDtypeStruct(order.shape, order.dtype, sharding=whole)
         compiled, step = _compile_training(
             _scan_steps(config, n),
             task,
             graph,
             abstract,
-            (train, order, augment_key),
+            (train, order, key),
             options,
         )
-    return Program(
-        abstract=abstract,
-        steps_per_epoch=n // task.batch_size,
-        batch_size=task.batch_size,
-        scan_steps=_scan_steps(config, n),
-        init=lambda: init(init_key),
-        start_epoch=start_epoch,
-        train_step=step,
-        compiled=compiled,
-        learning_rate=lambda step: float(jnp.asarray(schedule(step))),
-        evaluate=_compile_evaluation(task, graph, abstract, splits, whole, options),
-    )
+    evaluate = _compile_evaluation(task, graph, abstract, splits, whole, options)
+    finite = jax.jit(_all_finite, out_shardings=whole)
+
+    def seeded(seed: int) -> Program:
+        keys = jax.random.split(jax.random.key(seed), 3)
+        init_key, order_key, augment_key = (jax.device_put(key, whole) for key in keys)
+        return Program(
+            abstract=abstract,
+            steps_per_epoch=n // task.batch_size,
+            batch_size=task.batch_size,
+            scan_steps=_scan_steps(config, n),
+            init=lambda: init(init_key),
+            start_epoch=partial(start_epoch, order_key),
+            train_step=partial(step, augment_key),
+            compiled=compiled,
+            learning_rate=lambda step: float(jnp.asarray(schedule(step))),
+            evaluate=evaluate,
+            all_finite=lambda state: bool(finite(state.params, state.batch_stats)),
+            seeded=seeded,
+        )
+
+    return seeded(config.seed)
+
+
+def _all_finite(*trees: Any) -> Array:
+    leaves = [jnp.isfinite(x).all() for x in jax.tree.leaves(trees)]
+    return jnp.stack(leaves).all()
 
 
 def _not_built(*_: Any) -> Any:
@@ -214,7 +230,8 @@ def _compile_training(
 ) -> tuple[jax.stages.Compiled, Callable[..., tuple[TrainState, Array]]]:
     """Compiles the training step, or up to `scan_steps` of them in one program.
 
-    `rest` is examples, an epoch's order, the key.
+    `rest` is examples, an epoch's order, a key of augmentation: the key of the seed
+    that is trained is the first argument of what is returned.
     """
     train, order, key = rest
     whole = key.sharding
@@ -233,7 +250,7 @@ def _compile_training(
         numbers = range(1, scan_steps + 1)
         counts = {i: (jax.device_put(np.int32(i), whole),) for i in numbers}
         compiled = jitted.lower(abstract, *counts[1], train, order, key).compile()
-    return compiled, lambda state, order, steps=1: compiled(
+    return compiled, lambda key, state, order, steps=1: compiled(
         state, *counts[steps], train, order, key
     )
 

@@ -68,8 +68,7 @@ def cache_compilations(folder: Path) -> bool:
     """
     remedy = "give another --compilation_cache, or off"
     try:
-        for path in (folder.parent, folder):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        cache.make_private(folder)
         found = folder.stat()
     except OSError as error:
         _log.warning("Compiled programs are not kept: %s; %s.", error, remedy)

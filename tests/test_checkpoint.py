@@ -130,3 +130,30 @@ def test_a_writer_cleans_what_an_interrupted_save_left_and_a_reader_does_not(tmp
         history.append(record(2, 20, 0.5))
         checkpoint.save(checkpointer, state_at(20), history)
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"params": {"w": jnp.ones((8, 5)), "blocks": {0: jnp.ones(3)}}},
+            r"params/w \(float32\[8,4\] there, float32\[8,5\] expected\)",
+        ),
+        (
+            {"params": {"w": jnp.ones((8, 4)), "head": jnp.ones(3)}},
+            r"blocks/0 \(float32\[3\] there, nothing expected\).*params/head \(nothing",
+        ),
+        (
+            {"opt_state": ({"mu": jnp.ones((8, 4))}, ())},
+            r"mu \(bfloat16\[8,4\] there, float32\[8,4\] expected\)",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused_naming_the_arrays(
+    tmp_path, change, said
+):
+    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
+        save_all(checkpointer, [1.0])
+        with pytest.raises(checkpoint.CheckpointError, match=said):
+            checkpoint.restore(checkpointer, 10, state_at(0)._replace(**change))
+        checkpoint.restore(checkpointer, 10, state_at(0))

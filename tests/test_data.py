@@ -128,7 +128,8 @@ def test_cache_keeps_everything(tmp_path):
         "1.0.0",
         ("a", "b", "c"),
     )
-    assert path.parent.stat().st_mode & 0o777 == 0o700
+    for folder in (path.parent, path.parent.parent):  # both of them are new
+        assert folder.stat().st_mode & 0o777 == 0o700
     assert [p.name for p in path.parent.iterdir()] == ["tiny.npz"]
 
 
@@ -155,6 +156,21 @@ def test_a_damaged_cache_is_never_used(tmp_path, damage):
         np.savez(path, header=header, **wrong.arrays)
     with pytest.raises(data.DataError, match=r"tiny\.npz is no usable data set"):
         cache.read(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1, 3], r"train label 2 is 3, but labels must be >= 0 and < 3"),
+        ([0, -1, 2], r"train label 1 is -1"),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels, said):
+    images = tiny().train_images[:3]
+    with pytest.raises(data.DataError, match=said):
+        dataclasses.replace(
+            tiny(), train_images=images, train_labels=np.array(labels, np.int32)
+        )
 
 
 def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, caplog):

@@ -1,5 +1,6 @@
 """Kills, damage, full disks, two runs at once: the numbers come out the same."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -8,25 +9,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import test_train
 from test_train import assert_same_run, run, small_config
 
-from lion_jax import checkpoint, data, evaluate, logs
+from lion_jax import checkpoint, data, evaluate, logs, train
 
-# Trains as `run` does, in a process that SIGKILL ends when some function of the
-# package is called for the n-th time.
+# Trains as `run` does, in a process where the n-th call of some function of the package
+# is its end by SIGKILL, or waits for signals.
 KILLED = """\
-import importlib, os, signal, sys
+import importlib, os, signal, sys, time
 from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 sys.path.insert(0, {tests!r})
 import test_train
 from lion_jax import data
-folder, module, name, calls = sys.argv[1:]
+folder, module, name, calls, fate = sys.argv[1:]
 small = test_train.small_dataset()
 data.load = lambda *_: small
 module = importlib.import_module(module)
@@ -35,8 +37,11 @@ original, left = getattr(module, name), int(calls)
 def dying(*args, **options):
     global left
     left -= 1
-    if not left:
+    if not left and fate == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if not left and fate == "stuck":
+        print("stuck", flush=True)
+        time.sleep(600)
     return original(*args, **options)
 
 setattr(module, name, dying)
@@ -77,31 +82,67 @@ def saves(folder):
     return sorted(path for path in found if path.name.isdigit())
 
 
-def kill(folder, where, calls):
+def start(folder, where, calls, fate, **environment):
+    """Starts the run in a process of its own."""
     module, _, name = where.rpartition(".")
     script = KILLED.format(tests=str(Path(__file__).parent))
-    arguments = [str(folder), f"lion_jax.{module}", name, str(calls)]
-    command = [sys.executable, "-c", script, *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    arguments = [str(folder), f"lion_jax.{module}", name, str(calls), fate]
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def kill(folder, where, calls):
+    process = start(folder, where, calls, "killed")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, errors
 
 
 @pytest.mark.parametrize(
     "moments",
     [
         [("logs.write_json", 1)],  # before anything is written
-        [("train._end_epoch", 2)],  # an epoch trained, not evaluated
+        [("trial._end_epoch", 2)],  # an epoch trained, not evaluated
         [("checkpoint.save", 2)],  # evaluated and logged, not saved
         [("manifest.write", 1)],  # the first save, not yet listed
         [("manifest.write", 2), ("manifest.write", 1)],  # killed twice while saving
-        [("train._test", 1)],
-        [("logs.plot_curves", 1), ("logs.epochs_table", 1)],  # tested, not told
+        [("trial._test", 1)],
+        [("logs.plot_curves", 1), ("logs.write_json", 3)],  # tested, not told
     ],
 )
 def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, whole, moments):
     for where, calls in moments:
         kill(tmp_path / "run", where, calls)
     assert run(small_config(), tmp_path / "run")[0] == 0
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_another_process_makes_the_same_bits(tmp_path, whole):
+    process = start(tmp_path / "run", "trial.run", 0, "spared", PYTHONHASHSEED="7")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert_same_run(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_run_that_does_not_hear_the_first(
+    tmp_path, whole, number
+):
+    process = start(tmp_path / "run", "trial._train_epoch", 3, "stuck")
+    assert process.stdout.readline() == "stuck\n", process.communicate()
+    process.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(number)
+    assert process.wait(5) == -number
+    process.communicate()
+    status, said = run(small_config(), tmp_path / "run")
+    assert status == 0
+    assert "resumed at step 12" in said
     assert_same_run(tmp_path / "run", whole)
 
 
@@ -201,7 +242,7 @@ def test_a_second_run_in_a_folder_is_refused_with_the_firsts_number(tmp_path):
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, whole):
-    kill(tmp_path / "run", "train._end_epoch", 1)
+    kill(tmp_path / "run", "trial._end_epoch", 1)
     assert int((tmp_path / "run" / logs.LOCK).read_text()) > 0
     assert run(small_config(), tmp_path / "run")[0] == 0
 
@@ -222,4 +263,57 @@ def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(tmp_path, whole):
     status, said = run(small_config(), tmp_path / "run")
     assert status == 0
     assert "resumed at step 6" in said
+    assert_same_run(tmp_path / "run", whole)
+
+
+@contextlib.contextmanager
+def read_only(folder):
+    """Forbids to write in a folder, also if the tests are root's."""
+    was_root = os.geteuid() == 0
+    folder.chmod(0o555)
+    try:
+        if was_root:
+            os.seteuid(65534)
+        yield
+    finally:
+        if was_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_a_folder_become_read_only_ends_the_run_and_it_can_go_on(whole):
+    # In a folder whose parents anybody may enter: not all of them are root's.
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        folder = Path(place) / "run"
+        save = checkpoint.save
+        with pytest.MonkeyPatch.context() as patch:
+
+            def save_in_vain(checkpointer, state, *rest):
+                if int(state.step) < 12:
+                    return save(checkpointer, state, *rest)
+                with read_only(folder / logs.CHECKPOINTS):
+                    return save(checkpointer, state, *rest)
+
+            patch.setattr(checkpoint, "save", save_in_vain)
+            said = r"step 12 cannot be saved .*make the folder writable"
+            with pytest.raises(checkpoint.CheckpointError, match=said):
+                run(small_config(), folder)
+        assert [path.name for path in saves(folder)] == ["6"]
+        assert run(small_config(), folder)[0] == 0
+        assert_same_run(folder, whole)
+
+
+def test_a_run_in_a_read_only_place_does_not_begin(tmp_path):
+    with tempfile.TemporaryDirectory() as place, read_only(Path(place)):
+        with pytest.raises(OSError, match="denied") as error:
+            run(small_config(), Path(place) / "runs" / "run")
+        assert isinstance(error.value, train.FAILURES)
+
+
+def test_what_a_kill_within_the_first_write_leaves_is_no_hindrance(tmp_path, whole):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / logs.LOCK).write_text("1\n")
+    (tmp_path / "run" / "config.tmp").write_text('{"nam')
+    assert run(small_config(), tmp_path / "run")[0] == 0
     assert_same_run(tmp_path / "run", whole)

@@ -23,7 +23,8 @@ IMPORTS = {
     "sharding": set(),
     "early_stopping": set(),
     "environment": set(),
-    "logs": set(),
+    "files": set(),
+    "logs": {"files"},
     "profiling": set(),
     "runtime": {"data.cache"},
     "config": set(),
@@ -46,14 +47,16 @@ IMPORTS = {
     "optimizers": {"config", "lion"},
     "history": {"early_stopping"},
     "step": {"images"},
-    "manifest": set(),
+    "manifest": {"files"},
     "checkpoint": {"manifest", "step"},
     "program": {"config", "data.__init__", "images", "models.__init__"}
     | {"optimizers", "sharding", "step"},
     "evaluate": {"checkpoint", "cli", "config", "data.__init__", "logs"}
     | {"program", "runtime", "sharding"},
+    "trial": {"checkpoint", "config", "environment", "history", "logs"}
+    | {"program", "step"},
     "train": {"checkpoint", "cli", "config", "data.__init__", "environment"}
-    | {"history", "logs", "profiling", "program", "runtime", "sharding", "step"},
+    | {"logs", "profiling", "program", "runtime", "sharding", "trial"},
 }
 
 
@@ -120,6 +123,22 @@ def test_no_library_is_imported_before_it_is_needed(command, code, heavy):
     )
     ran = command.run("alone")
     assert ran.stdout.strip() == "[]", ran.stderr
+
+
+def test_nothing_is_pickled_or_evaluated():
+    """What is read from a disk is data: JSON and arrays, never code."""
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names}
+                names.add(getattr(node, "module", None))
+                assert not names & {"pickle", "cloudpickle", "dill", "shelve"}, name
+            if isinstance(node, ast.Call):
+                called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                assert called not in {"eval", "exec", "unsafe_load"}, name
+                for option in node.keywords:
+                    if option.arg == "allow_pickle":
+                        assert not ast.literal_eval(option.value), name
 
 
 def test_readme_draws_every_file_of_the_package():

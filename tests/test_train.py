@@ -9,11 +9,22 @@ import signal
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
-from lion_jax import checkpoint, cli, data, evaluate, history, logs, train
+from lion_jax import (
+    checkpoint,
+    cli,
+    data,
+    evaluate,
+    history,
+    logs,
+    program,
+    train,
+    trial,
+)
 from lion_jax.config import Config
 
 FILES = {
@@ -33,6 +44,7 @@ RECORD = [
     "train_accuracy",
     "val_loss",
     "val_accuracy",
+    "parameters_finite",
     "learning_rate",
     "images_per_second",
     "seconds",
@@ -217,7 +229,8 @@ def test_a_finished_run_says_so_and_does_nothing(tmp_path):
 
 # A whole epoch looks nine times: before it, before each of its six steps, before and
 # after its evaluation.
-@pytest.mark.parametrize("calls", [0, 1, 4, 7, 8, 9, 13, 16])
+# The last three of the 27 + 4 looks are within the test and after it.
+@pytest.mark.parametrize("calls", [0, 1, 4, 7, 8, 9, 13, 16, 28, 29, 30])
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
     tmp_path, monkeypatch, calls
 ):
@@ -225,7 +238,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
         interrupt_at(patch, calls)
         status, said = run(small_config(), tmp_path / "resumed")
         assert status == 128 + signal.SIGTERM
-        assert "interrupted after step" in said
+        assert "interrupted " in said
         assert not (tmp_path / "resumed" / logs.RESULT).exists()
     status, said = run(small_config(), tmp_path / "resumed")
     assert status == 0
@@ -307,13 +320,13 @@ def test_a_run_that_diverges_at_once_has_no_best(tmp_path):
 
 
 def test_a_diverged_run_keeps_and_tests_its_best(tmp_path, monkeypatch):
-    end_epoch = train._end_epoch
+    end_epoch = trial._end_epoch
 
-    def end_epoch_badly(program, state, epoch, interrupted):
-        record = end_epoch(program, state, epoch, interrupted)
+    def end_epoch_badly(trial, state, epoch):
+        record = end_epoch(trial, state, epoch)
         return record | {"val_loss": None} if epoch == 3 else record
 
-    monkeypatch.setattr(train, "_end_epoch", end_epoch_badly)
+    monkeypatch.setattr(trial, "_end_epoch", end_epoch_badly)
     config = small_config()
     config.epochs = 5
     status, said = run(config, tmp_path)
@@ -328,6 +341,39 @@ def test_a_diverged_run_keeps_and_tests_its_best(tmp_path, monkeypatch):
     assert result["test_loss"] == best["test_loss"]
     assert result["last_test_loss"] is None
     assert run(config, tmp_path)[0] == 1  # it is finished, and still diverged
+
+
+@pytest.mark.parametrize("where", ["params", "batch_stats"])
+def test_parameters_that_are_not_finite_end_the_run(tmp_path, monkeypatch, where):
+    """Also where no loss shows it: what is not used, or saturates."""
+    train_epoch = trial._train_epoch
+
+    def train_badly(trial, state, epoch):
+        state = train_epoch(trial, state, epoch)
+        if epoch < 2:
+            return state
+        tree = getattr(state, where)
+        first, *rest = jax.tree.leaves(tree)
+        leaves = [first.at[..., 0].set(np.nan), *rest]
+        bad = jax.tree.unflatten(jax.tree.structure(tree), leaves)
+        return state._replace(**{where: bad})
+
+    monkeypatch.setattr(trial, "_train_epoch", train_badly)
+    loss_as_before = program.eval_step
+
+    def blind(task, graph, params, batch_stats, *rest):
+        params, batch_stats = jax.tree.map(jnp.nan_to_num, (params, batch_stats))
+        return loss_as_before(task, graph, params, batch_stats, *rest)
+
+    monkeypatch.setattr(program, "eval_step", blind)
+    status, said = run(small_config(), tmp_path)
+    assert status == 1
+    assert f"norm statistic is not finite at step {2 * STEPS}" in said
+    result = json.loads((tmp_path / logs.RESULT).read_text())
+    assert result["stop_reason"] == "diverged"
+    assert (result["best_epoch"], result["stopped_epoch"]) == (1, 2)
+    assert records(tmp_path)[1]["val_loss"] is not None
+    assert result["test_loss"] == evaluate.evaluate(tmp_path, "best")["test_loss"]
 
 
 def test_the_recorded_learning_rate_is_the_schedules(tmp_path):
@@ -346,7 +392,7 @@ def test_the_seconds_before_an_interruption_count(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 4)
         start = time.perf_counter
-        patch.setattr(train.time, "perf_counter", lambda: 1000 * start())
+        patch.setattr(trial, "perf_counter", lambda: 1000 * start())
         run(config, tmp_path)
     run(config, tmp_path)
     assert records(tmp_path)[0]["seconds"] > 10

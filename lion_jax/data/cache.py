@@ -41,6 +41,13 @@ def default_folder() -> Path:
     return Path(base).expanduser() / "lion_jax"
 
 
+def make_private(folder: Path) -> None:
+    """Makes a folder with mode 0700, and so each one above it that is missing."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
 def path_of(name: str, folder: Path, data_dir: str = "") -> Path:
     """Returns where the set is cached, or would be: apart for each TFDS folder."""
     stem = re.sub(r"[^\w.-]", "-", name)
@@ -68,7 +75,7 @@ def read(path: Path) -> Dataset:
         )
         if dataset.sha256() != expected:
             raise ValueError("its sha256 differs from its header's")
-    except UNREADABLE as error:
+    except (*UNREADABLE, DataError) as error:
         raise DataError(
             f"{path} is no usable data set ({error}); delete it."
         ) from error
@@ -77,7 +84,7 @@ def read(path: Path) -> Dataset:
 
 def write(dataset: Dataset, path: Path) -> None:
     """Writes the set; the file appears whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     header = dataclasses.asdict(dataset)
     for name in dataset.arrays:
         del header[name]

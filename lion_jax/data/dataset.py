@@ -24,6 +24,18 @@ class Dataset:
     test_images: UInt8[np.ndarray, "m h w c"]
     test_labels: Int32[np.ndarray, " m"]
 
+    def __post_init__(self) -> None:
+        """Checks that every label is that of a class."""
+        for part in ("train", "test"):
+            labels = self.arrays[f"{part}_labels"]
+            bad = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
+            if len(bad):
+                raise DataError(
+                    f"{self.name}: {part} label {bad[0]} is {labels[bad[0]]}, but"
+                    f" labels must be >= 0 and < {self.num_classes}, the number of"
+                    " classes; prepare the set anew."
+                )
+
     @property
     def num_classes(self) -> int:
         """Number of classes."""

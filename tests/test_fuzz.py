@@ -1,0 +1,149 @@
+"""Command lines that nobody meant: each ends in status 2, one line, and no file."""
+
+import contextlib
+import io
+import math
+import os
+import re
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lion_jax import cli, train
+from lion_jax.config import CHOICES, RANGES, field_types
+
+FIELDS = field_types()
+NUMBERS = {path: kind for path, kind in FIELDS.items() if kind in (int, float)}
+GROUPS = sorted({path.partition(".")[0] for path in FIELDS if "." in path})
+FLAGS = ("config", "workdir", "compilation_cache", "profile", "noprofile")
+CONFIG = """\
+from lion_jax.config import *
+
+def get_config():
+    return Config(name="quick", image_size=32, data=DataConfig(name="nowhere"))
+"""
+text = st.text(max_size=30)
+word = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
+
+
+def is_number(value, kind):
+    try:
+        kind(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def outside(path):
+    """Numbers, as text, that a field's range leaves out."""
+    low, closed, high = RANGES[path]
+    below = st.integers(max_value=low - 1) if closed else st.integers(max_value=low)
+    choices = [below]
+    if high is not None:
+        choices.append(st.integers(min_value=high))
+    if FIELDS[path] is float:
+        choices += [st.sampled_from([math.nan, math.inf, -math.inf])]
+        choices += [st.floats(max_value=low, exclude_max=closed)]
+        if high is not None:
+            choices.append(st.floats(min_value=high))
+    return st.one_of(choices).map(lambda value: f"--config.{path}={value}")
+
+
+def no_number(path):
+    kind = FIELDS[path]
+    return text.filter(lambda value: not is_number(value, kind)).map(
+        lambda value: f"--config.{path}={value}"
+    )
+
+
+def no_choice(path):
+    # absl takes some texts apart at commas or quotes, never into one of the choices.
+    others = text.filter(lambda value: value not in CHOICES[path])
+    return others.map(lambda value: f"--config.{path}={value}")
+
+
+no_field = word.filter(lambda name: name.partition("=")[0] not in FIELDS).map(
+    lambda name: f"--config.{name}=1"
+)
+no_flag = word.filter(
+    lambda name: re.match(r"[a-z_]*", name.lstrip("-"))[0] not in (*FLAGS, "help", "h")
+).map(lambda name: f"--{name}")
+no_bool = text.filter(
+    lambda value: value.lower() not in ("true", "false", "t", "f", "1", "0")
+).map(lambda value: f"--config.augment.flip={value}")
+stray = word.filter(lambda value: not value.startswith("-"))
+mistakes = st.one_of(
+    st.sampled_from(sorted(RANGES)).flatmap(outside),
+    st.sampled_from(sorted(NUMBERS)).flatmap(no_number),
+    st.sampled_from(sorted(CHOICES)).flatmap(no_choice),
+    st.sampled_from(GROUPS).map(lambda group: f"--config.{group}=1"),
+    *(no_field, no_flag, no_bool, stray),
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a configuration, to be in."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "quick.py").write_text(CONFIG)
+    before = os.getcwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+def ending(argv):
+    """Runs the training command; returns its status and what it says."""
+    out, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        # The whole process's logging is not this test's to change.
+        patch.setattr(cli, "_show_log", lambda: None)
+        patch.setattr(cli, "_silence_what_is_told_again", lambda: None)
+        patch.setattr(train.runtime, "start", lambda _: pytest.fail("it was accepted"))
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+                cli.run(train.main, train.MISTAKES, train.FAILURES, argv)
+        except SystemExit as ended:
+            assert not out.getvalue()
+            return ended.code, errors.getvalue()
+
+
+def assert_told_in_one_line(place, argv):
+    status, said = ending(argv)
+    assert status == 2, said
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+    assert "Traceback" not in said
+    assert [p.name for p in place.iterdir() if p.name != "__pycache__"] == ["quick.py"]
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(mistake=mistakes, first=st.booleans())
+def test_any_mistake_in_a_flag_is_told_in_one_line(place, mistake, first):
+    config = "--config=quick.py"
+    argv = [mistake, config] if first else [config, mistake]
+    assert_told_in_one_line(place, argv)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(path=text.filter(lambda path: not os.path.isfile(path)), joined=st.booleans())
+@example(path="x" * 5000, joined=True)
+@example(path="a\0b", joined=False)
+def test_any_file_that_is_none_is_told_in_one_line(place, path, joined):
+    assert_told_in_one_line(
+        place, [f"--config={path}"] if joined else ["--config", path]
+    )
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(content=st.one_of(text, st.binary(max_size=60)))
+def test_any_file_that_is_no_configuration_is_told_in_one_line(place, content):
+    file = place.parent / "content.py"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert_told_in_one_line(place, [f"--config={file}"])
