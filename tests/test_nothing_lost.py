@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import test_train
-from test_train import assert_same_run, run, small_config
+from test_train import assert_same_run, run, small_config, small_data, whole
 
-from lion_jax import checkpoint, data, evaluate, logs, train
+from lion_jax import checkpoint, evaluate, logs, train
+
+__all__ = ["small_data", "whole"]  # fixtures of its own, too
 
 # Trains as `run` does, in a process where the n-th call of some function of the package
 # is its end by SIGKILL, or waits for signals.
@@ -47,23 +49,6 @@ def dying(*args, **options):
 setattr(module, name, dying)
 test_train.run(test_train.small_config(), Path(folder))
 """
-
-
-@pytest.fixture(autouse=True)
-def small_data(monkeypatch):
-    small = test_train.small_dataset()
-    monkeypatch.setattr(data, "load", lambda *_: small)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The folder of an undisturbed run; not to be written to."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        small = test_train.small_dataset()
-        patch.setattr(data, "load", lambda *_: small)
-        assert run(small_config(), folder)[0] == 0
-    return folder
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The house: which module imports which, what the top names are, what README draws."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -158,9 +159,19 @@ def test_readmes_commands_are_the_makefiles():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_readmes_python_runs():
-    import re
+def test_every_test_that_readme_names_is_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text()))
+    files = (ROOT / "tests").glob("test_*.py")
+    defined = {
+        name
+        for file in files
+        for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert len(named) > 20
+    assert named <= defined
 
+
+def test_readmes_python_runs():
     import jax.numpy as jnp
 
     readme = (ROOT / "README.md").read_text()

@@ -7,6 +7,7 @@ import json
 import math
 import signal
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -101,10 +102,26 @@ def small_config(**options):
     return config
 
 
-def run(config, folder, **options):
+BUILT = {}
+
+
+def build_once(config, *rest):
+    """Compiles a configuration at its first run in this process only."""
+    key = json.dumps(dataclasses.asdict(config) | {"seed": 0, "epochs": 0})
+    # The schedule is part of the program; a constant one does not know the epochs.
+    key += str(config.epochs) * (config.optimizer.schedule != "constant")
+    if key not in BUILT:
+        BUILT[key] = program.build(config, *rest)
+    return BUILT[key].seeded(config.seed)
+
+
+def run(config, folder, build=build_once, **options):
     """Trains in this process; returns status and output."""
     out = io.StringIO()
-    status = train.train(config, folder, Console(file=out, width=200), **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "programs", SimpleNamespace(**vars(program)))
+        train.programs.build = build
+        status = train.train(config, folder, Console(file=out, width=200), **options)
     return status, out.getvalue()
 
 
@@ -154,6 +171,17 @@ def assert_same_run(a, b):
     assert results[0] == results[1]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an undisturbed run; not to be written to."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        small = small_dataset()
+        patch.setattr(data, "load", lambda *_: small)
+        assert run(small_config(), folder)[0] == 0
+    return folder
+
+
 def test_a_run_leaves_every_file_and_says_what_it_did(tmp_path):
     status, said = run(small_config(), tmp_path / "run")
     assert status == 0
@@ -180,23 +208,19 @@ def test_a_run_leaves_every_file_and_says_what_it_did(tmp_path):
     assert described["platform"] == "cpu"
 
 
-def test_a_profile_changes_nothing_and_names_ten_operations(tmp_path):
+def test_a_profile_changes_nothing_and_names_ten_operations(tmp_path, whole):
     _, said = run(small_config(), tmp_path / "profiled", profile=True)
     table = said[said.index("Costliest operations") : said.index("trace: ")]
     assert sum(line.startswith("│") for line in table.splitlines()) == 10
     assert list((tmp_path / "profiled" / logs.PROFILE).rglob("*.xplane.pb"))
-    run(small_config(), tmp_path / "plain")
-    assert_same_run(tmp_path / "profiled", tmp_path / "plain")
+    assert_same_run(tmp_path / "profiled", whole)
 
 
 @pytest.mark.parametrize("scan_steps", [4, 6, 100])  # an epoch has six
-def test_several_steps_in_one_call_train_as_one_by_one(tmp_path, scan_steps):
-    run(small_config(), tmp_path / "one")
+def test_several_steps_in_one_call_train_as_one_by_one(tmp_path, whole, scan_steps):
     status, _ = run(small_config(scan_steps=scan_steps), tmp_path / "several")
     assert status == 0
-    for a, b in zip(
-        *map(records, (tmp_path / "one", tmp_path / "several")), strict=True
-    ):
+    for a, b in zip(*map(records, (whole, tmp_path / "several")), strict=True):
         assert (a["epoch"], a["step"]) == (b["epoch"], b["step"])
         for name in ("train_loss", "val_loss"):
             assert a[name] == pytest.approx(b[name], rel=1e-2)
@@ -232,7 +256,7 @@ def test_a_finished_run_says_so_and_does_nothing(tmp_path):
 # The last three of the 27 + 4 looks are within the test and after it.
 @pytest.mark.parametrize("calls", [0, 1, 4, 7, 8, 9, 13, 16, 28, 29, 30])
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
-    tmp_path, monkeypatch, calls
+    tmp_path, monkeypatch, whole, calls
 ):
     with monkeypatch.context() as patch:
         interrupt_at(patch, calls)
@@ -242,19 +266,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
         assert not (tmp_path / "resumed" / logs.RESULT).exists()
     status, said = run(small_config(), tmp_path / "resumed")
     assert status == 0
-    assert run(small_config(), tmp_path / "whole")[0] == 0
-    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
+    assert_same_run(tmp_path / "resumed", whole)
 
 
-def test_interrupted_again_and_again_it_still_ends_the_same(tmp_path, monkeypatch):
+def test_interrupted_again_and_again_it_still_ends_the_same(
+    tmp_path, monkeypatch, whole
+):
     for calls in (3, 5, 1, 2, 9, 4):
         with monkeypatch.context() as patch:
             interrupt_at(patch, calls)
             run(small_config(), tmp_path / "resumed")
     while run(small_config(), tmp_path / "resumed")[0]:
         pass
-    run(small_config(), tmp_path / "whole")
-    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
+    assert_same_run(tmp_path / "resumed", whole)
 
 
 def test_the_best_state_is_a_copy_and_not_the_last(tmp_path):
@@ -366,7 +390,7 @@ def test_parameters_that_are_not_finite_end_the_run(tmp_path, monkeypatch, where
         return loss_as_before(task, graph, params, batch_stats, *rest)
 
     monkeypatch.setattr(program, "eval_step", blind)
-    status, said = run(small_config(), tmp_path)
+    status, said = run(small_config(), tmp_path, build=program.build)
     assert status == 1
     assert f"norm statistic is not finite at step {2 * STEPS}" in said
     result = json.loads((tmp_path / logs.RESULT).read_text())
@@ -418,18 +442,6 @@ def test_signals_are_a_wish_once_and_handlers_come_back():
         assert interrupted() == signal.SIGINT
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path):
-    config = small_config()
-    config.epochs = 1
-    run(config, tmp_path)
-    (tmp_path / logs.RESULT).unlink()
-    for path in (tmp_path / logs.CHECKPOINTS).rglob("*"):
-        if path.is_file() and path.parent.name == "d":
-            path.write_bytes(path.read_bytes()[:10])
-    with pytest.raises(checkpoint.CheckpointError, match="no sound checkpoint is left"):
-        run(config, tmp_path)
 
 
 def test_seeds_0_and_1_differ_and_share_the_split(tmp_path):
