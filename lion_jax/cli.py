@@ -119,7 +119,7 @@ def parse_config(
         print(usage, *lines, "\nFields of the configuration, with defaults:", sep="\n")
         print(help_text())
         return None
-    _check_file(_config_path(argv))
+    load_config(_config_path(argv))
     _check_overrides(argv)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
@@ -142,24 +142,17 @@ def parse_config(
     return config, {name: values[name].value for name in (*texts, *switches)}
 
 
-def _config_path(argv: list[str]) -> str:
-    for index, argument in enumerate(argv):
-        if match := re.fullmatch(r"--?config(?:=(.*))?", argument):
-            path = match[1] if match[1] is not None else "".join(argv[index + 1 :][:1])
-            if not os.path.isfile(path):
-                raise ConfigError(
-                    f"--config={path}: there is no such file; give a Python file with"
-                    " get_config(), such as configs/quickstart.py."
-                )
-            return path
-    raise ConfigError(
-        "--config is missing; give a Python file with get_config(), such as"
-        " --config configs/quickstart.py."
-    )
+def load_config(path: str) -> Config:
+    """Runs a configuration file and returns what its get_config() gives, checked.
 
-
-def _check_file(path: str) -> None:
-    """Runs the file once by itself, to tell its mistakes from those of the flags."""
+    Raises:
+      ConfigError: If the file is absent, does not run, or gives something else.
+    """
+    if not os.path.isfile(path):
+        raise ConfigError(
+            f"--config={path}: there is no such file; give a Python file with"
+            " get_config(), such as configs/quickstart.py."
+        )
     try:
         config = runpy.run_path(path)["get_config"]()
     except KeyboardInterrupt:
@@ -175,29 +168,47 @@ def _check_file(path: str) -> None:
             " must return a lion_jax.config.Config."
         )
     check(config)
+    return config
+
+
+def _config_path(argv: list[str]) -> str:
+    for index, argument in enumerate(argv):
+        if match := re.fullmatch(r"--?config(?:=(.*))?", argument):
+            return match[1] if match[1] is not None else "".join(argv[index + 1 :][:1])
+    raise ConfigError(
+        "--config is missing; give a Python file with get_config(), such as"
+        " --config configs/quickstart.py."
+    )
 
 
 def _check_overrides(argv: list[str]) -> None:
-    fields = field_types()
-    groups = {path.partition(".")[0] for path in fields if "." in path}
     for argument in argv:
-        match = re.match(r"--?(no)?config\.([^=]*)", argument)
-        if not match or match[2] in fields:
-            continue
-        name = match[2]
-        if name in groups:
-            raise ConfigError(
-                f"--config.{name} is a group of fields; set one of them, such as"
-                f" --config.{next(p for p in fields if p.startswith(name + '.'))}=..."
-            )
-        close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
-        same_end = [path for path in fields if path.endswith("." + name)]
-        guess = (same_end or close or ["optimizer.learning_rate"])[0]
-        said = "did you mean" if same_end or close else "a field is, for instance,"
+        if match := re.match(r"--?(no)?config\.([^=]*)", argument):
+            require_field(match[2])
+
+
+def require_field(name: str) -> None:
+    """Refuses a name that is no field of the configuration, and guesses a better one.
+
+    Raises:
+      ConfigError: If it is none.
+    """
+    fields = field_types()
+    if name in fields:
+        return
+    if inside := [path for path in fields if path.startswith(name + ".")]:
         raise ConfigError(
-            f"--config.{name}: there is no such field; {said} --config.{guess}?"
-            " --help lists them all."
+            f"--config.{name} is a group of fields; set one of them, such as"
+            f" --config.{inside[0]}=..."
         )
+    close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+    same_end = [path for path in fields if path.endswith("." + name)]
+    guess = (same_end or close or ["optimizer.learning_rate"])[0]
+    said = "did you mean" if same_end or close else "a field is, for instance,"
+    raise ConfigError(
+        f"--config.{name}: there is no such field; {said} --config.{guess}?"
+        " --help lists them all."
+    )
 
 
 def _one_sentence(error: Exception) -> str:

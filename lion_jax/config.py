@@ -4,6 +4,7 @@ Field comments are the help text of `python -m lion_jax.train --help`. The class
 mutable because ml_collections sets the overrides `--config.<field>=<value>` on them.
 """
 
+import copy
 import dataclasses
 import inspect
 import math
@@ -231,6 +232,34 @@ def from_dict(values: dict[str, Any]) -> Config:
             raise ConfigError(f"The configuration has no field {path!r}.") from None
     check(config)
     return config
+
+
+def override(config: Config, path: str, text: str) -> Config:
+    """Returns a checked copy with one field set to what a text says.
+
+    Args:
+      config: Stays as it is.
+      path: Dotted path of a field.
+      text: Its value as on the command line.
+
+    Raises:
+      ConfigError: If the text is no value of the field's type, or not allowed.
+    """
+    expected = field_types()[path]
+    words = {"true": True, "false": False}
+    try:
+        value = words[text.lower()] if expected is bool else expected(text)
+    except (KeyError, ValueError):
+        rule = f"must be of type {expected.__name__}"
+        raise ConfigError(f"--config.{path}={text}, but it {rule}.") from None
+    copied = copy.deepcopy(config)
+    *parents, name = path.split(".")
+    holder: Any = copied
+    for parent in parents:
+        holder = getattr(holder, parent)
+    setattr(holder, name, value)
+    check(copied)
+    return copied
 
 
 def field_types(cls: type = Config, prefix: str = "") -> dict[str, type]:

@@ -1,6 +1,7 @@
 """What a run leaves behind: its folder, records, TensorBoard events, curves."""
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -52,22 +53,38 @@ def check(folder: Path, config: dict[str, Any]) -> None:
                 f"{folder} exists and is no run of lion_jax; give another --workdir."
             )
         return
-    there, wanted = _flatten(found), _flatten(config)
-    different = [
-        f"{name} ({there.get(name)!r} there, {wanted.get(name)!r} asked for)"
-        for name in sorted(there.keys() | wanted.keys())
-        if name not in there or name not in wanted or there[name] != wanted[name]
-    ]
-    if different:
+    if different := differences(found, config):
         raise RunFolderError(
             f"{folder} holds a run of another configuration: {', '.join(different)};"
             " give another --workdir, or remove that folder."
         )
 
 
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Names the fields in which two resolved configurations differ."""
+    there, asked = _flatten(found), _flatten(wanted)
+    return [
+        f"{name} ({there.get(name)!r} there, {asked.get(name)!r} asked for)"
+        for name in sorted(there.keys() | asked.keys())
+        if name not in there or name not in asked or there[name] != asked[name]
+    ]
+
+
 @contextlib.contextmanager
 def occupied(folder: Path, config: dict[str, Any]) -> Iterator[None]:
     """Makes a folder the configuration's own, and holds it against a second run.
+
+    Raises:
+      RunFolderError: If another process holds it, with its number.
+    """
+    with locked(folder):
+        write_json(folder / CONFIG, config)  # first: it says whose the rest is
+        yield
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes a folder if need be, and holds it against other processes.
 
     The system lets go of the lock when its process ends, however it ends, so a lock is
     never stale. Without `fcntl` (Windows) there is none.
@@ -92,7 +109,6 @@ def occupied(folder: Path, config: dict[str, Any]) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        write_json(folder / CONFIG, config)  # first: it says whose the rest is
         yield
         file.truncate(0)
 
@@ -144,6 +160,13 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.0f} images/s" if task.speed else "")
+
+
+def sayer(console: Console) -> Callable[[str], None]:
+    """Prints lines as they are: paths may hold what rich would take for markup."""
+    return functools.partial(
+        console.print, highlight=False, markup=False, soft_wrap=True
+    )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 import sys
+import zlib
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from lion_jax.data import cache
 
 # Parameters of glibc's mallopt, from its malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+CHECKED = "checked"  # its time is that of the last look for half-written programs
 SECONDS_WORTH_KEEPING = 0.1  # of compilation
 
 _log = logging.getLogger(__name__)
@@ -86,8 +88,30 @@ def cache_compilations(folder: Path) -> bool:
             remedy,
         )
         return False
+    _remove_unfinished(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update(
         "jax_persistent_cache_min_compile_time_secs", SECONDS_WORTH_KEEPING
     )
     return True
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes programs that a killed process left half-written.
+
+    JAX would find them bad each time, warn, and never replace them. Each is looked at
+    once, at the first start after it was written.
+    """
+    stamp = folder / CHECKED
+    last = stamp.stat().st_mtime_ns if stamp.exists() else 0
+    stamp.touch()
+    for path in folder.glob("*-cache"):
+        try:
+            content = path.read_bytes() if path.stat().st_mtime_ns >= last else b""
+            # With the package zstandard, JAX compresses otherwise; then it warns.
+            if content.startswith(b"\x78") or path.stat().st_size == 0:
+                zlib.decompress(content)
+        except zlib.error:
+            path.unlink(missing_ok=True)
+        except FileNotFoundError:  # another process was quicker
+            continue

@@ -5,7 +5,6 @@ then the trial itself, and what came of it.
 """
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +83,7 @@ def train(
       RunFolderError: If the folder holds something else.
       CheckpointError: If the latest state cannot be restored, or saved.
     """
-    say = _sayer(console)
+    say = logs.sayer(console)
 
     # ------------------------------------------------------------------------ folder
     logs.check(folder, dataclasses.asdict(config))
@@ -150,7 +149,7 @@ def _profile(program: Program, folder: Path, console: Console) -> None:
     profiling.record(folder, step)
     assert program.compiled is not None
     console.print(profiling.table(profiling.costliest(folder, program.compiled)))
-    _sayer(console)(f"trace: {folder}")
+    logs.sayer(console)(f"trace: {folder}")
 
 
 def _say_result(say: Callable[[str], None], result: dict[str, Any]) -> int:
@@ -162,13 +161,6 @@ def _say_result(say: Callable[[str], None], result: dict[str, Any]) -> int:
         else:
             say(f"{name} state (epoch {result[epoch]}): test accuracy {accuracy:.2%}")
     return 1 if result["stop_reason"] == "diverged" else 0
-
-
-def _sayer(console: Console) -> Callable[[str], None]:
-    """Prints lines as they are: paths may hold what rich would take for markup."""
-    return functools.partial(
-        console.print, highlight=False, markup=False, soft_wrap=True
-    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Trial:
     interrupted: Callable[[], int]  # number of the signal received, or 0
     say: Callable[[str], None]
     show: logs.Show
+    tested: bool = True  # whether the test set is looked at in the end
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -63,7 +64,6 @@ def run(trial: Trial, seconds_compile: float) -> dict[str, Any] | None:
             saved = checkpoint.find(checkpointer, "latest") or 0
             trial.say(f"interrupted after step {saved}, saved in {trial.folder};")
             return None
-        trial.say("testing ...")
         tested = _test(trial, checkpointer, state, records)
         if trial.interrupted():
             trial.say(f"interrupted while testing; all steps are in {trial.folder};")
@@ -190,6 +190,9 @@ def _test(
     """Evaluates the best and the last state on the test split: its only use."""
     names = ("test_loss", "test_accuracy")
     figures: dict[str, Any] = dict.fromkeys((*names, *(f"last_{x}" for x in names)))
+    if not trial.tested:
+        return figures
+    trial.say("testing ...")
 
     def test(*model: Any) -> dict[str, float]:
         metrics = trial.program.evaluate(*model, "test", trial.interrupted)

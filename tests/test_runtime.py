@@ -88,6 +88,21 @@ def test_programs_are_kept_for_the_user_alone(python, tmp_path):
     assert files(folder) == kept  # the second process found all that it needed
 
 
+@pytest.mark.parametrize("length", [0, 500])
+def test_a_half_written_program_is_compiled_again_and_replaced(
+    python, tmp_path, length
+):
+    folder = tmp_path / "home" / ".cache" / "lion_jax" / "compiled"
+    python(COMPILE)
+    path = max(folder.glob("*-cache"), key=lambda path: path.stat().st_size)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:length])
+    ran = python(COMPILE)
+    assert ran.returncode == 0
+    assert not ran.stderr
+    assert len(path.read_bytes()) > 500
+
+
 def test_another_folder_or_none(python, tmp_path):
     assert python(COMPILE, "off").returncode == 0
     assert not list((tmp_path / "home").iterdir())

@@ -49,6 +49,11 @@ IMPORTS = {
     "history": {"early_stopping"},
     "step": {"images"},
     "manifest": {"files"},
+    "records": {"files"},
+    "stats": set(),
+    "comparison": {"records", "stats"},
+    "figures": {"comparison", "files", "records"},
+    "report": {"comparison", "figures", "files", "records", "stats"},
     "checkpoint": {"manifest", "step"},
     "program": {"config", "data.__init__", "images", "models.__init__"}
     | {"optimizers", "sharding", "step"},
@@ -56,6 +61,10 @@ IMPORTS = {
     | {"program", "runtime", "sharding"},
     "trial": {"checkpoint", "config", "environment", "history", "logs"}
     | {"program", "step"},
+    "campaign": {"cli", "config", "data.__init__", "environment", "logs"}
+    | {"program", "records", "sharding", "trial"},
+    "compare": {"campaign", "checkpoint", "cli", "config", "data.__init__"}
+    | {"logs", "records", "report", "runtime"},
     "train": {"checkpoint", "cli", "config", "data.__init__", "environment"}
     | {"logs", "profiling", "program", "runtime", "sharding", "trial"},
 }

@@ -1,0 +1,270 @@
+"""Many runs, one after the other: configurations x sweeps x seeds, each recorded.
+
+Runs are made seed by seed, all configurations in turn, so that a campaign that is cut
+short has as many of each. A configuration is compiled once, whatever the seeds.
+"""
+
+import dataclasses
+import itertools
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from lion_jax import cli, data, environment, logs, records, sharding, trial
+from lion_jax import config as configs
+from lion_jax import program as programs
+from lion_jax.config import Config, ConfigError
+from lion_jax.program import Program
+
+UNFINISHED = "unfinished"
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A configuration to run, without its seed."""
+
+    label: str
+    swept: dict[str, Any]
+    config: Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Campaign:
+    """What to run, where, and whom to tell."""
+
+    points: list[Point]
+    seeds: range
+    out: Path
+    tested: bool  # whether runs look at the test set
+    time_limit: float  # seconds after which no run is begun
+    interrupted: Callable[[], int]  # number of the signal received, or 0
+    console: Console
+
+
+def plan(
+    paths: list[str], overrides: dict[str, str], sweeps: dict[str, list[str]]
+) -> list[Point]:
+    """Reads configurations and lays out the grid of the sweeps over each.
+
+    Args:
+      paths: Configuration files.
+      overrides: Fields to set in all of them.
+      sweeps: Values of further fields, as text; every combination is a point.
+
+    Raises:
+      ConfigError: If a file, a field or a value is wrong, or a name occurs twice.
+    """
+    points: dict[str, Point] = {}
+    for path in paths:
+        base = cli.load_config(path)
+        for field, text in overrides.items():
+            base = configs.override(base, field, text)
+        for texts in itertools.product(*sweeps.values()):
+            config = base
+            for field, text in zip(sweeps, texts, strict=True):
+                config = configs.override(config, field, text)
+            flat = configs.flatten(config)
+            swept = {field: flat[field] for field in sweeps}
+            label = ",".join([base.name, *(f"{k}={v}" for k, v in swept.items())])
+            if label in points:
+                raise ConfigError(
+                    f"--configs={','.join(paths)}: {label!r} occurs twice; give each"
+                    " file another name= and each swept value once."
+                )
+            points[label] = Point(label, swept, config)
+    return list(points.values())
+
+
+def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int]]:
+    """Returns the runs that are missing, in order.
+
+    Raises:
+      RunFolderError: If a record is there, but of another configuration.
+      RecordError: If one cannot be read.
+    """
+    missing = []
+    for seed, point in itertools.product(seeds, points):
+        path = records.path_of(out, point.label, seed)
+        if not path.exists():
+            missing.append((point, seed))
+            continue
+        wanted = dataclasses.asdict(_with_seed(point.config, seed))
+        if different := logs.differences(records.read(path).config, wanted):
+            raise logs.RunFolderError(
+                f"{path} is of another configuration: {', '.join(different)}; give"
+                " another --out, or remove it."
+            )
+    return missing
+
+
+def run(campaign: Campaign) -> bool:
+    """Makes all runs that are missing, each with its record.
+
+    Returns:
+      Whether none is missing in the end.
+
+    Raises:
+      ConfigError: If the data or the devices do not fit a configuration.
+      DataError: If the data cannot be had.
+      RunFolderError: If another process makes runs there, or there are other ones.
+      CheckpointError: If a run's state cannot be restored, or saved.
+    """
+    say, started = logs.sayer(campaign.console), time.perf_counter()
+    missing = check(campaign.points, campaign.seeds, campaign.out)
+    wanted = len(campaign.points) * len(campaign.seeds)
+    say(
+        f"{len(campaign.points)} configurations x {len(campaign.seeds)} seeds:"
+        f" {wanted - len(missing)} runs are there, {len(missing)} to go"
+    )
+    # All mistakes are told before anything is written or computed.
+    sources = {point.label: _load(point.config) for point, _ in missing}
+    sizes = [_images(point.config, sources[point.label][1]) for point, _ in missing]
+    built: dict[str, tuple[Program, float]] = {}
+    took: list[float] = []
+    with (
+        logs.locked(campaign.out),
+        logs.progress(campaign.console, sum(sizes)) as show,
+    ):
+        for number, (point, seed) in enumerate(missing):
+            begun = time.perf_counter()
+            if begun - started > campaign.time_limit:
+                say(f"--time_limit is over; {len(missing) - number} runs to go")
+                return False
+            if point.label not in built:
+                say(f"compiling {point.label} ...")
+                built[point.label] = _build(point.config, *sources[point.label])
+            before, text = sum(sizes[:number]), f"{point.label}, seed {seed}"
+            result = _run_one(
+                campaign,
+                point,
+                seed,
+                *built[point.label],
+                # Bound now: the bar is also drawn later.
+                lambda said, done, at=before, what=text: show(
+                    f"{what}, {said}", at + done
+                ),
+            )
+            if result is None:
+                say(f"interrupted; {text} is to go on with the same command.")
+                return False
+            took.append(time.perf_counter() - begun)
+            left = statistics.median(took) * (len(missing) - number - 1)
+            place = f"[{wanted - len(missing) + number + 1}/{wanted}]"
+            say(
+                f"{place} {text}: {_told(result)}; {took[-1]:.0f} s, about"
+                f" {left / 60:.0f} min left"
+            )
+            if all(point is not other for other, _ in missing[number + 1 :]):
+                del built[point.label]
+        shutil.rmtree(campaign.out / UNFINISHED, ignore_errors=True)
+    return True
+
+
+def _run_one(
+    campaign: Campaign,
+    point: Point,
+    seed: int,
+    program: Program,
+    seconds_compile: float,
+    show: logs.Show,
+) -> dict[str, Any] | None:
+    """Makes one run, from where it stopped, and its record; None if interrupted."""
+    config = _with_seed(point.config, seed)
+    resolved = dataclasses.asdict(config)
+    folder = campaign.out / UNFINISHED / point.label / f"seed_{seed}"
+    logs.check(folder, resolved)
+    result = logs.read_json(folder / logs.RESULT)
+    if result is None:
+        with logs.occupied(folder, resolved):
+            result = trial.run(
+                trial.Trial(
+                    config,
+                    program.seeded(seed),
+                    folder,
+                    campaign.interrupted,
+                    lambda _: None,  # a line a run is enough; the bar tells of epochs
+                    show,
+                    campaign.tested,
+                ),
+                seconds_compile,
+            )
+        if result is None:
+            return None
+    records.write(
+        records.Record(
+            label=point.label,
+            seed=seed,
+            swept=point.swept,
+            config=resolved,
+            epochs=logs.read_metrics(folder),
+            result=result,
+            memory=_memory(program),
+            environment=environment.describe(),
+        ),
+        campaign.out,
+    )
+    shutil.rmtree(folder)
+    return result
+
+
+def _images(config: Config, splits: programs.Splits) -> int:
+    """Returns how many images a run trains on at most."""
+    steps = programs.total_steps(config, len(splits.train.labels))
+    return steps * config.batch_size
+
+
+def _with_seed(config: Config, seed: int) -> Config:
+    return configs.override(config, "seed", str(seed))
+
+
+def _load(config: Config) -> tuple[data.Dataset, programs.Splits]:
+    configs.check_devices(config, jax.device_count())
+    dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
+    return dataset, programs.split(config, dataset)
+
+
+def _build(
+    config: Config, dataset: data.Dataset, splits: programs.Splits
+) -> tuple[Program, float]:
+    """Compiles a configuration; returns its program and the seconds that it took."""
+    started = time.perf_counter()
+    devices = configs.check_devices(config, jax.device_count())
+    mesh = sharding.make_mesh(devices)
+    task = programs.make_task(config, dataset, splits, mesh)
+    program = programs.build(config, task, splits, mesh)
+    return program, time.perf_counter() - started
+
+
+def _memory(program: Program) -> dict[str, int]:
+    """Bytes, as the shapes and the compiler say: they do not depend on other runs."""
+    abstract = program.abstract
+    sizes = {
+        "parameters": abstract.params,
+        "optimizer_state": abstract.opt_state,
+    }
+    found = {
+        name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+        for name, tree in sizes.items()
+    }
+    assert program.compiled is not None
+    if told := program.compiled.memory_analysis():
+        parts = told.argument_size_in_bytes, told.output_size_in_bytes
+        found["step"] = sum(parts) + told.temp_size_in_bytes - told.alias_size_in_bytes
+    return found
+
+
+def _told(result: dict[str, Any]) -> str:
+    """A run's outcome in some words."""
+    if result["val_accuracy"] is None:
+        return "diverged at once"
+    words = f"validation {result['val_accuracy']:.2%}"
+    if result["test_accuracy"] is not None:
+        words += f", test {result['test_accuracy']:.2%}"
+    words += f" (best epoch {result['best_epoch']} of {result['stopped_epoch']})"
+    return words + (", diverged" if result["stop_reason"] == "diverged" else "")

@@ -1,0 +1,153 @@
+"""Many runs and what they say: `python -m lion_jax.compare run`, `... report`."""
+
+import argparse
+import math
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from lion_jax import campaign, cli, data, logs, records, report, runtime
+from lion_jax import checkpoint as checkpoints
+from lion_jax.config import ConfigError
+
+RUN = """\
+Trains every configuration with every seed, one run after the other, and keeps a record
+of each in --out. The same command again makes what is missing, also after Ctrl-C,
+SIGTERM or SIGKILL. More seeds may be added at any time. With --sweep, every
+configuration is trained with every combination of the swept values, and no run looks at
+the test set: what is to be chosen is chosen on validation. Fields are set for all
+configurations with --config.<field>=<value>."""
+REPORT = """\
+Makes report.md and pictures of the records in --out, and nothing else: the same records
+make the same report."""
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; returns its exit status."""
+    parser = cli.ArgumentParser(prog="python -m lion_jax.compare", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="run | report")
+    run = commands.add_parser(
+        "run", help="make runs", description=RUN, allow_abbrev=False
+    )
+    run.add_argument("--configs", required=True, help="configuration files, by commas")
+    run.add_argument("--seeds", type=int, default=25, help="how many; default 25")
+    run.add_argument("--first_seed", type=int, default=0, help="default 0")
+    run.add_argument("--out", type=Path, required=True, help="folder; made if absent")
+    run.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE,...",
+        help="values of a field, such as optimizer.learning_rate=1e-4,3e-4; repeatable",
+    )
+    run.add_argument(
+        "--time_limit",
+        type=float,
+        default=math.inf,
+        metavar="SECONDS",
+        help="begin no run after that; the one under way is finished",
+    )
+    run.add_argument("--compilation_cache", default="", help=cli.COMPILATION_CACHE)
+    run.set_defaults(command=_run)
+    told = commands.add_parser(
+        "report", help="tables, tests, pictures", description=REPORT
+    )
+    told.add_argument("--out", type=Path, required=True, help="folder of the records")
+    told.add_argument(
+        "--target",
+        type=float,
+        metavar="ACCURACY",
+        help="validation accuracy to reach, in (0, 1); default: the lower median of the"
+        " best of each configuration, in whole percent",
+    )
+    told.set_defaults(command=_report)
+    arguments, rest = parser.parse_known_args(argv)
+    return arguments.command(arguments, rest)
+
+
+def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
+    if arguments.seeds < 1 or arguments.first_seed < 0:
+        raise ConfigError(
+            f"--seeds={arguments.seeds}, --first_seed={arguments.first_seed}: there"
+            " must be at least one seed, from 0 on; set --seeds=25 --first_seed=0."
+        )
+    if not arguments.time_limit > 0:
+        raise ConfigError(
+            f"--time_limit={arguments.time_limit} must be > 0 seconds, or left out."
+        )
+    overrides = dict(_override(text) for text in rest)
+    sweeps = dict(_sweep(text) for text in arguments.sweep)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    points = campaign.plan(arguments.configs.split(","), overrides, sweeps)
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise ConfigError(f"--out={arguments.out} is a file; give a folder.")
+    runtime.start(arguments.compilation_cache)
+    with cli.caught_signals() as interrupted:
+        finished = campaign.run(
+            campaign.Campaign(
+                points,
+                seeds,
+                arguments.out.expanduser(),
+                not sweeps,
+                arguments.time_limit,
+                interrupted,
+                Console(),
+            )
+        )
+        if interrupted() and not finished:
+            return 128 + interrupted()
+    return 0
+
+
+def _override(text: str) -> tuple[str, str]:
+    found = re.fullmatch(r"--config\.([^=]+)=(.*)", text, re.DOTALL)
+    if not found:
+        raise ConfigError(
+            f"{text!r} is no flag; see python -m lion_jax.compare run --help."
+        )
+    cli.require_field(found[1])
+    if found[1] in ("seed", "name"):
+        raise ConfigError(f"{text}: --seeds sets the seeds, and files have names.")
+    return found[1], found[2]
+
+
+def _sweep(text: str) -> tuple[str, list[str]]:
+    field, _, values = text.partition("=")
+    if not values:
+        raise ConfigError(
+            f"--sweep={text} must be FIELD=VALUE,..., such as"
+            " optimizer.learning_rate=1e-4,3e-4."
+        )
+    cli.require_field(field)
+    if field in ("seed", "name"):
+        raise ConfigError(
+            f"--sweep={text}: --seeds sets the seeds, and files have names."
+        )
+    return field, values.split(",")
+
+
+def _report(arguments: argparse.Namespace, rest: list[str]) -> int:
+    if rest:
+        raise ConfigError(
+            f"{rest[0]!r} is no flag; see python -m lion_jax.compare report --help."
+        )
+    target = arguments.target
+    if target is not None and not 0 < target < 1:
+        raise ConfigError(
+            f"--target={target} must be > 0 and < 1: a share of the images; set"
+            " --target=0.9, or leave it out."
+        )
+    out = arguments.out.expanduser()
+    found = records.read_all(out)
+    written = report.write(found, out, target)
+    print(*written, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(
+        main,
+        (data.DataError, logs.RunFolderError, records.RecordError),
+        (checkpoints.CheckpointError, OSError),
+    )

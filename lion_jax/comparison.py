@@ -1,0 +1,166 @@
+"""From records to numbers: which runs may be compared, and how they compare."""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from lion_jax import stats
+from lion_jax.records import Record
+
+ALPHA = 0.05
+# What siblings may differ in, and still be fairly compared: the optimizer.
+FREE = ("name", "seed", "optimizer")
+
+Group = dict[str, list[Record]]  # runs by label
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A number that every run has, also one that failed."""
+
+    title: str
+    unit: str
+    better: int  # 1: higher is better, -1: lower
+    value: Callable[[Record], float]  # a failure is infinitely bad
+
+    def of(self, runs: list[Record]) -> np.ndarray:
+        """Returns the measure of each run."""
+        return np.array([self.value(run) for run in runs], float)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two configurations by one measure."""
+
+    measure: Measure
+    a: str  # labels
+    b: str
+    summaries: tuple[stats.Summary, stats.Summary]
+    difference: stats.Interval  # of the means, a - b
+    test: stats.Test
+    p_holm: float  # adjusted over the comparisons by this measure
+    a12: stats.Interval  # chance that a run of a is better than one of b
+
+    @property
+    def can_be_significant(self) -> bool:
+        """Whether so many runs could show a difference at all, unadjusted."""
+        n, m = (summary.n for summary in self.summaries)
+        return stats.smallest_p(n, m) <= ALPHA
+
+
+def by_label(runs: list[Record]) -> Group:
+    """Returns the runs of each configuration, Lion's first."""
+    labels = {run.label: run.config["optimizer"]["name"] for run in runs}
+    ordered = sorted(labels, key=lambda label: (labels[label] != "lion", label))
+    return {label: [run for run in runs if run.label == label] for label in ordered}
+
+
+def groups(runs: list[Record]) -> list[Group]:
+    """Returns the configurations that differ in their optimizers only, together."""
+    found: dict[str, Group] = {}
+    for label, same in by_label(runs).items():
+        rest = {k: v for k, v in same[0].config.items() if k not in FREE}
+        key = json.dumps(rest, sort_keys=True)
+        found.setdefault(key, {})[label] = same
+    return sorted(found.values(), key=lambda group: sorted(group)[0])
+
+
+def model_of(group: Group) -> str:
+    """Returns the name of the network that a group trains."""
+    return next(iter(group.values()))[0].config["model"]["name"]
+
+
+def unequal(a: Group, b: Group) -> list[str]:
+    """Names what two groups differ in, apart from what siblings may."""
+    first, second = (next(iter(group.values()))[0].config for group in (a, b))
+    return [
+        f"{field} ({first.get(field)} and {second.get(field)})"
+        for field in sorted(first.keys() | second.keys())
+        if field not in FREE and first.get(field) != second.get(field)
+    ]
+
+
+def compare(found: list[Group], measure: Measure) -> list[Comparison]:
+    """Compares all pairs within each group by one measure."""
+    pairs = [
+        pair for group in found for pair in itertools.combinations(group.items(), 2)
+    ]
+    values = [(measure.of(first[1]), measure.of(second[1])) for first, second in pairs]
+    tests = [stats.mann_whitney(a, b) for a, b in values]
+    adjusted = stats.holm([test.p for test in tests])
+    return [
+        Comparison(
+            measure,
+            first[0],
+            second[0],
+            (stats.summarize(a), stats.summarize(b)),
+            stats.difference(a, b),
+            test,
+            p_holm,
+            stats.a12(measure.better * a, measure.better * b),
+        )
+        for (first, second), (a, b), test, p_holm in zip(
+            pairs, values, tests, adjusted, strict=True
+        )
+    ]
+
+
+def test_measures() -> list[Measure]:
+    """The measures of the test set: at the best validation loss, and at the end."""
+    kinds = [("accuracy", "%", 1, 100), ("loss", "", -1, 1)]
+    times = [("", "best validation"), ("last_", "end of schedule")]
+    return [
+        Measure(
+            f"test {kind}, {when}",
+            unit,
+            better,
+            partial(_figure, f"{prefix}test_{kind}", factor, -better * math.inf),
+        )
+        for kind, unit, better, factor in kinds
+        for prefix, when in times
+    ]
+
+
+def _figure(name: str, factor: float, failed: float, run: Record) -> float:
+    figure = run.result[name]
+    return failed if figure is None else factor * figure
+
+
+def speeds(target: float) -> list[Measure]:
+    """How long it takes to a validation accuracy; infinitely where it is missed."""
+
+    words = f"to {100 * target:g} % validation accuracy"
+    return [
+        Measure(f"epochs {words}", "", -1, partial(_epochs_to, target)),
+        Measure(f"seconds {words}", "s", -1, partial(_seconds_to, target)),
+    ]
+
+
+def _epochs_to(target: float, run: Record) -> float:
+    reached = (row["epoch"] for row in run.epochs if row["val_accuracy"] >= target)
+    return next(reached, math.inf)
+
+
+def _seconds_to(target: float, run: Record) -> float:
+    last = _epochs_to(target, run)
+    if last == math.inf:
+        return last
+    return sum(row["seconds"] for row in run.epochs if row["epoch"] <= last)
+
+
+def default_target(found: list[Group]) -> float:
+    """Returns what half of the runs of the worst configuration reach.
+
+    It is the lowest of the medians of the best validation accuracies, in whole percent.
+    """
+    medians = [
+        float(np.median([max(row["val_accuracy"] for row in r.epochs) for r in runs]))
+        for group in found
+        for runs in group.values()
+    ]
+    return math.floor(100 * min(medians)) / 100

@@ -1,0 +1,347 @@
+"""From records to report.md and its pictures: tables, tests, and what they say."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lion_jax import comparison, figures, stats
+from lion_jax.comparison import ALPHA, Comparison
+from lion_jax.files import write_whole
+from lion_jax.records import Record
+
+REPORT = "report.md"
+RATE = "optimizer.learning_rate"
+METHODS = f"""\
+## Methods
+
+A row compares the runs of two configurations that differ in their optimizer only, one
+run a seed; the network's initial weights, the split, the order of the batches and the
+augmentation are the same for a seed. *Best validation* is the state of the lowest
+validation loss, *end of schedule* the last one: where runs may stop early, the two
+answer different questions. p is two-sided, of the Mann-Whitney U test: exact without
+ties, else by permutation, as the row says; p (Holm) is adjusted over the comparisons
+by the same measure. A12 (Vargha and Delaney) is the chance that a run of the first
+configuration is better than one of the second, with Newcombe's fifth interval; the
+difference is that of the means, first minus second, with the BCa bootstrap's interval
+of {stats.RESAMPLES:,} resamples. Intervals are of {stats.LEVEL:.0%}. A run that
+diverged counts as worse than any other where it has no figure, and one that misses the
+target takes infinitely long; none is left out."""
+
+
+def write(runs: list[Record], out: Path, target: float | None = None) -> list[Path]:
+    """Writes the report and its pictures.
+
+    Args:
+      runs: All records; those of sweeps are reported apart.
+      out: Where the files go.
+      target: Validation accuracy to reach; None for one that follows from the records.
+
+    Returns:
+      The files written.
+    """
+    final = [run for run in runs if not run.swept]
+    swept = [run for run in runs if run.swept]
+    parts = ["# Comparison of runs", *_provenance(runs)]
+    pictures: list[Path] = []
+
+    def draw(name: str, caption: str, make: Callable[[Path], None]) -> None:
+        pictures.append(out / f"{name}.png")
+        make(pictures[-1])
+        parts.append(f"![{caption}]({name}.png)")
+
+    if final:
+        groups = comparison.groups(final)
+        target = target or comparison.default_target(groups)
+        measures = comparison.test_measures()
+        parts += _configurations(groups)
+        parts += _unfair(groups)
+        parts += _tests(groups, measures)
+        draw(
+            "runs",
+            "Test accuracy of every run beside its configuration's box",
+            lambda path: figures.runs(groups, measures[:2], path),
+        )
+        draw(
+            "curves",
+            "Validation accuracy and loss by epoch, median and quartiles",
+            lambda path: figures.curves(groups, path),
+        )
+        parts += _costs(groups, target)
+        draw(
+            "time",
+            "Validation accuracy by seconds of training",
+            lambda path: figures.time_against_accuracy(groups, path),
+        )
+    if swept:
+        parts += _sweeps(swept)
+        if lines := _rates(swept):
+            draw(
+                "sensitivity",
+                "Best validation accuracy by learning rate",
+                lambda path: figures.sensitivity(
+                    lines, "validation accuracy, %, mean over seeds", path
+                ),
+            )
+    parts.append(METHODS)
+    write_whole(out / REPORT, "\n\n".join(parts) + "\n")
+    return [out / REPORT, *pictures]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Returns a Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Returns a number with some digits; a dash where there is none."""
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "never" if value > 0 else "failed"
+    return f"{value:.{digits}g}"
+
+
+def p_value(p: float) -> str:
+    """Returns a p value in three digits at most."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def verdict(found: Comparison) -> str:
+    """Says in one sentence what a comparison shows."""
+    n, m = (summary.n for summary in found.summaries)
+    what = f"{found.a} against {found.b}, {found.measure.title}"
+    if not found.can_be_significant:
+        least = stats.smallest_p(n, m)
+        return (
+            f"{what}: **no answer**. {n} and {m} runs cannot show a difference at"
+            f" {ALPHA:.0%} whatever they give (the smallest p possible is"
+            f" {p_value(least)}); more seeds are needed."
+        )
+    if found.p_holm > ALPHA:
+        return (
+            f"{what}: **no difference shown** (p = {p_value(found.p_holm)} after Holm;"
+            f" A12 = {_interval(found.a12, 2)})."
+        )
+    better = found.a if found.a12.estimate > 0.5 else found.b
+    return (
+        f"{what}: **{better} is better** (p = {p_value(found.p_holm)} after Holm; A12 ="
+        f" {_interval(found.a12, 2)}; difference of the means"
+        f" {_interval(found.difference)}{_unit(found)})."
+    )
+
+
+def _provenance(runs: list[Record]) -> list[str]:
+    """Says where the numbers come from."""
+
+    def all_of(*names: str) -> str:
+        told = {
+            " ".join(str(run.environment.get(name)) for name in names) for run in runs
+        }
+        return ", ".join(sorted(told))
+
+    return [
+        f"{len(runs)} runs. Commit {all_of('commit')}; jax {all_of('jax')}; device"
+        f" {all_of('devices', 'device')} on {all_of('processors')} processors; data"
+        f" {', '.join(sorted({run.config['data']['name'] for run in runs}))}."
+    ]
+
+
+def _configurations(groups: list[comparison.Group]) -> list[str]:
+    rows = []
+    for group in groups:
+        for label, runs in group.items():
+            optimizer = runs[0].config["optimizer"]
+            rows.append(
+                (
+                    comparison.model_of(group),
+                    label,
+                    optimizer["name"],
+                    f"{optimizer['learning_rate']:g}",
+                    f"{optimizer['weight_decay']:g}",
+                    runs[0].config["epochs"],
+                    len(runs),
+                    sum(run.diverged for run in runs),
+                )
+            )
+    heads = ("network", "configuration", "optimizer", "learning rate", "weight decay")
+    return [
+        "## Configurations",
+        table((*heads, "epochs at most", "runs", "diverged"), rows),
+    ]
+
+
+def _unfair(groups: list[comparison.Group]) -> list[str]:
+    """Names pairs that are of one network and yet not compared, and why."""
+    said = []
+    for number, group in enumerate(groups):
+        for other in groups[number + 1 :]:
+            if comparison.model_of(group) == comparison.model_of(other):
+                said.append(
+                    f"- {', '.join(group)} and {', '.join(other)} are not compared:"
+                    f" they differ in {', '.join(comparison.unequal(group, other))}."
+                )
+        seeds = {label: {run.seed for run in runs} for label, runs in group.items()}
+        if len(set(map(frozenset, seeds.values()))) > 1:
+            said.append(f"- The seeds of {', '.join(group)} are not the same.")
+    return ["\n".join(said)] if said else []
+
+
+def _tests(
+    groups: list[comparison.Group], measures: list[comparison.Measure]
+) -> list[str]:
+    """The main table, and a sentence for each comparison of accuracies."""
+    compared = [comparison.compare(groups, measure) for measure in measures]
+    parts = ["## Results on the test set"]
+    if not compared[0]:
+        return [*parts, "There are no two configurations to compare.", _alone(groups)]
+    said = [verdict(found) for by_measure in compared[:2] for found in by_measure]
+    parts.append("\n".join(f"- {sentence}" for sentence in said))
+    return [*parts, _comparison_table(found for row in compared for found in row)]
+
+
+def _alone(groups: list[comparison.Group]) -> str:
+    rows = []
+    for group in groups:
+        for label, runs in group.items():
+            for measure in comparison.test_measures():
+                summary = stats.summarize(measure.of(runs))
+                rows.append((label, measure.title, summary.n, *_summary(summary)))
+    return table(("configuration", "measure", "n", "median [IQR]", "mean, sd"), rows)
+
+
+def _comparison_table(found: Iterable[Comparison]) -> str:
+    rows = []
+    for c in found:
+        first, second = c.summaries
+        title = c.measure.title + (f", {c.measure.unit}" if c.measure.unit else "")
+        rows.append(
+            (
+                f"{c.a} / {c.b}",
+                title,
+                f"{first.n} / {second.n}",
+                " / ".join(_summary(summary)[0] for summary in c.summaries),
+                " / ".join(_summary(summary)[1] for summary in c.summaries),
+                _interval(c.difference),
+                f"{c.test.u:g}, {c.test.method}",
+                p_value(c.test.p),
+                p_value(c.p_holm),
+                _interval(c.a12, 2),
+            )
+        )
+    heads = ("first / second", "measure", "n", "median [IQR]", "mean, sd")
+    return table((*heads, "difference", "U", "p", "p (Holm)", "A12"), rows)
+
+
+def _costs(groups: list[comparison.Group], target: float) -> list[str]:
+    """Time and memory: to a target, a step's, the whole run's."""
+    rows = []
+    for group in groups:
+        for label, runs in group.items():
+            epochs, seconds = (m.of(runs) for m in comparison.speeds(target))
+            speed = [run.result["images_per_second"] for run in runs]
+            parameters = runs[0].memory["parameters"]
+            step = runs[0].memory.get("step")
+            rows.append(
+                (
+                    label,
+                    f"{np.isfinite(epochs).sum()} of {len(runs)}",
+                    _summary(stats.summarize(epochs))[0],
+                    _summary(stats.summarize(seconds), 3)[0],
+                    number(float(np.median(speed)), 3),
+                    f"{runs[0].memory['optimizer_state'] / parameters:.2f}",
+                    f"{step / 2**20:,.0f}" if step else "-",
+                )
+            )
+    heads = ("configuration", "reached", "epochs", "seconds", "images/s")
+    words = f"## Time to {100 * target:g} % validation accuracy, and memory"
+    parts = [
+        words,
+        table((*heads, "state / parameters", "a step's memory, MiB"), rows),
+        "Medians over seeds, quartiles in brackets. State is the optimizer's, in bytes"
+        " of the parameters; a step's memory is what the compiler says.",
+    ]
+    compared = [
+        found
+        for measure in comparison.speeds(target)
+        for found in comparison.compare(groups, measure)
+    ]
+    return [*parts, *([_comparison_table(compared)] if compared else [])]
+
+
+def _sweeps(swept: list[Record]) -> list[str]:
+    """What the tuning runs gave, by validation alone; the best of each first."""
+    rows = []
+    bases: dict[str, list[tuple[float, str, list[Record]]]] = {}
+    for label, runs in comparison.by_label(swept).items():
+        bases.setdefault(runs[0].config["name"], []).append(
+            (_validation(runs), label, runs)
+        )
+    for base, points in bases.items():
+        for place, (accuracy, _, runs) in enumerate(
+            sorted(points, key=lambda point: point[:2], reverse=True)
+        ):
+            rows.append(
+                (
+                    base if place == 0 else "",
+                    ", ".join(
+                        f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
+                        for k, v in runs[0].swept.items()
+                    ),
+                    len(runs),
+                    number(accuracy),
+                    sum(run.diverged for run in runs),
+                )
+            )
+    counts = {base: len(points) for base, points in bases.items()}
+    budget = ", ".join(f"{base}: {count} trials" for base, count in counts.items())
+    equal = "equal" if len(set(counts.values())) == 1 else "**not equal**"
+    return [
+        "## Tuning, on the validation set alone",
+        f"{budget} ({equal} budgets). Mean over seeds of the validation accuracy at the"
+        " lowest validation loss; a run that diverged at once counts as 0.",
+        table(("configuration", "values", "runs", "accuracy, %", "diverged"), rows),
+    ]
+
+
+def _validation(runs: list[Record]) -> float:
+    return float(np.mean([100 * (run.result["val_accuracy"] or 0) for run in runs]))
+
+
+def _rates(swept: list[Record]) -> dict[str, list[tuple[float, float]]]:
+    """Accuracy by learning rate, for each configuration and rest of the sweep."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for runs in comparison.by_label(swept).values():
+        if RATE not in runs[0].swept:
+            continue
+        rest = [
+            f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
+            for k, v in runs[0].swept.items()
+            if k != RATE
+        ]
+        name = ", ".join([runs[0].config["name"], *rest])
+        lines.setdefault(name, []).append((runs[0].swept[RATE], _validation(runs)))
+    return lines
+
+
+def _summary(summary: stats.Summary, digits: int = 4) -> tuple[str, str]:
+    """Median with quartiles; mean with standard deviation."""
+    low, middle, high = (
+        number(x, digits)
+        for x in (summary.lower_quartile, summary.median, summary.upper_quartile)
+    )
+    return (
+        f"{middle} [{low}, {high}]",
+        f"{number(summary.mean)}, {number(summary.sd, 2)}",
+    )
+
+
+def _interval(interval: stats.Interval, digits: int = 3) -> str:
+    estimate, low, high = (number(x, digits) for x in interval)
+    return f"{estimate} [{low}, {high}]"
+
+
+def _unit(found: Comparison) -> str:
+    return " points" if found.measure.unit == "%" else ""

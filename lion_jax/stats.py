@@ -1,0 +1,191 @@
+"""The statistics of small samples of runs: tests, effect sizes, intervals.
+
+Plain functions of arrays. A run that never reached a target counts as infinity, which
+ranks take in their stride.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+from jaxtyping import Float
+
+MOST_SPLITS = 20_000  # up to here, all splits of the pooled values are enumerated
+RESAMPLES = 20_000  # of permutations beyond that, and of the bootstrap
+LEVEL = 0.95  # of every interval
+
+Sample = Float[np.ndarray, " _"]
+
+
+class Summary(NamedTuple):
+    """A sample in numbers."""
+
+    n: int
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    mean: float
+    sd: float  # with n - 1; nan for n = 1, and where a value is infinite
+
+
+class Test(NamedTuple):
+    """A two-sided test of two samples."""
+
+    u: float  # Mann and Whitney's U of the first sample
+    p: float
+    method: str  # how p was had, in words
+
+
+class Interval(NamedTuple):
+    """An estimate with its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def summarize(values: Sample) -> Summary:
+    """Returns n, median, quartiles (linear interpolation), mean, standard deviation."""
+    # Quartiles by order: interpolating between infinities would give nan.
+    low, middle, high = (_quantile(values, q) for q in (0.25, 0.5, 0.75))
+    spread = len(values) > 1 and np.isfinite(values).all()
+    sd = float(np.std(values, ddof=1)) if spread else math.nan
+    return Summary(len(values), middle, low, high, float(np.mean(values)), sd)
+
+
+def mann_whitney(a: Sample, b: Sample, seed: int = 0) -> Test:
+    """Tests whether values of one sample tend to be larger than those of the other.
+
+    Without ties, p is exact. With ties, which the exact distribution does not know, p
+    is that of U with midranks under permutation: of all splits of the pooled values if
+    there are at most 20,000, else of 20,000 random ones, the observed one included.
+
+    Args:
+      a: First sample; may hold infinities.
+      b: Second sample.
+      seed: Of the random permutations.
+
+    References:
+      Mann and Whitney, 1947, https://doi.org/10.1214/aoms/1177730491
+    """
+    pooled = np.concatenate([a, b])
+    u = _u(a, b)
+    ranks = scipy.stats.rankdata(pooled)  # infinities become ordinary numbers
+    if len(np.unique(pooled)) == len(pooled):
+        split = ranks[: len(a)], ranks[len(a) :]
+        p = scipy.stats.mannwhitneyu(*split, method="exact").pvalue
+        return Test(u, float(p), "exact")
+    splits = math.comb(len(pooled), len(a))
+    tested = scipy.stats.permutation_test(
+        (
+            scipy.stats.rankdata(pooled)[: len(a)],
+            scipy.stats.rankdata(pooled)[len(a) :],
+        ),
+        # The sum of ranks is U but for a constant; its distance from the middle is
+        # what a two-sided test is about.
+        lambda x, y, axis: abs(
+            x.sum(axis=axis) - x.shape[axis] * (len(pooled) + 1) / 2
+        ),
+        vectorized=True,
+        n_resamples=splits if splits <= MOST_SPLITS else RESAMPLES - 1,
+        alternative="greater",
+        rng=np.random.default_rng(seed),
+    )
+    way = "all permutations" if splits <= MOST_SPLITS else f"{RESAMPLES} permutations"
+    return Test(u, float(tested.pvalue), f"{way}, for ties")
+
+
+def smallest_p(n: int, m: int) -> float:
+    """Returns the smallest two-sided p that samples of n and m can reach: 2 / C."""
+    return min(1.0, 2 / math.comb(n + m, n))
+
+
+def a12(a: Sample, b: Sample) -> Interval:
+    """Estimates how likely a value of `a` is larger than one of `b`; ties count half.
+
+    The interval is the fifth of Newcombe's: it needs no resampling and is none of a
+    point where the samples do not overlap.
+
+    References:
+      Vargha and Delaney, 2000, https://doi.org/10.3102/10769986025002101
+      Newcombe, 2006, part 2, https://doi.org/10.1002/sim.2324
+    """
+    n, m = len(a), len(b)
+    estimate = _u(a, b) / (n * m)
+    z = float(scipy.stats.norm.ppf((1 + LEVEL) / 2))
+    extra = (n + m) / 2 - 1
+
+    def distance(theta: float) -> float:
+        """Positive where theta is further off than z standard errors."""
+        spread = 1 + extra * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        variance = theta * (1 - theta) * spread / (n * m)
+        return (theta - estimate) ** 2 - z**2 * variance
+
+    # The distance is positive at the far ends and negative at the estimate; at 0 and
+    # 1 themselves the variance is 0, so an estimate there is looked at from beside it.
+    inside = min(max(estimate, 1e-12), 1 - 1e-12)
+    low = _root(distance, 0.0, inside) if estimate > 0 else 0.0
+    high = _root(distance, inside, 1.0) if estimate < 1 else 1.0
+    return Interval(estimate, low, high)
+
+
+def difference(a: Sample, b: Sample, seed: int = 0) -> Interval:
+    """Estimates mean(a) - mean(b), with the BCa bootstrap's interval.
+
+    There is no interval (nan) from a single value, and no mean of infinities.
+
+    References:
+      Efron, 1987, https://doi.org/10.1080/01621459.1987.10478410
+    """
+    if not np.isfinite([*a, *b]).all():
+        return Interval(math.nan, math.nan, math.nan)
+    estimate = float(np.mean(a) - np.mean(b))
+    if min(len(a), len(b)) < 2:
+        return Interval(estimate, math.nan, math.nan)
+    if np.ptp(a) == np.ptp(b) == 0:
+        return Interval(estimate, estimate, estimate)
+    found = scipy.stats.bootstrap(
+        (a, b),
+        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(estimate, float(found.low), float(found.high))
+
+
+def holm(ps: list[float]) -> list[float]:
+    """Adjusts p values of a family so that any false finding among them is rare.
+
+    References:
+      Holm, 1979, https://www.jstor.org/stable/4615733
+    """
+    order = sorted(range(len(ps)), key=ps.__getitem__)
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(ps) - place) * ps[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _u(a: Sample, b: Sample) -> float:
+    """Counts pairs in which `a` is larger; ties count half."""
+    a, b = a[:, None], b[None, :]
+    return float(np.sum(a > b) + np.sum(a == b) / 2)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    return float(scipy.optimize.root_scalar(function, bracket=(low, high)).root)
+
+
+def _quantile(values: Sample, q: float) -> float:
+    ordered = np.sort(values)
+    place = q * (len(ordered) - 1)
+    below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+    if below == above:  # also where both are infinite
+        return float(below)
+    return float(below + (above - below) * (place % 1))

@@ -1,0 +1,179 @@
+"""Statistics against values by hand, scipy, statsmodels, and simulation."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from statsmodels.stats.multitest import multipletests
+
+from lion_jax import stats
+
+RNG = np.random.default_rng(0)
+SAMPLES = [(RNG.normal(size=n), RNG.normal(0.5, size=m)) for n, m in [(5, 5), (8, 6)]]
+
+
+def array(*values):
+    return np.array(values, float)
+
+
+def test_summary_by_hand():
+    found = stats.summarize(array(4, 1, 3, 2, 10))
+    assert found[:5] == (5, 3, 2, 4, 4)
+    assert found.sd == pytest.approx(math.sqrt((0 + 9 + 1 + 4 + 36) / 4))
+    values = RNG.normal(size=10)
+    np.testing.assert_allclose(
+        stats.summarize(values)[1:4], np.quantile(values, (0.5, 0.25, 0.75))
+    )
+
+
+def test_summary_of_one_value_and_of_misses():
+    assert math.isnan(stats.summarize(array(1)).sd)
+    found = stats.summarize(array(3, math.inf, 5, math.inf, math.inf))
+    assert (found.median, found.lower_quartile, found.upper_quartile) == (
+        math.inf,
+        5,
+        math.inf,
+    )
+
+
+def test_separated_samples_by_hand():
+    """Three against three: one of C(6, 3) = 20 splits, on either side."""
+    found = stats.mann_whitney(array(1, 2, 3), array(4, 5, 6))
+    assert found == (0, pytest.approx(0.1), "exact")
+    assert stats.smallest_p(3, 3) == pytest.approx(0.1)
+    assert stats.smallest_p(5, 5) == pytest.approx(2 / 252)
+    assert stats.smallest_p(1, 1) == 1
+
+
+@pytest.mark.parametrize(("a", "b"), SAMPLES)
+def test_without_ties_it_is_scipys_exact_test(a, b):
+    expected = scipy.stats.mannwhitneyu(a, b, method="exact")
+    assert stats.mann_whitney(a, b)[:2] == (expected.statistic, expected.pvalue)
+
+
+def every_split(a, b):
+    """p by definition: how many splits are as far from the middle."""
+    pooled = [*a, *b]
+    middle = len(a) * len(b) / 2
+
+    def distance(chosen):
+        x = [pooled[i] for i in chosen]
+        y = [pooled[i] for i in range(len(pooled)) if i not in chosen]
+        u = sum((p > q) + (p == q) / 2 for p in x for q in y)
+        return abs(u - middle)
+
+    observed = distance(range(len(a)))
+    splits = [*itertools.combinations(range(len(pooled)), len(a))]
+    return sum(distance(split) >= observed for split in splits) / len(splits)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (array(1, 2, 2, 3), array(2, 3, 4, 4)),
+        (array(1, 1, 1), array(1, 1, 2, 5)),
+        (array(1, 2, math.inf, math.inf), array(0.5, 0.6, 0.7, math.inf)),
+        (array(1, 1), array(1, 1)),
+        (array(7, 7, 9, 8), array(7, 5, 6)),
+    ],
+)
+def test_with_ties_it_is_the_share_of_all_splits(a, b):
+    found = stats.mann_whitney(a, b)
+    assert found.p == pytest.approx(every_split(a, b))
+    assert found.method == "all permutations, for ties"
+
+
+def test_one_infinity_is_a_value_like_others():
+    a, b = array(1, 2, math.inf), array(3, 4, 5)
+    assert stats.mann_whitney(a, b) == stats.mann_whitney(array(1, 2, 6), b)
+
+
+def test_many_ties_are_permuted_at_random_near_the_normal_approximation():
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, 9, 25).astype(float), rng.integers(1, 10, 25).astype(float)
+    found = stats.mann_whitney(a, b)
+    assert found.method == "20000 permutations, for ties"
+    normal = scipy.stats.mannwhitneyu(a, b, method="asymptotic").pvalue
+    assert found.p == pytest.approx(normal, abs=0.02)
+    assert found == stats.mann_whitney(a, b)
+    apart = stats.mann_whitney(a, b + 100)
+    assert apart.p == pytest.approx(1 / stats.RESAMPLES)  # never 0
+
+
+def test_a12_by_hand():
+    assert stats.a12(array(2, 3), array(1, 2)).estimate == (1 + 1 + 0.5 + 1) / 4
+    assert stats.a12(array(1, 2), array(3, 4)).estimate == 0
+    u = stats.mann_whitney(*SAMPLES[1]).u
+    assert stats.a12(*SAMPLES[1]).estimate == u / 48
+
+
+def test_a12s_interval_solves_newcombes_equation_and_mirrors():
+    a, b = SAMPLES[1]
+    found, mirrored = stats.a12(a, b), stats.a12(b, a)
+    for theta in found.low, found.high:
+        extra = (8 + 6) / 2 - 1
+        variance = (theta * (1 - theta) / 48) * (
+            1 + extra * (1 - theta) / (2 - theta) + extra * theta / (1 + theta)
+        )
+        z = (theta - found.estimate) / math.sqrt(variance)
+        assert abs(z) == pytest.approx(1.959964, rel=1e-5)
+    assert mirrored == pytest.approx(
+        (1 - found.estimate, 1 - found.high, 1 - found.low)
+    )
+
+
+def test_a12s_interval_is_no_point_where_samples_do_not_overlap():
+    found = stats.a12(array(5, 6, 7, 8, 9), array(0, 1, 2, 3, 4))
+    assert found.estimate == found.high == 1
+    assert 0.5 < found.low < 0.8
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.8, 1.6])
+def test_a12s_interval_covers_the_truth_as_often_as_it_says(shift):
+    rng = np.random.default_rng(2)
+    truth = scipy.stats.norm.cdf(shift / math.sqrt(2))
+    covered = [
+        found.low <= truth <= found.high
+        for found in (
+            stats.a12(rng.normal(shift, size=8), rng.normal(size=8)) for _ in range(600)
+        )
+    ]
+    assert 0.93 <= np.mean(covered) <= 0.99
+
+
+def test_difference_of_means_by_hand_and_by_scipy():
+    a, b = SAMPLES[0]
+    found = stats.difference(a, b)
+    assert found.estimate == pytest.approx(a.mean() - b.mean())
+    resampled = np.random.default_rng(3)
+    means = [
+        resampled.choice(a, 5).mean() - resampled.choice(b, 5).mean()
+        for _ in range(20_000)
+    ]
+    low, high = np.quantile(means, (0.025, 0.975))
+    # BCa shifts the plain percentiles a little.
+    assert found.low == pytest.approx(low, abs=0.15)
+    assert found.high == pytest.approx(high, abs=0.15)
+    assert found == stats.difference(a, b)
+
+
+def test_difference_without_spread_and_without_a_second_value():
+    assert stats.difference(array(2, 2), array(1, 1)) == (1, 1, 1)
+    alone = stats.difference(array(2), array(1, 3))
+    assert alone.estimate == 0
+    assert math.isnan(alone.low)
+    assert math.isnan(stats.difference(array(1, math.inf), array(1, 3)).estimate)
+
+
+@pytest.mark.parametrize(
+    "ps", [[0.01, 0.04, 0.03], [0.5, 0.5], [0.001], [0.9, 0.02, 0.02, 0.4], []]
+)
+def test_holm_is_statsmodels(ps):
+    expected = multipletests(ps, method="holm")[1] if ps else []
+    assert stats.holm(ps) == pytest.approx(list(expected))
+
+
+def test_holm_by_hand():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
