@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lion_jax import campaign, cli, data, logs, records, report, runtime
-from lion_jax import checkpoint as checkpoints
+from lion_jax import campaign, checkpoint, cli, data, logs, records, report, runtime
 from lion_jax.config import ConfigError
 
+MISTAKES = (data.DataError, logs.RunFolderError, records.RecordError)
+FAILURES = (checkpoint.CheckpointError, OSError)
 RUN = """\
 Trains every configuration with every seed, one run after the other, and keeps a record
 of each in --out. The same command again makes what is missing, also after Ctrl-C,
@@ -80,15 +81,16 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
     sweeps = dict(_sweep(text) for text in arguments.sweep)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     points = campaign.plan(arguments.configs.split(","), overrides, sweeps)
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise ConfigError(f"--out={arguments.out} is a file; give a folder.")
+    out = arguments.out.expanduser()
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out={out} is a file; give a folder.")
     runtime.start(arguments.compilation_cache)
     with cli.caught_signals() as interrupted:
         finished = campaign.run(
             campaign.Campaign(
                 points,
                 seeds,
-                arguments.out.expanduser(),
+                out,
                 not sweeps,
                 arguments.time_limit,
                 interrupted,
@@ -146,8 +148,4 @@ def _report(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(
-        main,
-        (data.DataError, logs.RunFolderError, records.RecordError),
-        (checkpoints.CheckpointError, OSError),
-    )
+    cli.run(main, MISTAKES, FAILURES)

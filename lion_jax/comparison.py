@@ -112,7 +112,7 @@ def compare(found: list[Group], measure: Measure) -> list[Comparison]:
 
 def test_measures() -> list[Measure]:
     """The measures of the test set: at the best validation loss, and at the end."""
-    kinds = [("accuracy", "%", 1, 100), ("loss", "", -1, 1)]
+    kinds = [("accuracy", "%", 1, 100.0), ("loss", "", -1, 1.0)]
     times = [("", "best validation"), ("last_", "end of schedule")]
     return [
         Measure(
@@ -143,14 +143,14 @@ def speeds(target: float) -> list[Measure]:
 
 def _epochs_to(target: float, run: Record) -> float:
     reached = (row["epoch"] for row in run.epochs if row["val_accuracy"] >= target)
-    return next(reached, math.inf)
+    return float(next(reached, math.inf))
 
 
 def _seconds_to(target: float, run: Record) -> float:
     last = _epochs_to(target, run)
     if last == math.inf:
         return last
-    return sum(row["seconds"] for row in run.epochs if row["epoch"] <= last)
+    return float(sum(row["seconds"] for row in run.epochs if row["epoch"] <= last))
 
 
 def default_target(found: list[Group]) -> float:

@@ -34,15 +34,18 @@ class AugmentConfig:
 
     crop_padding: int = 0  # pixels of padding before a random crop; 0: no crop
     flip: bool = False  # mirror half of the images left to right
+    erasing: float = 0.0  # share of the images that lose a rectangle, in [0, 1)
 
 
 @dataclass(slots=True)
 class ModelConfig:
     """Which network."""
 
-    name: str = "resnet50"  # resnet50, vit_b16, resnet_tiny or vit_tiny
+    name: str = "resnet50"  # resnet50, vit_b16, vit_ti8, resnet_tiny or vit_tiny
     dtype: str = "float32"  # of the computation: float32 or bfloat16
     zero_init_residual: bool = False  # ResNet: each block starts as its shortcut
+    pool: str = "token"  # ViT, what the head sees: token (the class token's) or mean
+    drop_path: float = 0.0  # ViT: chance to drop the last layer in training, in [0, 1)
     remat: str = "none"  # computed again in the backward pass: none, dots or full
 
 
@@ -101,9 +104,10 @@ class Config:
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
 
 
-PATCHES = {"vit_b16": 16, "vit_tiny": 4}  # pixels of a patch's side
+PATCHES = {"vit_b16": 16, "vit_ti8": 8, "vit_tiny": 4}  # pixels of a patch's side
 CHOICES = {
-    "model.name": ("resnet50", "vit_b16", "resnet_tiny", "vit_tiny"),
+    "model.name": ("resnet50", "vit_b16", "vit_ti8", "resnet_tiny", "vit_tiny"),
+    "model.pool": ("token", "mean"),
     "model.dtype": ("float32", "bfloat16"),
     "model.remat": ("none", "dots", "full"),
     "optimizer.name": ("lion", "adamw", "sgd"),
@@ -129,6 +133,8 @@ RANGES = {
     "data.validation_fraction": (0, False, 1),
     "data.split_seed": (0, True, None),
     "augment.crop_padding": (0, True, None),
+    "augment.erasing": (0, True, 1),
+    "model.drop_path": (0, True, 1),
     "optimizer.learning_rate": (0, True, None),
     "optimizer.weight_decay": (0, True, None),
     "optimizer.b1": (0, True, 1),
@@ -169,6 +175,11 @@ def check(config: Config) -> None:
         rule = f"must divide batch_size={config.batch_size}"
         raise _wrong("accumulate", config.accumulate, rule)
     _check_variants(config.optimizer)
+    for name in ("pool", "drop_path"):
+        value, default = getattr(config.model, name), getattr(ModelConfig(), name)
+        if config.model.name not in PATCHES and value != default:
+            rule = f"must be {default!r} unless model.name is a ViT"
+            raise _wrong(f"model.{name}", value, rule)
     patch = PATCHES.get(config.model.name, 1)
     if config.image_size % patch:
         raise ConfigError(

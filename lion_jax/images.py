@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Bool, Float, Key, UInt8
 
 
 def augment(
@@ -11,8 +11,9 @@ def augment(
     *,
     crop_padding: int = 0,
     flip: bool = False,
+    erasing: float = 0.0,
 ) -> UInt8[Array, "b h w c"]:
-    """Crops and mirrors each image at random, at the resolution it came in.
+    """Crops, mirrors and partly erases each image, at the resolution it came in.
 
     Args:
       images: A batch.
@@ -20,6 +21,8 @@ def augment(
       crop_padding: Black pixels added on every side before a crop of the original
         size; 0 for no crop.
       flip: Whether half of the images are mirrored left to right.
+      erasing: Share of the images of which a rectangle becomes noise (random
+        erasing, Zhong et al., 2017, https://arxiv.org/abs/1708.04896).
 
     Returns:
       Images of the same shape.
@@ -38,7 +41,32 @@ def augment(
     if flip:
         mirrored = jax.random.bernoulli(flip_key, shape=(b, 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
-    return images
+    return _erase(images, jax.random.fold_in(key, 2), erasing) if erasing else images
+
+
+def _erase(
+    images: UInt8[Array, "b h w c"], key: Key[Array, ""], share: float
+) -> UInt8[Array, "b h w c"]:
+    """Puts noise into a rectangle of 2 to 40 % of the area, of aspect 0.3 to 1 / 0.3.
+
+    A rectangle that is longer than the image is cut; the paper draws another.
+    """
+    b, h, w, _ = images.shape
+    chosen, area, aspect, top, left, noise = jax.random.split(key, 6)
+    area = jax.random.uniform(area, (b,), minval=0.02, maxval=0.4) * h * w
+    limit = jnp.log(1 / 0.3)
+    aspect = jnp.exp(jax.random.uniform(aspect, (b,), minval=-limit, maxval=limit))
+
+    def inside(length: int, side: Array, key: Key[Array, ""]) -> Bool[Array, "b n"]:
+        side = jnp.clip(jnp.round(side), 1, length)
+        start = jnp.floor(jax.random.uniform(key, (b,)) * (length - side + 1))
+        place = jnp.arange(length)
+        return (place >= start[:, None]) & (place < (start + side)[:, None])
+
+    rows = inside(h, jnp.sqrt(area * aspect), top)[:, :, None, None]
+    columns = inside(w, jnp.sqrt(area / aspect), left)[:, None, :, None]
+    erased = rows & columns & jax.random.bernoulli(chosen, share, (b, 1, 1, 1))
+    return jnp.where(erased, jax.random.bits(noise, images.shape, jnp.uint8), images)
 
 
 def standardize(

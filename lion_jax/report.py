@@ -41,6 +41,7 @@ def write(runs: list[Record], out: Path, target: float | None = None) -> list[Pa
     Returns:
       The files written.
     """
+    runs = sorted(runs, key=lambda run: (run.label, run.seed))
     final = [run for run in runs if not run.swept]
     swept = [run for run in runs if run.swept]
     parts = ["# Comparison of runs", *_provenance(runs)]

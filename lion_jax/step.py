@@ -70,6 +70,8 @@ class Task:
     eval_batch_size: int
     crop_padding: int = 0
     flip: bool = False
+    erasing: float = 0.0
+    stochastic: bool = False  # whether the model takes a random key in training
     label_smoothing: float = 0.0
     accumulate: int = 1
     batch_sharding: jax.sharding.Sharding | None = None
@@ -124,15 +126,17 @@ def train_step(
     start = state.metrics.batches * task.batch_size
     rows = jax.lax.dynamic_slice(order, (start,), (task.batch_size,))
     pixels, labels = _cut(task, examples, rows)
-    if task.crop_padding or task.flip:
+    key = jax.random.fold_in(key, state.step)
+    if task.crop_padding or task.flip or task.erasing:
         pixels = images.augment(
             pixels,
-            jax.random.fold_in(key, state.step),
+            key,
             crop_padding=task.crop_padding,
             flip=task.flip,
+            erasing=task.erasing,
         )
     grads, batch_stats, loss, losses, logits = _differentiate(
-        task, graph, state.params, state.batch_stats, pixels, labels
+        task, graph, state.params, state.batch_stats, pixels, labels, key
     )
     with jax.named_scope("optimizer"):
         updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
@@ -147,16 +151,19 @@ def train_step(
     ), loss
 
 
-def _differentiate(task, graph, params, batch_stats, pixels, labels):
+def _differentiate(task, graph, params, batch_stats, pixels, labels, key):
     """Returns gradients, norm statistics, mean loss; losses and logits by example.
 
     With `task.accumulate` above 1, the batch goes through the network in as many
     parts, each normed by itself, and the gradients are their mean.
     """
 
-    def loss_of(params, batch_stats, pixels, labels):
+    def loss_of(params, batch_stats, pixels, labels, part):
         model = nnx.merge(graph, params, batch_stats)
-        logits = model(task.standardize(pixels), train=True)
+        # Of a key of its own: augmentation has taken others from the step's.
+        keys = {"key": jax.random.fold_in(jax.random.fold_in(key, 3), part)}
+        options = keys if task.stochastic else {}
+        logits = model(task.standardize(pixels), train=True, **options)
         targets = optax.smooth_labels(
             jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing
         )
@@ -167,7 +174,7 @@ def _differentiate(task, graph, params, batch_stats, pixels, labels):
     differentiate = jax.value_and_grad(loss_of, has_aux=True)
     if task.accumulate == 1:
         (loss, (losses, logits, batch_stats)), grads = differentiate(
-            params, batch_stats, pixels, labels
+            params, batch_stats, pixels, labels, 0
         )
         return grads, batch_stats, loss, losses, logits
 
@@ -186,7 +193,9 @@ def _differentiate(task, graph, params, batch_stats, pixels, labels):
 
     zeros = jax.tree.map(jnp.zeros_like, params)
     (total, batch_stats), outputs = jax.lax.scan(
-        take_in, (zeros, batch_stats), (cut(pixels), cut(labels))
+        take_in,
+        (zeros, batch_stats),
+        (cut(pixels), cut(labels), jnp.arange(task.accumulate)),
     )
     losses, logits = map(join, outputs)
     grads = jax.tree.map(lambda x: x / task.accumulate, total)

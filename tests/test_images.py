@@ -73,9 +73,28 @@ def test_crop_shows_a_window_of_the_padded_image():
     assert len(corners) > 12
 
 
+def test_erasing_puts_noise_into_one_rectangle_of_as_many_images_as_said():
+    black = jnp.zeros((600, 28, 28, 1), jnp.uint8)
+    got = np.asarray(images.augment(black, jax.random.key(0), erasing=0.5))[..., 0]
+    erased = got.any((1, 2))
+    assert 250 < erased.sum() < 350
+    shares, fillings = [], []
+    for image in got[erased]:
+        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+        box = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        shares.append(box.size / image.size)
+        fillings.append((box > 0).mean())
+    # 2 to 40 % but for rounding; a 256th of the noise is 0.
+    assert 0.01 < min(shares) < 0.05
+    assert 0.3 < max(shares) < 0.43
+    assert min(fillings) > 0.9
+    values = got[erased][got[erased] > 0]
+    assert 120 < values.mean() < 136
+
+
 def test_augmentation_is_a_function_of_its_key():
     batch = grey()
-    options = {"crop_padding": 2, "flip": True}
+    options = {"crop_padding": 2, "flip": True, "erasing": 0.5}
     first, same, other = (
         np.asarray(images.augment(batch, jax.random.key(seed), **options))
         for seed in (0, 0, 1)

@@ -23,6 +23,7 @@ def count(model):
         ("resnet50", 224, 10, 23_528_522),
         ("vit_b16", 224, 1000, 86_567_656),
         ("vit_b16", 224, 10, 85_806_346),
+        ("vit_ti8", 32, 10, 5_381_194),
     ],
 )
 def test_parameter_count(name, image_size, classes, parameters):
@@ -192,8 +193,10 @@ def test_resnet_is_the_papers_function_of_its_parameters():
     )
 
 
-def test_vit_is_the_papers_function_of_its_parameters():
-    model = shaken(models.vit_tiny(image_size=16, num_classes=3, rngs=nnx.Rngs(0)))
+@pytest.mark.parametrize("pool", ["token", "mean"])
+def test_vit_is_the_papers_function_of_its_parameters(pool):
+    model = models.vit_tiny(image_size=16, num_classes=3, pool=pool, rngs=nnx.Rngs(0))
+    model = shaken(model)
     images = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
 
     def array(variable):
@@ -211,19 +214,23 @@ def test_vit_is_the_papers_function_of_its_parameters():
     patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(2, 16, 48)
     kernel = array(model.patches.kernel).reshape(48, 32)
     x = patches @ kernel + array(model.patches.bias)
-    token = np.broadcast_to(array(model.class_token), (2, 1, 32))
-    x = np.concatenate([token, x], axis=1) + array(model.positions)
+    if pool == "token":
+        token = np.broadcast_to(array(model.class_token), (2, 1, 32))
+        x = np.concatenate([token, x], axis=1)
+    n = x.shape[1]
+    x = x + array(model.positions)
     for layer in model.layers:
-        qkv = linear(norm(x, layer.norm1), layer.qkv).reshape(2, 17, 3, 2, 16)
+        qkv = linear(norm(x, layer.norm1), layer.qkv).reshape(2, n, 3, 2, 16)
         q, k, v = np.moveaxis(qkv, 2, 0)
         scores = np.einsum("bnhd,bmhd->bhnm", q, k) / 16**0.5
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
-        mixed = np.einsum("bhnm,bmhd->bnhd", weights, v).reshape(2, 17, 32)
+        mixed = np.einsum("bhnm,bmhd->bnhd", weights, v).reshape(2, n, 32)
         x = x + linear(mixed, layer.out)
         hidden = linear(norm(x, layer.norm2), layer.mlp1)
         x = x + linear(hidden * scipy.stats.norm.cdf(hidden), layer.mlp2)
-    x = norm(x, model.norm)[:, 0]
+    x = norm(x, model.norm)
+    x = x[:, 0] if pool == "token" else x.mean(1)
     expected = x @ array(model.head.kernel) + array(model.head.bias)
     got = model(images, train=False)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -342,8 +349,40 @@ def test_rematerialisation_saves_memory_and_changes_no_number(name):
         ({"name": "resnet51", "image_size": 32}, "name='resnet51'"),
         ({"name": "vit_b16", "image_size": 40}, "image_size=40 must be a multiple"),
         ({"name": "resnet50", "image_size": 32, "remat": "all"}, "remat='all'"),
+        ({"name": "vit_tiny", "image_size": 32, "pool": "max"}, "pool='max'"),
+        ({"name": "vit_tiny", "image_size": 32, "drop_path": 1.0}, "drop_path=1.0"),
     ],
 )
 def test_models_that_cannot_be_made(arguments, said):
     with pytest.raises(ValueError, match=said):
         models.make(**arguments, num_classes=10, rngs=nnx.Rngs(0))
+
+
+def test_layers_are_dropped_as_often_as_said_and_only_in_training(monkeypatch):
+    """The last of two layers is dropped for 40 % of the images, the first for none."""
+    n, images = 1000, jax.random.normal(jax.random.key(1), (1, 8, 8, 3))
+    options = {"image_size": 8, "num_classes": 3, "rngs": nnx.Rngs(0)}
+    dropping = shaken(models.vit_tiny(**options, drop_path=0.4))
+    never = shaken(models.vit_tiny(**options))
+    nnx.update(never, nnx.state(dropping))
+    batch = jnp.repeat(images, n, axis=0)
+    whole = never(images, train=True)
+    np.testing.assert_array_equal(dropping(images, train=False), whole)
+    got = dropping(batch, train=True, key=jax.random.key(2))
+
+    def with_last(change):
+        def apply(_, layer, x):
+            return change(layer, x) if layer is never.layers[1] else layer(x)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(models.vit.remats, "apply", apply)
+            return never(images, train=True)
+
+    without = with_last(lambda layer, x: x)
+    enlarged = with_last(lambda layer, x: x + (layer(x) - x) / 0.6)
+    left_out = np.isclose(got, without, atol=1e-5).all(1)
+    kept = np.isclose(got, enlarged, atol=1e-5).all(1)
+    assert (left_out ^ kept).all()
+    assert 340 < left_out.sum() < 460
+    other = dropping(batch, train=True, key=jax.random.key(3))
+    assert (np.asarray(other) != np.asarray(got)).any()

@@ -423,3 +423,28 @@ def test_models_by_name_are_those_the_configuration_offers():
                 name, image_size=size, num_classes=2, rngs=nnx.Rngs(0)
             )
         )
+
+
+def test_every_step_and_part_and_layer_drops_by_a_key_of_its_own(monkeypatch):
+    from lion_jax.models import vit
+
+    keys = []
+    drop_path = vit._drop_path
+
+    def spy(before, after, key, rate):
+        data_of_key = jax.random.key_data(key)
+        jax.debug.callback(lambda k: keys.append(np.asarray(k).tobytes()), data_of_key)
+        return drop_path(before, after, key, rate)
+
+    monkeypatch.setattr(vit, "_drop_path", spy)
+    config = made_config("vit_tiny", accumulate=2)
+    config.model.drop_path = 0.5
+    program, _, _ = build(config, made_data())
+    run(program, epochs=1)
+    jax.effects_barrier()
+    steps, parts, layers = program.steps_per_epoch, 2, 2
+    assert len(set(keys)) == steps * parts * layers
+    before = len(keys)
+    program.evaluate(program.init().params, {}, "test")
+    jax.effects_barrier()
+    assert len(keys) == before

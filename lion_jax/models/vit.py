@@ -13,11 +13,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.nn import initializers
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from lion_jax.models import remat as remats
 from lion_jax.models.attention import attend
 from lion_jax.models.conv import conv_general_dilated
+
+POOLS = ("token", "mean")
 
 
 def _linear(c: int, d: int, kernel_init, bias_init, dtype: DTypeLike, rngs: nnx.Rngs):
@@ -86,6 +88,8 @@ class ViT(nnx.Module):
         heads: int,
         mlp_width: int,
         channels: int = 3,
+        pool: str = "token",
+        drop_path: float = 0.0,
         remat: str = "none",
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
@@ -101,6 +105,11 @@ class ViT(nnx.Module):
           heads: Attention heads a layer; they divide `width`.
           mlp_width: Width of the perceptron's hidden layer.
           channels: Channels of the images.
+          pool: What the head sees: the class `token`, or the `mean` of all tokens,
+            without a class token.
+          drop_path: Chance, in [0, 1), that the last layer leaves an image as it is
+            in training; it grows linearly from 0 at the first layer (stochastic
+            depth, Huang et al., 2016).
           remat: What the backward pass computes again in each layer: `none`, `dots`
             (all but products) or `full`.
           dtype: Dtype of the computation, float32 or bfloat16; parameters are
@@ -109,14 +118,19 @@ class ViT(nnx.Module):
 
         Raises:
           ValueError: If `patch` does not divide `image_size`, or `heads` `width`, or
-            there is no such `remat`.
+            there is no such `pool`, `drop_path` or `remat`.
         """
         if image_size % patch:
             raise ValueError(f"{image_size=} must be a multiple of {patch=}.")
         if width % heads:
             raise ValueError(f"{width=} must be a multiple of {heads=}.")
+        if pool not in POOLS:
+            raise ValueError(f"{pool=}, but it must be one of {[*POOLS]}.")
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"{drop_path=} must be >= 0 and < 1.")
         self.remat = remats.check(remat)
-        tokens = (image_size // patch) ** 2 + 1
+        self.pool, self.drop_path = pool, drop_path
+        tokens = (image_size // patch) ** 2 + (pool == "token")
         self.patches = nnx.Conv(
             channels,
             width,
@@ -129,7 +143,8 @@ class ViT(nnx.Module):
             conv_general_dilated=conv_general_dilated,
             rngs=rngs,
         )
-        self.class_token = nnx.Param(jnp.zeros((1, 1, width)))
+        if pool == "token":
+            self.class_token = nnx.Param(jnp.zeros((1, 1, width)))
         self.positions = nnx.Param(
             initializers.normal(0.02)(rngs.params(), (1, tokens, width))
         )
@@ -151,22 +166,56 @@ class ViT(nnx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool
+        self,
+        x: Float[Array, "b h w c"],
+        *,
+        train: bool,
+        key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b k"]:
-        """Maps images to float32 logits; nothing depends on `train` yet."""
-        del train
+        """Maps images to float32 logits.
+
+        Args:
+          x: Images.
+          train: Whether layers are dropped, if `drop_path` says so.
+          key: Random key; needed for that alone.
+        """
         x = self.patches(x)
         x = x.reshape(x.shape[0], -1, x.shape[-1])
-        class_token = jnp.broadcast_to(
-            self.class_token[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1])
-        )
-        x = jnp.concatenate([class_token, x], axis=1)
+        if self.pool == "token":
+            class_token = jnp.broadcast_to(
+                self.class_token[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1])
+            )
+            x = jnp.concatenate([class_token, x], axis=1)
         x = x + self.positions[...].astype(x.dtype)
+        rates = jnp.linspace(0, self.drop_path, len(self.layers))
         for index, layer in enumerate(self.layers):
             with jax.named_scope(f"layer{index}"):
-                x = remats.apply(self.remat, layer, x)
-        return self.head(self.norm(x[:, 0]).astype(jnp.float32))
+                after = remats.apply(self.remat, layer, x)
+                if train and self.drop_path:
+                    assert key is not None, "drop_path needs a key"
+                    dropped = jax.random.fold_in(key, index), rates[index]
+                    after = _drop_path(x, after, *dropped)
+                x = after
+        if self.pool == "token":
+            seen = self.norm(x[:, 0])
+        else:
+            seen = jnp.mean(self.norm(x).astype(jnp.float32), axis=1)
+        return self.head(seen.astype(jnp.float32))
+
+
+def _drop_path(
+    before: Float[Array, "b n d"],
+    after: Float[Array, "b n d"],
+    key: Key[Array, ""],
+    rate: Float[Array, ""],
+) -> Float[Array, "b n d"]:
+    """Keeps some images as before a layer; the mean over chances is `after`."""
+    kept = jax.random.bernoulli(key, 1 - rate, (before.shape[0], 1, 1))
+    scale = jnp.where(kept, 1 / (1 - rate), 0).astype(before.dtype)
+    return before + scale * (after - before)
 
 
 vit_b16 = partial(ViT, patch=16, width=768, layers=12, heads=12, mlp_width=3072)
+# Touvron et al., 2020 (DeiT-Ti), with patches for small images.
+vit_ti8 = partial(ViT, patch=8, width=192, layers=12, heads=3, mlp_width=768)
 vit_tiny = partial(ViT, patch=4, width=32, layers=2, heads=2, mlp_width=64)

@@ -1,0 +1,418 @@
+"""Many runs by one command: what is run, recorded, resumed, refused."""
+
+import dataclasses
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import test_train
+from rich.console import Console
+from test_train import interrupt_at, small_data
+
+from lion_jax import campaign, cli, compare, data, logs, program, records, sharding
+from lion_jax import config as configs
+
+__all__ = ["small_data"]  # a fixture of its own, too
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """\
+from lion_jax.config import *
+
+def get_config():
+    return Config(
+        name="tiny_{optimizer}", epochs=2, batch_size=64, eval_batch_size=64,
+        image_size=28, devices=1, data=DataConfig(name="fashion_mnist_sample"),
+        model=ModelConfig(name="resnet_tiny"), augment=AugmentConfig(flip=True),
+        optimizer=OptimizerConfig(name="{optimizer}", learning_rate={rate}),
+        early_stopping=EarlyStoppingConfig(patience=0))
+"""
+# Runs compare in a process that SIGKILL ends at the n-th epoch that is evaluated.
+KILLED = """\
+import os, signal, sys
+import jax
+jax.config.update("jax_num_cpu_devices", 8)
+sys.path.insert(0, {tests!r})
+import test_train
+from lion_jax import compare, data, runtime, trial
+small = test_train.small_dataset()
+data.load = lambda *_: small
+runtime.start = lambda _: None
+end_epoch, left = trial._end_epoch, int(sys.argv[1])
+
+def dying(*args):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return end_epoch(*args)
+
+trial._end_epoch = dying
+compare.main(sys.argv[2:])
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_start(monkeypatch):
+    """The process's memory and caches are not a test's to change."""
+    monkeypatch.setattr(compare.runtime, "start", lambda _: None)
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = []
+    for optimizer, rate in ("lion", 1e-3), ("adamw", 1e-2):
+        paths.append(tmp_path / f"{optimizer}.py")
+        paths[-1].write_text(CONFIG.format(optimizer=optimizer, rate=rate))
+    return ",".join(map(str, paths))
+
+
+def without_times(out):
+    """All records, without what is measured by a clock."""
+    found = {}
+    for path in sorted((out / records.FOLDER).glob("*/*.json")):
+        record = json.loads(path.read_text())
+        for row in (*record["epochs"], record["result"]):
+            for name in [*row]:
+                if name.startswith(("seconds", "images_per_second", "peak")):
+                    del row[name]
+        del record["environment"]
+        found[str(path.relative_to(out))] = record
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an undisturbed comparison, two configurations x two seeds."""
+    folder = tmp_path_factory.mktemp("whole")
+    for optimizer, rate in ("lion", 1e-3), ("adamw", 1e-2):
+        text = CONFIG.format(optimizer=optimizer, rate=rate)
+        (folder / f"{optimizer}.py").write_text(text)
+    paths = f"{folder}/lion.py,{folder}/adamw.py"
+    with pytest.MonkeyPatch.context() as patch:
+        small = test_train.small_dataset()
+        patch.setattr(data, "load", lambda *_: small)
+        patch.setattr(compare.runtime, "start", lambda _: None)
+        arguments = ["--configs", paths, "--seeds=2", f"--out={folder / 'out'}"]
+        assert compare.main(["run", *arguments]) == 0
+    return folder / "out"
+
+
+def run(files, out, *more):
+    return compare.main(["run", "--configs", files, f"--out={out}", *more])
+
+
+def test_every_run_has_its_record_and_nothing_else_is_left(whole):
+    names = {str(path.relative_to(whole)) for path in whole.rglob("*.json")}
+    assert names == {
+        f"records/tiny_{optimizer}/seed_{seed}.json"
+        for optimizer in ("lion", "adamw")
+        for seed in (0, 1)
+    }
+    assert {path.name for path in whole.iterdir()} == {"records", ".lock"}
+    record = records.read(records.path_of(whole, "tiny_adamw", 1))
+    assert record.seed == record.config["seed"] == record.result["seed"] == 1
+    assert [row["epoch"] for row in record.epochs] == [1, 2]
+    assert record.result["test_accuracy"] is not None
+    assert record.environment["jax"] == jax.__version__
+    assert record.memory["optimizer_state"] > 2 * record.memory["parameters"]
+    assert record.memory["step"] > record.memory["parameters"]
+    lion = records.read(records.path_of(whole, "tiny_lion", 1)).memory
+    assert lion["parameters"] < lion["optimizer_state"] < 1.1 * lion["parameters"]
+
+
+def test_a_record_is_that_of_the_training_command(whole, files, tmp_path):
+    config = cli.load_config(files.split(",")[0])
+    config.seed = 1
+    test_train.run(config, tmp_path / "alone", build=program.build)
+    alone = test_train.without_times(test_train.records(tmp_path / "alone"))
+    record = records.read(records.path_of(whole, "tiny_lion", 1))
+    assert test_train.without_times(record.epochs) == alone
+    result = json.loads((tmp_path / "alone" / logs.RESULT).read_text())
+    assert record.result["test_loss"] == result["test_loss"]
+
+
+def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsys):
+    built, build = [], program.build
+    monkeypatch.setattr(
+        campaign.programs,
+        "build",
+        lambda config, *rest: built.append(config.name) or build(config, *rest),
+    )
+    assert run(files, tmp_path / "out", "--seeds=1") == 0
+    assert run(files, tmp_path / "out", "--seeds=3", "--config.epochs=2") == 0
+    assert built == ["tiny_lion", "tiny_adamw"] * 2
+    said = capsys.readouterr().out
+    assert "2 runs are there, 4 to go" in said
+    assert "[6/6] tiny_adamw, seed 2: validation" in said
+    assert run(files, tmp_path / "out", "--seeds=3") == 0
+    assert len(built) == 4  # nothing is missing, nothing compiled
+
+
+def test_interrupted_runs_go_on_and_no_number_changes(
+    files, tmp_path, monkeypatch, whole
+):
+    for calls in (3, 9, 20):
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, calls)
+            status = run(files, tmp_path / "out", "--seeds=2")
+            assert status == 128 + signal.SIGTERM
+    assert (tmp_path / "out" / campaign.UNFINISHED).exists()
+    assert run(files, tmp_path / "out", "--seeds=2") == 0
+    assert without_times(tmp_path / "out") == without_times(whole)
+    assert not (tmp_path / "out" / campaign.UNFINISHED).exists()
+
+
+def results(report):
+    """A report without what a clock measured."""
+    text, _, rest = report.partition("## Time to")
+    return text, rest[rest.index("## Methods") :]
+
+
+def test_killed_runs_go_on_and_no_number_of_the_report_changes(files, tmp_path, whole):
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    out = tmp_path / "out"
+    for epochs in ("2", "4"):  # within the first run, and within the third
+        arguments = ["run", "--configs", files, f"--out={out}", "--seeds=2"]
+        ended = subprocess.run(
+            [sys.executable, "-c", script, epochs, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert run(files, out, "--seeds=2") == 0
+    assert without_times(out) == without_times(whole)
+    for folder in out, whole:
+        assert compare.main(["report", f"--out={folder}"]) == 0
+    texts = [(folder / "report.md").read_text() for folder in (out, whole)]
+    assert results(texts[0]) == results(texts[1])
+
+
+def test_a_run_killed_before_its_record_is_recorded_without_training(
+    files, tmp_path, monkeypatch, whole
+):
+    write = records.write
+    monkeypatch.setattr(records, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(files, tmp_path / "out", "--seeds=1")
+    monkeypatch.setattr(records, "write", write)
+    monkeypatch.setattr(
+        campaign.trial, "run", lambda trial, _: pytest.fail(trial.config.name)
+    )
+    with pytest.raises(pytest.fail.Exception, match="tiny_adamw"):
+        run(files, tmp_path / "out", "--seeds=1")
+    first = str(records.path_of(tmp_path, "tiny_lion", 0).relative_to(tmp_path))
+    assert without_times(tmp_path / "out") == {first: without_times(whole)[first]}
+
+
+def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
+    files, tmp_path, monkeypatch
+):
+    seen, compile_evaluation = [], program._compile_evaluation
+
+    def watched(*arguments):
+        evaluate = compile_evaluation(*arguments)
+
+        def look(params, batch_stats, name, *rest):
+            seen.append(name)
+            return evaluate(params, batch_stats, name, *rest)
+
+        return look
+
+    monkeypatch.setattr(program, "_compile_evaluation", watched)
+    sweep = [
+        "--sweep=optimizer.learning_rate=1e-4,1e-3",
+        "--sweep=optimizer.b1=0.8,0.9",
+    ]
+    more = ["--seeds=1", "--first_seed=7", "--config.epochs=1"]
+    assert run(files.split(",")[0], tmp_path / "out", *sweep, *more) == 0
+    assert set(seen) == {"validation"}
+    found = records.read_all(tmp_path / "out")
+    assert {
+        (r.swept["optimizer.learning_rate"], r.swept["optimizer.b1"]) for r in found
+    } == {*itertools.product((1e-4, 1e-3), (0.8, 0.9))}
+    for record in found:
+        assert record.seed == 7
+        assert record.result["test_accuracy"] is None
+        assert record.result["val_accuracy"] is not None
+        assert record.config["optimizer"]["b1"] == record.swept["optimizer.b1"]
+
+
+def test_a_run_that_diverges_is_recorded(files, tmp_path):
+    lion = files.split(",")[0]
+    more = ["--seeds=1", "--config.optimizer.name=sgd"]
+    more += ["--config.optimizer.learning_rate=1e18"]
+    assert run(lion, tmp_path / "out", *more) == 0
+    (record,) = records.read_all(tmp_path / "out")
+    assert record.diverged
+    assert record.result["test_accuracy"] is None
+    assert compare.main(["report", f"--out={tmp_path / 'out'}"]) == 0
+
+
+def test_a_time_limit_ends_after_the_run_under_way(files, tmp_path, capsys):
+    assert run(files, tmp_path / "out", "--seeds=2", "--time_limit=0.001") == 0
+    assert "--time_limit is over; 4 runs to go" in capsys.readouterr().out
+    assert not (tmp_path / "out" / records.FOLDER).exists()
+
+
+def test_records_of_another_configuration_are_refused(files, tmp_path, whole):
+    before = without_times(whole)
+    with pytest.raises(logs.RunFolderError, match=r"epochs \(2 there, 3 asked for\)"):
+        run(files, whole, "--seeds=2", "--config.epochs=3")
+    assert without_times(whole) == before
+
+
+def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
+    number = str(os.getpid())
+    with (
+        logs.locked(tmp_path / "out"),
+        pytest.raises(logs.RunFolderError, match=number),
+    ):
+        run(files, tmp_path / "out", "--seeds=1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "run | report"),
+        (["run", "--out=x"], "--configs"),
+        (["run", "--configs=none.py", "--out=x"], "none.py: there is no such file"),
+        (["run", "--configs=FILES", "--out=x", "--seeds=0"], "at least one seed"),
+        (["run", "--configs=FILES", "--out=x", "--seeds=many"], "many"),
+        (["run", "--configs=LION,LION", "--out=x"], "'tiny_lion' occurs twice"),
+        (["run", "--configs=LION", "--out=x", "--sweep=epochs"], "FIELD=VALUE"),
+        (["run", "--configs=LION", "--out=x", "--sweep=epochs=1,1"], "occurs twice"),
+        (["run", "--configs=LION", "--out=x", "--sweep=epoch=1"], "--config.epochs?"),
+        (["run", "--configs=LION", "--out=x", "--sweep=seed=1"], "--seeds sets"),
+        (["run", "--configs=LION", "--out=x", "--config.seed=1"], "--seeds sets"),
+        (["run", "--configs=LION", "--out=x", "--config.epochs=few"], "type int"),
+        (["run", "--configs=LION", "--out=x", "--config.epochs=0"], "must be >= 1"),
+        (["run", "--configs=LION", "--out=x", "--time_limit=0"], "must be > 0"),
+        (["run", "--configs=LION", "--out=x", "--sedes=3"], "'--sedes=3' is no flag"),
+        (["run", "--configs=LION", "--out=LION"], "is a file"),
+        (["run", "--configs=LION", "--out=x", "--config.batch_size=999"], "999"),
+        (["report", "--out=none"], "holds no records"),
+        (["report", "--out=none", "--target=90"], "must be > 0 and < 1"),
+        (["report", "--out=none", "fast"], "'fast' is no flag"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_and_nothing_is_written(
+    files, tmp_path, monkeypatch, capsys, arguments, said
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_show_log", lambda: None)
+    monkeypatch.setattr(cli, "_silence_what_is_told_again", lambda: None)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    lion = files.split(",")[0]
+    argv = [a.replace("FILES", files).replace("LION", lion) for a in arguments]
+    with pytest.raises(SystemExit) as ended:
+        cli.run(compare.main, compare.MISTAKES, compare.FAILURES, argv)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_help_of_both_commands(capsys):
+    for words, said in (["--help"], "report"), (["run", "--help"], "--time_limit"):
+        with pytest.raises(SystemExit) as ended:
+            compare.main(words)
+        assert ended.value.code == 0
+        assert said in capsys.readouterr().out
+
+
+def siblings():
+    """Pairs of configuration files that differ in the optimizer's name."""
+    stems = {path.stem for path in (ROOT / "configs").glob("*.py")}
+    return sorted(
+        (stem, stem.replace("lion", "adamw"))
+        for stem in stems
+        if "lion" in stem and stem.replace("lion", "adamw") in stems
+    )
+
+
+def test_sibling_files_differ_in_their_optimizers_only():
+    assert len(siblings()) >= 3
+    for pair in siblings():
+        lion, adamw = (
+            dataclasses.asdict(cli.load_config(str(ROOT / "configs" / f"{stem}.py")))
+            for stem in pair
+        )
+        different = {field for field in lion if lion[field] != adamw[field]}
+        assert different == {"name", "optimizer"}
+        same = ("schedule", "warmup_fraction", "clip_norm", "decay")
+        for field in same:
+            assert lion["optimizer"][field] == adamw["optimizer"][field], field
+
+
+def test_siblings_start_alike_and_see_the_same_batches(files):
+    """The same split, initial weights, order and augmentation for a seed."""
+    small, mesh, seen = test_train.small_dataset(), sharding.make_mesh(1), []
+    for path in files.split(","):
+        config = configs.override(cli.load_config(path), "augment.crop_padding", "2")
+        splits = program.split(config, small)
+        made = program.build(
+            config, program.make_task(config, small, splits, mesh), splits, mesh
+        ).seeded(5)
+        state = made.init()
+        order, _ = made.start_epoch(jnp.int32(1))
+        # The loss of the first step is of the first batch, augmented.
+        arrays = [*jax.tree.leaves((state.params, state.batch_stats)), order]
+        copies = [np.asarray(x).copy() for x in (*arrays, *splits.validation)]
+        seen.append([*copies, np.asarray(made.train_step(state, order)[1])])
+    for a, b in zip(*seen, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_seeds_of_one_program_are_those_of_programs_of_their_own():
+    small, mesh = test_train.small_dataset(), sharding.make_mesh(1)
+    config = test_train.small_config()
+    splits = program.split(config, small)
+    task = program.make_task(config, small, splits, mesh)
+    losses = []
+    for made in (
+        program.build(config, task, splits, mesh).seeded(3),
+        program.build(configs.override(config, "seed", "3"), task, splits, mesh),
+    ):
+        state = made.init()
+        for _ in range(2):
+            state, loss = made.train_step(state, made.start_epoch(jnp.int32(0))[0])
+            losses.append(float(loss))
+    assert losses[:2] == losses[2:]
+    assert losses[0] != losses[1]
+
+
+def test_the_bar_shows_all_runs(files, tmp_path, monkeypatch):
+    shown = []
+
+    class Bar:
+        def __enter__(self):
+            return lambda text, done: shown.append((text, done))
+
+        def __exit__(self, *_):
+            pass
+
+    totals = []
+    monkeypatch.setattr(
+        logs, "progress", lambda console, total: totals.append(total) or Bar()
+    )
+    console = Console(file=io.StringIO())
+    points = campaign.plan(files.split(","), {"epochs": "1"}, {})
+    campaign.run(
+        campaign.Campaign(
+            points, range(1), tmp_path / "out", True, 1e9, lambda: 0, console
+        )
+    )
+    assert totals == [2 * 6 * 64]
+    assert shown[-1] == ("tiny_adamw, seed 0, epoch 1/1", 2 * 6 * 64)
+    assert [done for _, done in shown] == sorted(done for _, done in shown)
