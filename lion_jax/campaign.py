@@ -63,12 +63,9 @@ def plan(
     points: dict[str, Point] = {}
     for path in paths:
         base = cli.load_config(path)
-        for field, text in overrides.items():
-            base = configs.override(base, field, text)
         for texts in itertools.product(*sweeps.values()):
-            config = base
-            for field, text in zip(sweeps, texts, strict=True):
-                config = configs.override(config, field, text)
+            values = overrides | dict(zip(sweeps, texts, strict=True))
+            config = configs.override(base, values)
             flat = configs.flatten(config)
             swept = {field: flat[field] for field in sweeps}
             label = ",".join([base.name, *(f"{k}={v}" for k, v in swept.items())])
@@ -220,7 +217,7 @@ def _images(config: Config, splits: programs.Splits) -> int:
 
 
 def _with_seed(config: Config, seed: int) -> Config:
-    return configs.override(config, "seed", str(seed))
+    return configs.override(config, {"seed": str(seed)})
 
 
 def _load(config: Config) -> tuple[data.Dataset, programs.Splits]:

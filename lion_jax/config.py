@@ -245,30 +245,30 @@ def from_dict(values: dict[str, Any]) -> Config:
     return config
 
 
-def override(config: Config, path: str, text: str) -> Config:
-    """Returns a checked copy with one field set to what a text says.
+def override(config: Config, values: dict[str, str]) -> Config:
+    """Returns a checked copy with some fields set to what texts say.
 
     Args:
       config: Stays as it is.
-      path: Dotted path of a field.
-      text: Its value as on the command line.
+      values: As on the command line, by the fields' dotted paths.
 
     Raises:
-      ConfigError: If the text is no value of the field's type, or not allowed.
+      ConfigError: If a text is no value of its field's type, or not allowed.
     """
-    expected = field_types()[path]
+    copied, types = copy.deepcopy(config), field_types()
     words = {"true": True, "false": False}
-    try:
-        value = words[text.lower()] if expected is bool else expected(text)
-    except (KeyError, ValueError):
-        rule = f"must be of type {expected.__name__}"
-        raise ConfigError(f"--config.{path}={text}, but it {rule}.") from None
-    copied = copy.deepcopy(config)
-    *parents, name = path.split(".")
-    holder: Any = copied
-    for parent in parents:
-        holder = getattr(holder, parent)
-    setattr(holder, name, value)
+    for path, text in values.items():
+        expected = types[path]
+        try:
+            value = words[text.lower()] if expected is bool else expected(text)
+        except (KeyError, ValueError):
+            rule = f"must be of type {expected.__name__}"
+            raise ConfigError(f"--config.{path}={text}, but it {rule}.") from None
+        *parents, name = path.split(".")
+        holder: Any = copied
+        for parent in parents:
+            holder = getattr(holder, parent)
+        setattr(holder, name, value)
     check(copied)
     return copied
 

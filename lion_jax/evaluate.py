@@ -1,9 +1,14 @@
 """Tests a trained state again: `python -m lion_jax.evaluate --workdir DIR`."""
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, PyTree, UInt8
 
 from lion_jax import checkpoint, cli, data, logs, runtime, sharding
 from lion_jax import config as configs
@@ -32,19 +37,33 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def evaluate(folder: Path, which: checkpoint.Which = "best") -> dict[str, float | int]:
-    """Evaluates a saved state of a run on the validation and the test split.
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A trained network, ready to use, with the data that it was trained on."""
+
+    step: int  # after which it was saved
+    config: configs.Config
+    dataset: data.Dataset
+    program: programs.Program
+    predict: Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n k"]]
+    params: PyTree[Array]
+    batch_stats: PyTree[Array]
+
+
+def restore(folder: Path, which: checkpoint.Which = "best") -> Restored:
+    """Restores a saved state of a run.
 
     Args:
       folder: The run's folder.
       which: `best` (lowest validation loss) or `latest`.
 
     Returns:
-      The state's step, and loss and accuracy on both splits.
+      The network; its `predict` maps images as the data set holds them to logits.
 
     Raises:
       RunFolderError: If the folder holds no run.
       CheckpointError: If the run has no such checkpoint.
+      DataError: If its data cannot be had.
     """
     saved = logs.read_json(folder / logs.CONFIG)
     if saved is None:
@@ -70,10 +89,44 @@ def evaluate(folder: Path, which: checkpoint.Which = "best") -> dict[str, float 
         splits = programs.split(config, dataset)
         task = programs.make_task(config, dataset, splits, mesh)
         program = programs.build(config, task, splits, mesh, training=False)
-        model = checkpoint.restore_model(checkpointer, step, program.abstract)
-    figures: dict[str, float | int] = {"step": step}
+        params, batch_stats = checkpoint.restore_model(
+            checkpointer, step, program.abstract
+        )
+    graph = task.graph()
+
+    @jax.jit
+    def apply(params, batch_stats, images):
+        return nnx.merge(graph, params, batch_stats)(
+            task.standardize(images), train=False
+        )
+
+    def predict(images):
+        size = config.eval_batch_size
+        starts = range(0, len(images), size)
+        batches = (images[start : start + size] for start in starts)
+        return np.concatenate([apply(params, batch_stats, x) for x in batches])
+
+    return Restored(step, config, dataset, program, predict, params, batch_stats)
+
+
+def evaluate(folder: Path, which: checkpoint.Which = "best") -> dict[str, float | int]:
+    """Evaluates a saved state of a run on the validation and the test split.
+
+    Args:
+      folder: The run's folder.
+      which: `best` (lowest validation loss) or `latest`.
+
+    Returns:
+      The state's step, and loss and accuracy on both splits.
+
+    Raises:
+      As `restore`.
+    """
+    restored = restore(folder, which)
+    model = restored.params, restored.batch_stats
+    figures: dict[str, float | int] = {"step": restored.step}
     for name in ("validation", "test"):
-        loss, accuracy = program.evaluate(*model, name).means()
+        loss, accuracy = restored.program.evaluate(*model, name).means()
         figures |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
     return figures
 

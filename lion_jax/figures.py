@@ -7,16 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure  # not pyplot, which would choose a screen
 
 from lion_jax.comparison import Group, Measure, model_of
 from lion_jax.files import temporary_of
 from lion_jax.records import Record
-
-mpl.use("Agg")  # before pyplot, which would look for a screen
-
-import matplotlib.pyplot as plt
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
 LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"
@@ -146,13 +142,9 @@ def _quartiles(
 
 
 def _axes(rows: int, columns: int) -> tuple[Any, np.ndarray]:
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(max(5.5, 4.7 * columns), 3.6 * rows),
-        layout="constrained",
-        squeeze=False,
-    )
+    size = max(5.5, 4.7 * columns), 3.6 * rows
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.grid(alpha=0.3)
     return figure, axes
@@ -161,5 +153,4 @@ def _axes(rows: int, columns: int) -> tuple[Any, np.ndarray]:
 def _save(figure: Any, path: Path) -> None:
     temporary = temporary_of(path)
     figure.savefig(temporary, dpi=120, format="png")
-    plt.close(figure)
     os.replace(temporary, path)

@@ -215,12 +215,12 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
 
 def plot_curves(folder: Path, history: list[dict[str, Any]], title: str) -> Path:
     """Draws loss and accuracy over the epochs into curves.png; returns its path."""
-    import matplotlib as mpl
+    # Imported here, since no other path needs it; not pyplot, which would choose a
+    # screen, or take the one of somebody's notebook.
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
     epochs = [record["epoch"] for record in history]
     styles = {"train": ("C0", "--", "o"), "val": ("C1", "-", "s")}
     for axis, measure in zip(axes, ("loss", "accuracy"), strict=True):
@@ -238,7 +238,6 @@ def plot_curves(folder: Path, history: list[dict[str, Any]], title: str) -> Path
     figure.suptitle(title)
     temporary = temporary_of(folder / CURVES)
     figure.savefig(temporary, dpi=120, format="png")
-    plt.close(figure)
     os.replace(temporary, folder / CURVES)
     return folder / CURVES
 

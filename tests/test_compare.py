@@ -359,7 +359,7 @@ def test_siblings_start_alike_and_see_the_same_batches(files):
     """The same split, initial weights, order and augmentation for a seed."""
     small, mesh, seen = test_train.small_dataset(), sharding.make_mesh(1), []
     for path in files.split(","):
-        config = configs.override(cli.load_config(path), "augment.crop_padding", "2")
+        config = configs.override(cli.load_config(path), {"augment.crop_padding": "2"})
         splits = program.split(config, small)
         made = program.build(
             config, program.make_task(config, small, splits, mesh), splits, mesh
@@ -382,7 +382,7 @@ def test_seeds_of_one_program_are_those_of_programs_of_their_own():
     losses = []
     for made in (
         program.build(config, task, splits, mesh).seeded(3),
-        program.build(configs.override(config, "seed", "3"), task, splits, mesh),
+        program.build(configs.override(config, {"seed": "3"}), task, splits, mesh),
     ):
         state = made.init()
         for _ in range(2):

@@ -181,3 +181,22 @@ def test_help_names_every_field_with_its_meaning():
     for path, line in zip(configs.field_types(), lines, strict=True):
         assert f"--config.{path}=" in configs.help_text()
         assert len(line.split("  ")[-1].strip()) > 4
+
+
+def test_overrides_are_parsed_by_type_and_checked_together():
+    config = Config()
+    values = {"model.name": "vit_b16", "model.drop_path": "0.1", "epochs": "7"}
+    values |= {"augment.flip": "True", "data.data_dir": "a=b"}
+    made = configs.override(config, values)
+    assert made.model.name == "vit_b16"
+    assert (made.model.drop_path, made.epochs) == (0.1, 7)
+    assert made.augment.flip is True
+    assert made.data.data_dir == "a=b"
+    assert config == Config()
+    for path, text, said in [
+        ("epochs", "1.5", "epochs=1.5, but it must be of type int"),
+        ("augment.flip", "1", "must be of type bool"),
+        ("model.drop_path", "0.1", "unless model.name is a ViT"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            configs.override(config, {path: text})

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from lion_jax import comparison, records, report, stats
+from lion_jax import comparison, logs, records, report, stats
 from lion_jax.config import Config
 from lion_jax.records import Record
 
@@ -248,6 +248,15 @@ def test_an_epoch_without_a_finite_loss_is_a_gap_in_the_curves(tmp_path):
         run.epochs[-1]["val_loss"] = None
     assert "n = " not in written(broken, tmp_path)
     assert (tmp_path / "curves.png").exists()
+
+
+def test_somebodys_pyplot_is_left_alone(tmp_path):
+    import matplotlib.pyplot as plt
+
+    before = plt.get_backend(), plt.get_fignums()
+    written(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
+    logs.plot_curves(tmp_path, made_run().epochs, "a run")
+    assert (plt.get_backend(), plt.get_fignums()) == before
 
 
 def test_records_come_back_and_damage_is_told(tmp_path):

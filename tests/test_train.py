@@ -328,6 +328,16 @@ def test_after_an_interruption_best_and_latest_can_be_evaluated(tmp_path, monkey
     assert evaluate.evaluate(tmp_path / "run", "latest")["step"] > best["step"]
 
 
+def test_a_restored_network_predicts_what_was_tested(whole):
+    restored = evaluate.restore(whole)
+    dataset = restored.dataset
+    logits = restored.predict(dataset.test_images)  # 100 images in batches of 64
+    accuracy = np.mean(logits.argmax(1) == dataset.test_labels)
+    result = json.loads((whole / logs.RESULT).read_text())
+    assert accuracy == pytest.approx(result["test_accuracy"])
+    assert restored.step == result["best_epoch"] * STEPS
+
+
 def test_a_run_that_diverges_at_once_has_no_best(tmp_path):
     config = small_config()
     config.optimizer.name = "sgd"

@@ -1,0 +1,41 @@
+"""ViT-Ti/8 with Lion on the embedded sample, to be compared in an hour on a CPU.
+
+Chen et al., 2023, https://arxiv.org/abs/2302.06675
+
+    python -m lion_jax.train --config configs/sample_vit_ti8_lion.py
+
+4,000 training images of 32 pixels, ten epochs without an early stop, warm-up and
+cosine, the gradient's norm clipped. Learning rate and weight decay are to be swept.
+"""
+
+from lion_jax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EarlyStoppingConfig,
+    ModelConfig,
+    OptimizerConfig,
+)
+
+
+def get_config() -> Config:
+    return Config(
+        name="sample_vit_ti8_lion",
+        epochs=10,
+        batch_size=64,
+        eval_batch_size=250,
+        image_size=32,
+        data=DataConfig(name="fashion_mnist_sample"),
+        augment=AugmentConfig(flip=True),
+        model=ModelConfig(name="vit_ti8", pool="mean"),
+        optimizer=OptimizerConfig(
+            name="lion",
+            learning_rate=3e-4,
+            weight_decay=1.0,
+            decay="kernels",
+            schedule="cosine",
+            warmup_fraction=0.1,
+            clip_norm=1.0,
+        ),
+        early_stopping=EarlyStoppingConfig(patience=0),
+    )
