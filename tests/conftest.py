@@ -59,3 +59,29 @@ def command(tmp_path: Path) -> Command:
     made.folder.mkdir()
     made.home.mkdir()
     return made
+
+
+@pytest.fixture
+def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives every run in this process a few hundred images only."""
+    import small_runs
+
+    from lion_jax import data
+
+    small = small_runs.small_dataset()
+    monkeypatch.setattr(data, "load", lambda *_: small)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run; not to be written to."""
+    import small_runs
+
+    from lion_jax import data
+
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        small = small_runs.small_dataset()
+        patch.setattr(data, "load", lambda *_: small)
+        assert small_runs.run(small_runs.small_config(), folder)[0] == 0
+    return folder

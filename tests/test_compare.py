@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_train
+import small_runs
 from rich.console import Console
-from test_train import interrupt_at, small_data
+from small_runs import interrupt_at
 
 from lion_jax import campaign, cli, compare, data, logs, program, records, sharding
 from lion_jax import config as configs
 
-__all__ = ["small_data"]  # a fixture of its own, too
+pytestmark = pytest.mark.usefixtures("small_data")
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
@@ -41,9 +42,9 @@ import os, signal, sys
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 sys.path.insert(0, {tests!r})
-import test_train
+import small_runs
 from lion_jax import compare, data, runtime, trial
-small = test_train.small_dataset()
+small = small_runs.small_dataset()
 data.load = lambda *_: small
 runtime.start = lambda _: None
 end_epoch, left = trial._end_epoch, int(sys.argv[1])
@@ -90,7 +91,7 @@ def without_times(out):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole_comparison(tmp_path_factory):
     """The folder of an undisturbed comparison, two configurations x two seeds."""
     folder = tmp_path_factory.mktemp("whole")
     for optimizer, rate in ("lion", 1e-3), ("adamw", 1e-2):
@@ -98,7 +99,7 @@ def whole(tmp_path_factory):
         (folder / f"{optimizer}.py").write_text(text)
     paths = f"{folder}/lion.py,{folder}/adamw.py"
     with pytest.MonkeyPatch.context() as patch:
-        small = test_train.small_dataset()
+        small = small_runs.small_dataset()
         patch.setattr(data, "load", lambda *_: small)
         patch.setattr(compare.runtime, "start", lambda _: None)
         arguments = ["--configs", paths, "--seeds=2", f"--out={folder / 'out'}"]
@@ -110,32 +111,35 @@ def run(files, out, *more):
     return compare.main(["run", "--configs", files, f"--out={out}", *more])
 
 
-def test_every_run_has_its_record_and_nothing_else_is_left(whole):
-    names = {str(path.relative_to(whole)) for path in whole.rglob("*.json")}
+def test_every_run_has_its_record_and_nothing_else_is_left(whole_comparison):
+    names = {
+        str(path.relative_to(whole_comparison))
+        for path in whole_comparison.rglob("*.json")
+    }
     assert names == {
         f"records/tiny_{optimizer}/seed_{seed}.json"
         for optimizer in ("lion", "adamw")
         for seed in (0, 1)
     }
-    assert {path.name for path in whole.iterdir()} == {"records", ".lock"}
-    record = records.read(records.path_of(whole, "tiny_adamw", 1))
+    assert {path.name for path in whole_comparison.iterdir()} == {"records", ".lock"}
+    record = records.read(records.path_of(whole_comparison, "tiny_adamw", 1))
     assert record.seed == record.config["seed"] == record.result["seed"] == 1
     assert [row["epoch"] for row in record.epochs] == [1, 2]
     assert record.result["test_accuracy"] is not None
     assert record.environment["jax"] == jax.__version__
     assert record.memory["optimizer_state"] > 2 * record.memory["parameters"]
     assert record.memory["step"] > record.memory["parameters"]
-    lion = records.read(records.path_of(whole, "tiny_lion", 1)).memory
+    lion = records.read(records.path_of(whole_comparison, "tiny_lion", 1)).memory
     assert lion["parameters"] < lion["optimizer_state"] < 1.1 * lion["parameters"]
 
 
-def test_a_record_is_that_of_the_training_command(whole, files, tmp_path):
+def test_a_record_is_that_of_the_training_command(whole_comparison, files, tmp_path):
     config = cli.load_config(files.split(",")[0])
     config.seed = 1
-    test_train.run(config, tmp_path / "alone", build=program.build)
-    alone = test_train.without_times(test_train.records(tmp_path / "alone"))
-    record = records.read(records.path_of(whole, "tiny_lion", 1))
-    assert test_train.without_times(record.epochs) == alone
+    small_runs.run(config, tmp_path / "alone", build=program.build)
+    alone = small_runs.without_times(small_runs.records(tmp_path / "alone"))
+    record = records.read(records.path_of(whole_comparison, "tiny_lion", 1))
+    assert small_runs.without_times(record.epochs) == alone
     result = json.loads((tmp_path / "alone" / logs.RESULT).read_text())
     assert record.result["test_loss"] == result["test_loss"]
 
@@ -158,7 +162,7 @@ def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsy
 
 
 def test_interrupted_runs_go_on_and_no_number_changes(
-    files, tmp_path, monkeypatch, whole
+    files, tmp_path, monkeypatch, whole_comparison
 ):
     for calls in (3, 9, 20):
         with monkeypatch.context() as patch:
@@ -167,7 +171,7 @@ def test_interrupted_runs_go_on_and_no_number_changes(
             assert status == 128 + signal.SIGTERM
     assert (tmp_path / "out" / campaign.UNFINISHED).exists()
     assert run(files, tmp_path / "out", "--seeds=2") == 0
-    assert without_times(tmp_path / "out") == without_times(whole)
+    assert without_times(tmp_path / "out") == without_times(whole_comparison)
     assert not (tmp_path / "out" / campaign.UNFINISHED).exists()
 
 
@@ -177,7 +181,9 @@ def results(report):
     return text, rest[rest.index("## Methods") :]
 
 
-def test_killed_runs_go_on_and_no_number_of_the_report_changes(files, tmp_path, whole):
+def test_killed_runs_go_on_and_no_number_of_the_report_changes(
+    files, tmp_path, whole_comparison
+):
     script = KILLED.format(tests=str(Path(__file__).parent))
     out = tmp_path / "out"
     for epochs in ("2", "4"):  # within the first run, and within the third
@@ -190,15 +196,16 @@ def test_killed_runs_go_on_and_no_number_of_the_report_changes(files, tmp_path, 
         )
         assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert run(files, out, "--seeds=2") == 0
-    assert without_times(out) == without_times(whole)
-    for folder in out, whole:
+    assert without_times(out) == without_times(whole_comparison)
+    shutil.copytree(whole_comparison, tmp_path / "whole")
+    for folder in out, tmp_path / "whole":
         assert compare.main(["report", f"--out={folder}"]) == 0
-    texts = [(folder / "report.md").read_text() for folder in (out, whole)]
+    texts = [(folder / "report.md").read_text() for folder in (out, tmp_path / "whole")]
     assert results(texts[0]) == results(texts[1])
 
 
 def test_a_run_killed_before_its_record_is_recorded_without_training(
-    files, tmp_path, monkeypatch, whole
+    files, tmp_path, monkeypatch, whole_comparison
 ):
     write = records.write
     monkeypatch.setattr(records, "write", lambda *_: 1 / 0)
@@ -211,7 +218,9 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
     with pytest.raises(pytest.fail.Exception, match="tiny_adamw"):
         run(files, tmp_path / "out", "--seeds=1")
     first = str(records.path_of(tmp_path, "tiny_lion", 0).relative_to(tmp_path))
-    assert without_times(tmp_path / "out") == {first: without_times(whole)[first]}
+    assert without_times(tmp_path / "out") == {
+        first: without_times(whole_comparison)[first]
+    }
 
 
 def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
@@ -264,11 +273,13 @@ def test_a_time_limit_ends_after_the_run_under_way(files, tmp_path, capsys):
     assert not (tmp_path / "out" / records.FOLDER).exists()
 
 
-def test_records_of_another_configuration_are_refused(files, tmp_path, whole):
-    before = without_times(whole)
+def test_records_of_another_configuration_are_refused(
+    files, tmp_path, whole_comparison
+):
+    before = without_times(whole_comparison)
     with pytest.raises(logs.RunFolderError, match=r"epochs \(2 there, 3 asked for\)"):
-        run(files, whole, "--seeds=2", "--config.epochs=3")
-    assert without_times(whole) == before
+        run(files, whole_comparison, "--seeds=2", "--config.epochs=3")
+    assert without_times(whole_comparison) == before
 
 
 def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
@@ -357,7 +368,7 @@ def test_sibling_files_differ_in_their_optimizers_only():
 
 def test_siblings_start_alike_and_see_the_same_batches(files):
     """The same split, initial weights, order and augmentation for a seed."""
-    small, mesh, seen = test_train.small_dataset(), sharding.make_mesh(1), []
+    small, mesh, seen = small_runs.small_dataset(), sharding.make_mesh(1), []
     for path in files.split(","):
         config = configs.override(cli.load_config(path), {"augment.crop_padding": "2"})
         splits = program.split(config, small)
@@ -375,8 +386,8 @@ def test_siblings_start_alike_and_see_the_same_batches(files):
 
 
 def test_seeds_of_one_program_are_those_of_programs_of_their_own():
-    small, mesh = test_train.small_dataset(), sharding.make_mesh(1)
-    config = test_train.small_config()
+    small, mesh = small_runs.small_dataset(), sharding.make_mesh(1)
+    config = small_runs.small_config()
     splits = program.split(config, small)
     task = program.make_task(config, small, splits, mesh)
     losses = []

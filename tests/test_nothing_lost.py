@@ -13,12 +13,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import test_train
-from test_train import assert_same_run, run, small_config, small_data, whole
+from small_runs import assert_same_run, interrupt_at, run, small_config
 
 from lion_jax import checkpoint, evaluate, logs, train
 
-__all__ = ["small_data", "whole"]  # fixtures of its own, too
+pytestmark = pytest.mark.usefixtures("small_data")
 
 # Trains as `run` does, in a process where the n-th call of some function of the package
 # is its end by SIGKILL, or waits for signals.
@@ -28,10 +27,10 @@ from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 sys.path.insert(0, {tests!r})
-import test_train
+import small_runs
 from lion_jax import data
 folder, module, name, calls, fate = sys.argv[1:]
-small = test_train.small_dataset()
+small = small_runs.small_dataset()
 data.load = lambda *_: small
 module = importlib.import_module(module)
 original, left = getattr(module, name), int(calls)
@@ -47,7 +46,7 @@ def dying(*args, **options):
     return original(*args, **options)
 
 setattr(module, name, dying)
-test_train.run(test_train.small_config(), Path(folder))
+small_runs.run(small_runs.small_config(), Path(folder))
 """
 
 
@@ -55,7 +54,7 @@ test_train.run(test_train.small_config(), Path(folder))
 def two_epochs(whole, tmp_path):
     """A run that was ended after two of three epochs, each of them saved."""
     with pytest.MonkeyPatch.context() as patch:
-        test_train.interrupt_at(patch, 18)
+        interrupt_at(patch, 18)
         run(small_config(), tmp_path / "run")
     steps = {path.name for path in saves(tmp_path / "run")}
     assert steps == {"6", "12"}
@@ -235,7 +234,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, whole):
 def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(tmp_path, whole):
     """Files may not grow beyond some bytes: parameters do not fit, text does."""
     with pytest.MonkeyPatch.context() as patch:
-        test_train.interrupt_at(patch, 9)
+        interrupt_at(patch, 9)
         run(small_config(), tmp_path / "run")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))

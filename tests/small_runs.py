@@ -1,0 +1,113 @@
+"""Runs of seconds: a small network on a few of the sample's images, in this process."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import signal
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lion_jax import checkpoint, cli, data, logs, program, train
+from lion_jax.config import Config
+
+TIMES = ("images_per_second", "seconds")
+STEPS = 6  # an epoch
+
+
+def small_dataset():
+    """A few hundred of the sample's images, for runs of seconds."""
+    sample = data.load(data.SAMPLE)
+    return dataclasses.replace(
+        sample,
+        train_images=sample.train_images[:480],
+        train_labels=sample.train_labels[:480],
+        test_images=sample.test_images[:100],
+        test_labels=sample.test_labels[:100],
+    )
+
+
+def small_config(**options):
+    config = Config(
+        epochs=3, batch_size=64, eval_batch_size=64, image_size=28, devices=1, **options
+    )
+    config.data.name = data.SAMPLE
+    config.model.name = "resnet_tiny"
+    config.augment.flip = True
+    config.early_stopping.patience = 0
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 0.1
+    return config
+
+
+BUILT = {}
+
+
+def build_once(config, *rest):
+    """Compiles a configuration at its first run in this process only."""
+    key = json.dumps(dataclasses.asdict(config) | {"seed": 0, "epochs": 0})
+    # The schedule is part of the program; a constant one does not know the epochs.
+    key += str(config.epochs) * (config.optimizer.schedule != "constant")
+    if key not in BUILT:
+        BUILT[key] = program.build(config, *rest)
+    return BUILT[key].seeded(config.seed)
+
+
+def run(config, folder, build=build_once, **options):
+    """Trains in this process; returns status and output."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "programs", SimpleNamespace(**vars(program)))
+        train.programs.build = build
+        status = train.train(config, folder, Console(file=out, width=200), **options)
+    return status, out.getvalue()
+
+
+def interrupt_at(patch, calls, number=signal.SIGTERM):
+    """Makes the run see a signal when it has looked `calls` times."""
+    left = iter(range(calls))
+
+    @contextlib.contextmanager
+    def caught_signals():
+        yield lambda: 0 if next(left, None) is not None else number
+
+    patch.setattr(cli, "caught_signals", caught_signals)
+
+
+def records(folder):
+    lines = (folder / logs.METRICS).read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def saved_state(folder, which):
+    """All arrays of a checkpoint, by path."""
+    with checkpoint.open_folder(folder / logs.CHECKPOINTS) as checkpointer:
+        step = checkpoint.find(checkpointer, which)
+        loaded = checkpointer.load_checkpointables(step)
+    flat = jax.tree_util.tree_flatten_with_path((loaded["model"], loaded["training"]))[
+        0
+    ]
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
+
+
+def assert_same_run(a, b):
+    assert without_times(records(a)) == without_times(records(b))
+    for which in ("best", "latest"):
+        first, second = saved_state(a, which), saved_state(b, which)
+        assert first.keys() == second.keys()
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+    results = [json.loads((f / logs.RESULT).read_text()) for f in (a, b)]
+    timed = ("seconds_compile", "seconds_train", "images_per_second", "peak_host_bytes")
+    for result in results:
+        for name in timed:
+            del result[name]
+    assert results[0] == results[1]
