@@ -118,11 +118,12 @@ def sensitivity(
       path: Where the picture goes.
     """
     figure, ((axis,),) = _axes(1, 1)
+    figure.set_size_inches(6.5, 3.6 + 0.2 * len(lines))
     for number, (name, points) in enumerate(lines.items()):
         rates, values = zip(*sorted(points), strict=True)
         axis.plot(rates, values, label=name, ms=5, **style(number))
     axis.set(xscale="log", xlabel="learning rate", ylabel=ylabel)
-    axis.legend()
+    figure.legend(loc="outside lower center")
     _save(figure, path)
 
 

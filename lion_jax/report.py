@@ -1,18 +1,17 @@
 """From records to report.md and its pictures: tables, tests, and what they say."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from lion_jax import comparison, figures, stats
+from lion_jax import comparison, figures, stats, tuning
 from lion_jax.comparison import ALPHA, Comparison
 from lion_jax.files import write_whole
+from lion_jax.markdown import number, p_value, table
 from lion_jax.records import Record
 
 REPORT = "report.md"
-RATE = "optimizer.learning_rate"
 METHODS = f"""\
 ## Methods
 
@@ -76,8 +75,8 @@ def write(runs: list[Record], out: Path, target: float | None = None) -> list[Pa
             lambda path: figures.time_against_accuracy(groups, path),
         )
     if swept:
-        parts += _sweeps(swept)
-        if lines := _rates(swept):
+        parts += tuning.ranking(swept)
+        if lines := tuning.by_rate(swept):
             draw(
                 "sensitivity",
                 "Best validation accuracy by learning rate",
@@ -88,26 +87,6 @@ def write(runs: list[Record], out: Path, target: float | None = None) -> list[Pa
     parts.append(METHODS)
     write_whole(out / REPORT, "\n\n".join(parts) + "\n")
     return [out / REPORT, *pictures]
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Returns a Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def number(value: float, digits: int = 4) -> str:
-    """Returns a number with some digits; a dash where there is none."""
-    if math.isnan(value):
-        return "-"
-    if math.isinf(value):
-        return "never" if value > 0 else "failed"
-    return f"{value:.{digits}g}"
-
-
-def p_value(p: float) -> str:
-    """Returns a p value in three digits at most."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
 def verdict(found: Comparison) -> str:
@@ -177,8 +156,8 @@ def _configurations(groups: list[comparison.Group]) -> list[str]:
 def _unfair(groups: list[comparison.Group]) -> list[str]:
     """Names pairs that are of one network and yet not compared, and why."""
     said = []
-    for number, group in enumerate(groups):
-        for other in groups[number + 1 :]:
+    for index, group in enumerate(groups):
+        for other in groups[index + 1 :]:
             if comparison.model_of(group) == comparison.model_of(other):
                 said.append(
                     f"- {', '.join(group)} and {', '.join(other)} are not compared:"
@@ -270,61 +249,6 @@ def _costs(groups: list[comparison.Group], target: float) -> list[str]:
         for found in comparison.compare(groups, measure)
     ]
     return [*parts, *([_comparison_table(compared)] if compared else [])]
-
-
-def _sweeps(swept: list[Record]) -> list[str]:
-    """What the tuning runs gave, by validation alone; the best of each first."""
-    rows = []
-    bases: dict[str, list[tuple[float, str, list[Record]]]] = {}
-    for label, runs in comparison.by_label(swept).items():
-        bases.setdefault(runs[0].config["name"], []).append(
-            (_validation(runs), label, runs)
-        )
-    for base, points in bases.items():
-        for place, (accuracy, _, runs) in enumerate(
-            sorted(points, key=lambda point: point[:2], reverse=True)
-        ):
-            rows.append(
-                (
-                    base if place == 0 else "",
-                    ", ".join(
-                        f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-                        for k, v in runs[0].swept.items()
-                    ),
-                    len(runs),
-                    number(accuracy),
-                    sum(run.diverged for run in runs),
-                )
-            )
-    counts = {base: len(points) for base, points in bases.items()}
-    budget = ", ".join(f"{base}: {count} trials" for base, count in counts.items())
-    equal = "equal" if len(set(counts.values())) == 1 else "**not equal**"
-    return [
-        "## Tuning, on the validation set alone",
-        f"{budget} ({equal} budgets). Mean over seeds of the validation accuracy at the"
-        " lowest validation loss; a run that diverged at once counts as 0.",
-        table(("configuration", "values", "runs", "accuracy, %", "diverged"), rows),
-    ]
-
-
-def _validation(runs: list[Record]) -> float:
-    return float(np.mean([100 * (run.result["val_accuracy"] or 0) for run in runs]))
-
-
-def _rates(swept: list[Record]) -> dict[str, list[tuple[float, float]]]:
-    """Accuracy by learning rate, for each configuration and rest of the sweep."""
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for runs in comparison.by_label(swept).values():
-        if RATE not in runs[0].swept:
-            continue
-        rest = [
-            f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-            for k, v in runs[0].swept.items()
-            if k != RATE
-        ]
-        name = ", ".join([runs[0].config["name"], *rest])
-        lines.setdefault(name, []).append((runs[0].swept[RATE], _validation(runs)))
-    return lines
 
 
 def _summary(summary: stats.Summary, digits: int = 4) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from lion_jax import comparison, logs, records, report, stats
+from lion_jax import comparison, logs, markdown, records, report, stats
 from lion_jax.config import Config
 from lion_jax.records import Record
 
@@ -97,7 +97,7 @@ def test_the_main_table_says_what_the_statistics_say(tmp_path):
     difference = stats.difference(a, b)
     assert row[5] == "{:.3g} [{:.3g}, {:.3g}]".format(*difference)
     assert row[6] == f"{test.u:g}, exact"
-    assert row[7] == report.p_value(test.p)
+    assert row[7] == markdown.p_value(test.p)
     assert row[9] == "{:.2g} [{:.2g}, {:.2g}]".format(*stats.a12(a, b))
     assert "**resnet50_lion is better**" in text
 

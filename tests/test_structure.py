@@ -53,7 +53,10 @@ IMPORTS = {
     "stats": set(),
     "comparison": {"records", "stats"},
     "figures": {"comparison", "files", "records"},
-    "report": {"comparison", "figures", "files", "records", "stats"},
+    "markdown": set(),
+    "tuning": {"comparison", "markdown", "records"},
+    "report": {"comparison", "figures", "files", "markdown", "records", "stats"}
+    | {"tuning"},
     "checkpoint": {"manifest", "step"},
     "program": {"config", "data.__init__", "images", "models.__init__"}
     | {"optimizers", "sharding", "step"},
