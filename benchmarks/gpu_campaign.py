@@ -22,6 +22,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 PAIRS = ("resnet50_lion", "resnet50_adamw", "vitb16_lion", "vitb16_adamw")
 KINDS = {"original": PAIRS, "tuned": tuple(f"{name}_tuned" for name in PAIRS)}
 SEEDS = (1, 5, 25)
+LEAST = 10  # seconds; less is no time to begin anything
 GRACE = 60  # seconds that a run may take to save and end
 
 
@@ -29,18 +30,28 @@ def compare(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "lion_jax.compare", *arguments]
 
 
-def run_for(command: list[str], seconds: float) -> int:
-    """Runs a command; after some seconds it is told to save and end."""
+def run_for(command: list[str], seconds: float) -> bool:
+    """Runs a command, and tells it to save and end after some seconds.
+
+    Returns:
+      Whether all is well: it ended by itself without an error, or as it was told.
+    """
     process = subprocess.Popen(command)
     try:
-        return process.wait(seconds)
+        return process.wait(seconds) == 0
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(GRACE)
-    except subprocess.TimeoutExpired:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:  # within a long compilation: nothing is lost
         process.kill()
-        return process.wait()
+        process.wait()
+    return process.returncode in (
+        0,
+        128 + signal.SIGTERM,
+        -signal.SIGTERM,
+        -signal.SIGKILL,
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -59,7 +70,7 @@ def main(argv: list[str]) -> int:
     for seeds in parsed.seeds.split(","):
         for kind in kinds:
             left = end - time.monotonic()
-            if left <= 0:
+            if left < LEAST:
                 print("the budget is over")
                 return 0
             paths = ",".join(str(CONFIGS / f"{name}.py") for name in KINDS[kind])
@@ -69,11 +80,11 @@ def main(argv: list[str]) -> int:
                 *("run", f"--configs={paths}", f"--seeds={seeds}", where),
                 *(f"--time_limit={left}", *overrides),
             )
-            status = run_for(command, left)
+            well = run_for(command, left)
             if any((parsed.out / kind).glob("records/*/*.json")):
                 subprocess.run(compare("report", where), check=True)
-            if status not in (0, 128 + signal.SIGTERM):
-                print(f"{kind} ended with status {status}")
+            if not well:
+                print(f"{kind} ended with an error")
                 return 1
     return 0
 

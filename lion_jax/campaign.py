@@ -5,6 +5,7 @@ short has as many of each. A configuration is compiled once, whatever the seeds.
 """
 
 import dataclasses
+import functools
 import itertools
 import shutil
 import statistics
@@ -79,24 +80,33 @@ def plan(
 
 
 def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int]]:
-    """Returns the runs that are missing, in order.
+    """Returns the runs that are missing, in order; writes nothing.
 
     Raises:
-      RunFolderError: If a record is there, but of another configuration.
-      RecordError: If one cannot be read.
+      RunFolderError: If a record or an unfinished run is there, but of another
+        configuration.
+      RecordError: If a record cannot be read.
     """
-    missing = []
-    for seed, point in itertools.product(seeds, points):
-        path = records.path_of(out, point.label, seed)
-        if not path.exists():
-            missing.append((point, seed))
-            continue
-        wanted = dataclasses.asdict(_with_seed(point.config, seed))
-        if different := logs.differences(records.read(path).config, wanted):
-            raise logs.RunFolderError(
-                f"{path} is of another configuration: {', '.join(different)}; give"
-                " another --out, or remove it."
-            )
+    for point in points:
+        wanted = dataclasses.asdict(point.config)
+        for path in records.path_of(out, point.label, 0).parent.glob("seed_*.json"):
+            found = records.read(path).config
+            if different := configs.differences(
+                records.what_is_run(found), records.what_is_run(wanted)
+            ):
+                raise logs.RunFolderError(
+                    f"{path} is of another configuration: {', '.join(different)}; give"
+                    " another --out, or remove it."
+                )
+    runs = [*itertools.product(seeds, points)]
+    missing = [
+        (point, seed)
+        for seed, point in runs
+        if not records.path_of(out, point.label, seed).exists()
+    ]
+    for point, seed in missing:
+        resolved = dataclasses.asdict(_with_seed(point.config, seed))
+        logs.check(_folder(out, point, seed), resolved)
     return missing
 
 
@@ -113,53 +123,55 @@ def run(campaign: Campaign) -> bool:
       CheckpointError: If a run's state cannot be restored, or saved.
     """
     say, started = logs.sayer(campaign.console), time.perf_counter()
-    missing = check(campaign.points, campaign.seeds, campaign.out)
-    wanted = len(campaign.points) * len(campaign.seeds)
-    say(
-        f"{len(campaign.points)} configurations x {len(campaign.seeds)} seeds:"
-        f" {wanted - len(missing)} runs are there, {len(missing)} to go"
-    )
     # All mistakes are told before anything is written or computed.
-    sources = {point.label: _load(point.config) for point, _ in missing}
-    sizes = [_images(point.config, sources[point.label][1]) for point, _ in missing]
-    built: dict[str, tuple[Program, float]] = {}
-    took: list[float] = []
-    with (
-        logs.locked(campaign.out),
-        logs.progress(campaign.console, sum(sizes)) as show,
-    ):
-        for number, (point, seed) in enumerate(missing):
-            begun = time.perf_counter()
-            if begun - started > campaign.time_limit:
-                say(f"--time_limit is over; {len(missing) - number} runs to go")
-                return False
-            if point.label not in built:
-                say(f"compiling {point.label} ...")
-                built[point.label] = _build(point.config, *sources[point.label])
-            before, text = sum(sizes[:number]), f"{point.label}, seed {seed}"
-            result = _run_one(
-                campaign,
-                point,
-                seed,
-                *built[point.label],
-                # Bound now: the bar is also drawn later.
-                lambda said, done, at=before, what=text: show(
-                    f"{what}, {said}", at + done
-                ),
-            )
-            if result is None:
-                say(f"interrupted; {text} is to go on with the same command.")
-                return False
-            took.append(time.perf_counter() - begun)
-            left = statistics.median(took) * (len(missing) - number - 1)
-            place = f"[{wanted - len(missing) + number + 1}/{wanted}]"
-            say(
-                f"{place} {text}: {_told(result)}; {took[-1]:.0f} s, about"
-                f" {left / 60:.0f} min left"
-            )
-            if all(point is not other for other, _ in missing[number + 1 :]):
-                del built[point.label]
-        shutil.rmtree(campaign.out / UNFINISHED, ignore_errors=True)
+    check(campaign.points, campaign.seeds, campaign.out)
+    sizes = {point.label: _images(point.config) for point in campaign.points}
+    described = environment.describe()  # of the code that runs, whatever comes later
+    with logs.locked(campaign.out):
+        missing = check(campaign.points, campaign.seeds, campaign.out)
+        wanted = len(campaign.points) * len(campaign.seeds)
+        say(
+            f"{len(campaign.points)} configurations x {len(campaign.seeds)} seeds:"
+            f" {wanted - len(missing)} runs are there, {len(missing)} to go"
+        )
+        total = sum(sizes[point.label] for point, _ in missing)
+        built: dict[str, tuple[Program, float]] = {}
+        took: list[float] = []
+        before = 0
+        with logs.progress(campaign.console, total) as show:
+            for number, (point, seed) in enumerate(missing):
+                begun = time.perf_counter()
+                if begun - started > campaign.time_limit:
+                    say(f"--time_limit is over; {len(missing) - number} runs to go")
+                    return False
+                if point.label not in built:
+                    say(f"compiling {point.label} ...")
+                    built[point.label] = _build(point.config)
+                text = f"{point.label}, seed {seed}"
+                result = _run_one(
+                    campaign,
+                    point,
+                    seed,
+                    *built[point.label],
+                    # Bound now: the bar is also drawn later.
+                    lambda said, done, at=before, what=text: show(
+                        f"{what}, {said}", at + done
+                    ),
+                    described,
+                )
+                if result is None:
+                    say(f"interrupted; {text} is to go on with the same command.")
+                    return False
+                before += sizes[point.label]
+                took.append(time.perf_counter() - begun)
+                left = statistics.median(took) * (len(missing) - number - 1)
+                place = f"[{wanted - len(missing) + number + 1}/{wanted}]"
+                say(
+                    f"{place} {text}: {_told(result)}; {took[-1]:.0f} s, about"
+                    f" {left / 60:.0f} min left"
+                )
+                if all(point is not other for other, _ in missing[number + 1 :]):
+                    del built[point.label]
     return True
 
 
@@ -170,12 +182,12 @@ def _run_one(
     program: Program,
     seconds_compile: float,
     show: logs.Show,
+    described: dict[str, Any],
 ) -> dict[str, Any] | None:
     """Makes one run, from where it stopped, and its record; None if interrupted."""
     config = _with_seed(point.config, seed)
     resolved = dataclasses.asdict(config)
-    folder = campaign.out / UNFINISHED / point.label / f"seed_{seed}"
-    logs.check(folder, resolved)
+    folder = _folder(campaign.out, point, seed)
     result = logs.read_json(folder / logs.RESULT)
     if result is None:
         with logs.occupied(folder, resolved):
@@ -202,16 +214,26 @@ def _run_one(
             epochs=logs.read_metrics(folder),
             result=result,
             memory=_memory(program),
-            environment=environment.describe(),
+            environment=described,
         ),
         campaign.out,
     )
     shutil.rmtree(folder)
+    for parent in (folder.parent, campaign.out / UNFINISHED):
+        if parent.exists() and not any(parent.iterdir()):
+            parent.rmdir()
     return result
 
 
-def _images(config: Config, splits: programs.Splits) -> int:
+def _folder(out: Path, point: Point, seed: int) -> Path:
+    """Returns where a run is made until it has its record."""
+    name = records.path_of(out, point.label, seed).parent.name
+    return out / UNFINISHED / name / f"seed_{seed}"
+
+
+def _images(config: Config) -> int:
     """Returns how many images a run trains on at most."""
+    _, splits = _load(config)
     steps = programs.total_steps(config, len(splits.train.labels))
     return steps * config.batch_size
 
@@ -222,17 +244,20 @@ def _with_seed(config: Config, seed: int) -> Config:
 
 def _load(config: Config) -> tuple[data.Dataset, programs.Splits]:
     configs.check_devices(config, jax.device_count())
-    dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
+    dataset = _read(config.data.name, config.data.data_dir, config.data.cache_dir)
     return dataset, programs.split(config, dataset)
 
 
-def _build(
-    config: Config, dataset: data.Dataset, splits: programs.Splits
-) -> tuple[Program, float]:
+@functools.lru_cache(maxsize=1)  # most campaigns have one data set
+def _read(name: str, data_dir: str, cache_dir: str) -> data.Dataset:
+    return data.load(name, data_dir, cache_dir)
+
+
+def _build(config: Config) -> tuple[Program, float]:
     """Compiles a configuration; returns its program and the seconds that it took."""
+    dataset, splits = _load(config)
     started = time.perf_counter()
-    devices = configs.check_devices(config, jax.device_count())
-    mesh = sharding.make_mesh(devices)
+    mesh = sharding.make_mesh(configs.check_devices(config, jax.device_count()))
     task = programs.make_task(config, dataset, splits, mesh)
     program = programs.build(config, task, splits, mesh)
     return program, time.perf_counter() - started
@@ -259,9 +284,11 @@ def _memory(program: Program) -> dict[str, int]:
 def _told(result: dict[str, Any]) -> str:
     """A run's outcome in some words."""
     if result["val_accuracy"] is None:
-        return "diverged at once"
+        return f"diverged at once: {result['diverged']}"
     words = f"validation {result['val_accuracy']:.2%}"
     if result["test_accuracy"] is not None:
         words += f", test {result['test_accuracy']:.2%}"
+    if result["diverged"]:
+        words += f", diverged: {result['diverged']}"
     words += f" (best epoch {result['best_epoch']} of {result['stopped_epoch']})"
-    return words + (", diverged" if result["stop_reason"] == "diverged" else "")
+    return words

@@ -91,6 +91,8 @@ def save(
     step = int(state.step)
     at_epoch_end = bool(history) and history[-1]["step"] == step
     folder = Path(checkpointer.directory)
+    # Of a step that is saved again, the old list would call the new files damaged.
+    _list_of(folder, step).unlink(missing_ok=True)
     try:
         saved = checkpointer.save_checkpointables(
             step,
@@ -168,8 +170,8 @@ def _clear(folder: Path) -> None:
     if damaged and not sound:
         raise CheckpointError(
             f"{'; '.join(map(str, damaged.values()))}: no sound checkpoint is left, and"
-            f" nothing was changed; restore {folder} from a copy, or give another"
-            " --workdir to begin anew."
+            f" nothing was changed; restore {folder} from a copy, or begin"
+            " anew in another folder."
         )
     for saved, error in damaged.items():
         aside = folder.parent / "damaged"
@@ -196,24 +198,24 @@ def _load(checkpointer: Checkpointer, step: int, wanted: dict[str, Any]):
         manifest.check(folder / str(step), _list_of(folder, step))
     except manifest.DamageError as error:
         raise CheckpointError(
-            f"{error}: step {step} is damaged; restore {folder} from a copy, or give"
-            " another --workdir to begin anew."
+            f"{error}: step {step} is damaged; restore {folder} from a copy, or"
+            " begin anew in another folder."
         ) from error
     try:
         saved = checkpointer.checkpointables_metadata(step).metadata
         if different := _differences({name: saved[name] for name in wanted}, wanted):
             shown = ", ".join(different[:3]) + (", ..." if different[3:] else "")
             raise CheckpointError(
-                f"{folder / str(step)} is of another model or optimizer: {shown}; give"
-                " another --workdir, or the configuration that it was made with."
+                f"{folder / str(step)} is of another model or optimizer: {shown}; use"
+                " another folder, or the configuration that it was made with."
             )
         return checkpointer.load_checkpointables(step, wanted)
     except CheckpointError:
         raise
     except Exception as error:  # Orbax raises what its many parts raise
         raise CheckpointError(
-            f"{folder / str(step)} cannot be restored ({_short(error)}); give another"
-            " --workdir to begin anew."
+            f"{folder / str(step)} cannot be restored ({_short(error)}); begin anew"
+            " in another folder."
         ) from error
 
 

@@ -44,15 +44,15 @@ def run(
     _silence_what_is_told_again()
     try:
         status = main(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except (*mistakes, *failures, ConfigError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         status = 1 if isinstance(error, failures) else CALLER_MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
     sys.exit(status)
 
 

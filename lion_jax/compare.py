@@ -79,6 +79,11 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
         )
     overrides = dict(_override(text) for text in rest)
     sweeps = dict(_sweep(text) for text in arguments.sweep)
+    given = [*(text.partition("=")[0] for text in arguments.sweep), *overrides]
+    if twice := [field for field in given if given.count(field) > 1]:
+        raise ConfigError(
+            f"{twice[0]} is set twice; give it once, with all its values by commas."
+        )
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     points = campaign.plan(arguments.configs.split(","), overrides, sweeps)
     out = arguments.out.expanduser()

@@ -6,15 +6,17 @@ import json
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from lion_jax import stats
-from lion_jax.records import Record
+from lion_jax.history import is_finite
+from lion_jax.records import Record, what_is_run
 
 ALPHA = 0.05
-# What siblings may differ in, and still be fairly compared: the optimizer.
-FREE = ("name", "seed", "optimizer")
+# What siblings must share of their optimizers' fields.
+SHARED = ("schedule", "warmup_fraction", "clip_norm", "decay")
 
 Group = dict[str, list[Record]]  # runs by label
 
@@ -26,6 +28,7 @@ class Measure:
     title: str
     unit: str
     better: int  # 1: higher is better, -1: lower
+    failure: str  # what an infinitely bad value is, in a word
     value: Callable[[Record], float]  # a failure is infinitely bad
 
     def of(self, runs: list[Record]) -> np.ndarray:
@@ -44,13 +47,19 @@ class Comparison:
     difference: stats.Interval  # of the means, a - b
     test: stats.Test
     p_holm: float  # adjusted over the comparisons by this measure
+    family: int  # how many those are
     a12: stats.Interval  # chance that a run of a is better than one of b
 
     @property
     def can_be_significant(self) -> bool:
-        """Whether so many runs could show a difference at all, unadjusted."""
+        """Whether so many runs could show a difference, if they alone did."""
+        return self.smallest_p <= ALPHA
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest adjusted p that so many runs can reach by themselves."""
         n, m = (summary.n for summary in self.summaries)
-        return stats.smallest_p(n, m) <= ALPHA
+        return min(1.0, self.family * stats.smallest_p(n, m))
 
 
 def by_label(runs: list[Record]) -> Group:
@@ -64,8 +73,7 @@ def groups(runs: list[Record]) -> list[Group]:
     """Returns the configurations that differ in their optimizers only, together."""
     found: dict[str, Group] = {}
     for label, same in by_label(runs).items():
-        rest = {k: v for k, v in same[0].config.items() if k not in FREE}
-        key = json.dumps(rest, sort_keys=True)
+        key = json.dumps(_common(same[0]), sort_keys=True)
         found.setdefault(key, {})[label] = same
     return sorted(found.values(), key=lambda group: sorted(group)[0])
 
@@ -77,12 +85,20 @@ def model_of(group: Group) -> str:
 
 def unequal(a: Group, b: Group) -> list[str]:
     """Names what two groups differ in, apart from what siblings may."""
-    first, second = (next(iter(group.values()))[0].config for group in (a, b))
+    first, second = (_common(next(iter(group.values()))[0]) for group in (a, b))
     return [
         f"{field} ({first.get(field)} and {second.get(field)})"
         for field in sorted(first.keys() | second.keys())
-        if field not in FREE and first.get(field) != second.get(field)
+        if first.get(field) != second.get(field)
     ]
+
+
+def _common(run: Record) -> dict[str, Any]:
+    """Returns what the siblings of a run must share with it, by dotted path."""
+    values = what_is_run(run.config)
+    optimizer = values.pop("optimizer")
+    del values["name"]
+    return values | {f"optimizer.{field}": optimizer[field] for field in SHARED}
 
 
 def compare(found: list[Group], measure: Measure) -> list[Comparison]:
@@ -102,6 +118,7 @@ def compare(found: list[Group], measure: Measure) -> list[Comparison]:
             stats.difference(a, b),
             test,
             p_holm,
+            len(pairs),
             stats.a12(measure.better * a, measure.better * b),
         )
         for (first, second), (a, b), test, p_holm in zip(
@@ -119,6 +136,7 @@ def test_measures() -> list[Measure]:
             f"test {kind}, {when}",
             unit,
             better,
+            "failed",
             partial(_figure, f"{prefix}test_{kind}", factor, -better * math.inf),
         )
         for kind, unit, better, factor in kinds
@@ -136,13 +154,13 @@ def speeds(target: float) -> list[Measure]:
 
     words = f"to {100 * target:g} % validation accuracy"
     return [
-        Measure(f"epochs {words}", "", -1, partial(_epochs_to, target)),
-        Measure(f"seconds {words}", "s", -1, partial(_seconds_to, target)),
+        Measure(f"epochs {words}", "", -1, "never", partial(_epochs_to, target)),
+        Measure(f"seconds {words}", "s", -1, "never", partial(_seconds_to, target)),
     ]
 
 
 def _epochs_to(target: float, run: Record) -> float:
-    reached = (row["epoch"] for row in run.epochs if row["val_accuracy"] >= target)
+    reached = (row["epoch"] for row in run.epochs if _accuracy(row) >= target)
     return float(next(reached, math.inf))
 
 
@@ -159,8 +177,14 @@ def default_target(found: list[Group]) -> float:
     It is the lowest of the medians of the best validation accuracies, in whole percent.
     """
     medians = [
-        float(np.median([max(row["val_accuracy"] for row in r.epochs) for r in runs]))
+        float(np.median([max(map(_accuracy, run.epochs)) for run in runs]))
         for group in found
         for runs in group.values()
     ]
-    return math.floor(100 * min(medians)) / 100
+    # Rounded first: 0.57 is a little less than 57 hundredths.
+    return math.floor(round(100 * min(medians), 6)) / 100
+
+
+def _accuracy(row: dict[str, Any]) -> float:
+    """An epoch's; 0 after a divergence, where it would be that of one class."""
+    return row["val_accuracy"] if is_finite(row) else 0.0

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import inspect
 import math
+import re
 import typing
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,6 +172,9 @@ def check(config: Config) -> None:
         if not (math.isfinite(value) and above and (high is None or value < high)):
             rule = f"must be {'>=' if closed else '>'} {low}"
             raise _wrong(path, value, rule + (f" and < {high}" if high else ""))
+    if not re.fullmatch(r"[\w-][\w.-]*", config.name):
+        rule = "must be of letters, digits, '_', '-' and '.': folders are named by it"
+        raise _wrong("name", config.name, rule)
     if config.batch_size % config.accumulate:
         rule = f"must divide batch_size={config.batch_size}"
         raise _wrong("accumulate", config.accumulate, rule)
@@ -271,6 +275,24 @@ def override(config: Config, values: dict[str, str]) -> Config:
         setattr(holder, name, value)
     check(copied)
     return copied
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Names the fields in which two configurations, as nested dictionaries, differ."""
+    there, asked = _leaves(found), _leaves(wanted)
+    return [
+        f"{name} ({there.get(name)!r} there, {asked.get(name)!r} asked for)"
+        for name in sorted(there.keys() | asked.keys())
+        if name not in there or name not in asked or there[name] != asked[name]
+    ]
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict)
+        leaves |= _leaves(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return leaves
 
 
 def field_types(cls: type = Config, prefix: str = "") -> dict[str, type]:

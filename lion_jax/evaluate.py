@@ -133,4 +133,4 @@ def evaluate(folder: Path, which: checkpoint.Which = "best") -> dict[str, float 
 
 if __name__ == "__main__":
     mistakes = (data.DataError, logs.RunFolderError, checkpoint.CheckpointError)
-    cli.run(main, mistakes)
+    cli.run(main, mistakes, failures=(OSError,))

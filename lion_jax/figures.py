@@ -12,6 +12,7 @@ from matplotlib.figure import Figure  # not pyplot, which would choose a screen
 
 from lion_jax.comparison import Group, Measure, model_of
 from lion_jax.files import temporary_of
+from lion_jax.history import is_finite
 from lion_jax.records import Record
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
@@ -59,8 +60,8 @@ def runs(groups: list[Group], measures: list[Measure], path: Path) -> None:
     figure, axes = _axes(len(groups), len(measures))
     for row, group in zip(axes, groups, strict=True):
         for axis, measure in zip(row, measures, strict=True):
-            values = [measure.of(runs) for runs in group.values()]
-            values = [v[np.isfinite(v)] for v in values]
+            every = [measure.of(runs) for runs in group.values()]
+            values = [v[np.isfinite(v)] for v in every]
             places = np.arange(1, len(values) + 1)
             axis.boxplot(
                 values,
@@ -80,7 +81,11 @@ def runs(groups: list[Group], measures: list[Measure], path: Path) -> None:
                     linestyle="",
                     **style(number, line=False),
                 )
-            names = [f"{label}\nn = {len(runs)}" for label, runs in group.items()]
+            names = [
+                f"{label}\nn = {len(finite)}"
+                + (f", and {len(v) - len(finite)} failed" * (len(v) > len(finite)))
+                for label, v, finite in zip(group, every, values, strict=True)
+            ]
             axis.set_xticks(places, names)
             axis.set_xlim(0.6, len(values) + 0.6)
             unit = f", {measure.unit}" if measure.unit else ""
@@ -130,13 +135,12 @@ def sensitivity(
 def _quartiles(
     runs: list[Record], field: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns epochs and the quartiles of the runs that were still going on."""
+    """Returns epochs and the quartiles of the runs that were still going on, finite."""
     longest = max(len(run.epochs) for run in runs)
     found = []
     for epoch in range(longest):
         rows = [run.epochs[epoch] for run in runs if len(run.epochs) > epoch]
-        values = [np.nan if row[field] is None else row[field] for row in rows]
-        known = [value for value in values if np.isfinite(value)]
+        known = [row[field] for row in rows if is_finite(row)]
         found.append(np.quantile(known, (0.25, 0.5, 0.75)) if known else [np.nan] * 3)
     low, middle, high = np.array(found).T
     return np.arange(1, longest + 1), low, middle, high

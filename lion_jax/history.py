@@ -14,16 +14,23 @@ from lion_jax import early_stopping
 History = list[dict[str, Any]]
 
 
+def is_finite(record: dict[str, Any]) -> bool:
+    """Tells whether an epoch's losses, and the parameters after it, are finite."""
+    losses = record["train_loss"], record["val_loss"]
+    # Runs begun before parameters were looked at say nothing of them.
+    return None not in losses and record.get("parameters_finite", True)
+
+
 def diverged(history: History) -> bool:
     """Tells whether the last epoch left a loss or a parameter that is not finite."""
-    return bool(history) and not _is_finite(history[-1])
+    return bool(history) and not is_finite(history[-1])
 
 
 def fold(history: History, **rules: Any) -> early_stopping.EarlyStoppingState:
     """Folds early stopping over the epochs; `rules` are those of its `update`."""
     state = early_stopping.init()
     for record in history:
-        loss = record["val_loss"] if _is_finite(record) else math.inf
+        loss = record["val_loss"] if is_finite(record) else math.inf
         state = early_stopping.update(state, loss, record["epoch"], **rules)
     return state
 
@@ -56,9 +63,3 @@ def summarize(history: History, epochs: int, **rules: Any) -> dict[str, Any]:
         "seconds_train": sum(record["seconds"] for record in history),
         "images_per_second": statistics.median(rates),
     }
-
-
-def _is_finite(record: dict[str, Any]) -> bool:
-    losses = record["train_loss"], record["val_loss"]
-    # Runs begun before parameters were looked at say nothing of them.
-    return None not in losses and record.get("parameters_finite", True)

@@ -22,11 +22,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from lion_jax.config import differences
 from lion_jax.files import temporary_of, write_whole
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CURVES, CHECKPOINTS = "environment.json", "curves.png", "checkpoints"
 PROFILE, LOCK = "profile", ".lock"
+ELSEWHERE = "give another folder (--workdir or --out)"
 Show = Callable[[str, int], None]  # of progress: what is done, and how many images
 
 
@@ -50,24 +52,14 @@ def check(folder: Path, config: dict[str, Any]) -> None:
         begun = {LOCK, temporary_of(Path(CONFIG)).name}
         if folder.exists() and (not folder.is_dir() or set(os.listdir(folder)) - begun):
             raise RunFolderError(
-                f"{folder} exists and is no run of lion_jax; give another --workdir."
+                f"{folder} exists and is no run of lion_jax; {ELSEWHERE}."
             )
         return
     if different := differences(found, config):
         raise RunFolderError(
             f"{folder} holds a run of another configuration: {', '.join(different)};"
-            " give another --workdir, or remove that folder."
+            f" {ELSEWHERE}, or remove that one."
         )
-
-
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Names the fields in which two resolved configurations differ."""
-    there, asked = _flatten(found), _flatten(wanted)
-    return [
-        f"{name} ({there.get(name)!r} there, {asked.get(name)!r} asked for)"
-        for name in sorted(there.keys() | asked.keys())
-        if name not in there or name not in asked or there[name] != asked[name]
-    ]
 
 
 @contextlib.contextmanager
@@ -104,7 +96,7 @@ def locked(folder: Path) -> Iterator[None]:
             file.seek(0)
             raise RunFolderError(
                 f"{folder} is in use by process {file.read().strip() or 'unknown'};"
-                " wait for it to end, or give another --workdir."
+                f" wait for it to end, or {ELSEWHERE}."
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
@@ -114,8 +106,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a JSON file, or returns None if there is none."""
-    return json.loads(path.read_text()) if path.exists() else None
+    """Reads a JSON file, or returns None if there is none.
+
+    Raises:
+      RunFolderError: If the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); restore it from a copy, or {ELSEWHERE}."
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -268,13 +269,3 @@ def finite(content: Any) -> Any:
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
-
-
-def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves = {}
-    for key, value in content.items():
-        nested = isinstance(value, dict)
-        leaves |= (
-            _flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-        )
-    return leaves

@@ -10,12 +10,17 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def number(value: float, digits: int = 4) -> str:
-    """Returns a number with some digits; a dash where there is none."""
+def number(value: float, digits: int = 4, infinite: str = "infinite") -> str:
+    """Returns a number with some digits; a dash where there is none.
+
+    `infinite` is the word for one that has no bounds.
+    """
     if math.isnan(value):
         return "-"
     if math.isinf(value):
-        return "never" if value > 0 else "failed"
+        return infinite
+    if abs(value) >= 10**digits:
+        return f"{value:.0f}"
     return f"{value:.{digits}g}"
 
 

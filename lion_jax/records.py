@@ -4,11 +4,20 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from lion_jax import config
 from lion_jax.files import write_whole
 
 FOLDER = "records"
 FORMAT = 1
+# What a report reads, and a damaged or foreign file may lack.
+RESULT = ("stop_reason", "val_accuracy", "images_per_second")
+RESULT += ("test_accuracy", "test_loss", "last_test_accuracy", "last_test_loss")
+EPOCH = ("epoch", "train_loss", "val_loss", "val_accuracy", "seconds")
+MEMORY = ("parameters", "optimizer_state")
+# Fields that say where a run was made, not what it computed.
+PLACE = ("data_dir", "cache_dir")
 
 
 class RecordError(Exception):
@@ -37,7 +46,14 @@ class Record:
 
 def path_of(out: Path, label: str, seed: int) -> Path:
     """Returns where a run's record is, or would be."""
-    return out / FOLDER / label / f"seed_{seed}.json"
+    return out / FOLDER / quote(label, safe=",=") / f"seed_{seed}.json"
+
+
+def what_is_run(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a resolved configuration without its seed and its places."""
+    data = {k: v for k, v in config["data"].items() if k not in PLACE}
+    rest = {k: v for k, v in config.items() if k not in ("seed", "devices")}
+    return rest | {"data": data}
 
 
 def write(record: Record, out: Path) -> None:
@@ -54,12 +70,20 @@ def read(path: Path) -> Record:
       RecordError: If the file holds none.
     """
     try:
-        record = Record(**json.loads(path.read_text()))
+        values = json.loads(path.read_text())
+        # Fields that came after the record was made were at their defaults.
+        values["config"] = _fill(dataclasses.asdict(config.Config()), values["config"])
+        record = Record(**values)
         if record.format != FORMAT:
             raise ValueError(f"its format is {record.format}, not {FORMAT}")
-        if not isinstance(record.epochs, list) or "stop_reason" not in record.result:
-            raise ValueError("its epochs or its result are missing")
-    except (OSError, ValueError, TypeError) as error:
+        config.from_dict(record.config)
+        for row in record.epochs:
+            _require(EPOCH, row)
+        _require(RESULT, record.result)
+        _require(MEMORY, record.memory)
+        if not record.epochs:
+            raise ValueError("it has no epoch")
+    except (OSError, LookupError, ValueError, TypeError) as error:
         raise RecordError(
             f"{path} is no record of a run ({error}); remove it, and the run is made"
             " again."
@@ -73,10 +97,33 @@ def read_all(out: Path) -> list[Record]:
     Raises:
       RecordError: If there are none, or one cannot be read.
     """
-    found = [read(path) for path in (out / FOLDER).glob("*/seed_*.json")]
+    found = [read(path) for path in sorted((out / FOLDER).glob("*/seed_*.json"))]
     if not found:
         raise RecordError(
             f"--out={out} holds no records; make some with python -m lion_jax.compare"
             " run."
         )
+    first: dict[str, Record] = {}
+    for record in found:
+        other = first.setdefault(record.label, record)
+        if different := config.differences(
+            what_is_run(other.config), what_is_run(record.config)
+        ):
+            raise RecordError(
+                f"{path_of(out, record.label, record.seed)} is of another configuration"
+                f" than seed {other.seed}: {', '.join(different)}; remove one of them."
+            )
     return sorted(found, key=lambda record: (record.label, record.seed))
+
+
+def _fill(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    filled = defaults | values
+    for name, default in defaults.items():
+        if isinstance(default, dict):
+            filled[name] = _fill(default, filled[name])
+    return filled
+
+
+def _require(names: tuple[str, ...], values: dict[str, Any]) -> None:
+    if missing := [name for name in names if name not in values]:
+        raise ValueError(f"it lacks {', '.join(missing)}")

@@ -1,5 +1,6 @@
 """From records to report.md and its pictures: tables, tests, and what they say."""
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,8 +16,9 @@ REPORT = "report.md"
 METHODS = f"""\
 ## Methods
 
-A row compares the runs of two configurations that differ in their optimizer only, one
-run a seed; the network's initial weights, the split, the order of the batches and the
+A row compares the runs of two configurations that differ in their optimizer only (its
+kind, rates, decay and betas, not schedule, warm-up, clipping or what decays), one run a
+seed; the network's initial weights, the split, the order of the batches and the
 augmentation are the same for a seed. *Best validation* is the state of the lowest
 validation loss, *end of schedule* the last one: where runs may stop early, the two
 answer different questions. p is two-sided, of the Mann-Whitney U test: exact without
@@ -65,7 +67,8 @@ def write(runs: list[Record], out: Path, target: float | None = None) -> list[Pa
         )
         draw(
             "curves",
-            "Validation accuracy and loss by epoch, median and quartiles",
+            "Validation accuracy and loss by epoch: median and quartiles of the runs"
+            " that were still going on, finite ones",
             lambda path: figures.curves(groups, path),
         )
         parts += _costs(groups, target)
@@ -93,23 +96,25 @@ def verdict(found: Comparison) -> str:
     """Says in one sentence what a comparison shows."""
     n, m = (summary.n for summary in found.summaries)
     what = f"{found.a} against {found.b}, {found.measure.title}"
+    p = p_value(found.p_holm)
+    p = f"p {p if p.startswith('<') else f'= {p}'} after Holm"
     if not found.can_be_significant:
-        least = stats.smallest_p(n, m)
         return (
             f"{what}: **no answer**. {n} and {m} runs cannot show a difference at"
             f" {ALPHA:.0%} whatever they give (the smallest p possible is"
-            f" {p_value(least)}); more seeds are needed."
+            f" {p_value(found.smallest_p)} after Holm); more seeds are needed."
         )
     if found.p_holm > ALPHA:
         return (
-            f"{what}: **no difference shown** (p = {p_value(found.p_holm)} after Holm;"
-            f" A12 = {_interval(found.a12, 2)})."
+            f"{what}: **no difference shown** ({p}; A12 = {_interval(found.a12, 2)})."
         )
     better = found.a if found.a12.estimate > 0.5 else found.b
+    gap = ""
+    if math.isfinite(found.difference.estimate):
+        unit = " points" if found.measure.unit == "%" else ""
+        gap = f"; difference of the means {_interval(found.difference)}{unit}"
     return (
-        f"{what}: **{better} is better** (p = {p_value(found.p_holm)} after Holm; A12 ="
-        f" {_interval(found.a12, 2)}; difference of the means"
-        f" {_interval(found.difference)}{_unit(found)})."
+        f"{what}: **{better} is better** ({p}; A12 = {_interval(found.a12, 2)}{gap})."
     )
 
 
@@ -179,7 +184,9 @@ def _tests(
         return [*parts, "There are no two configurations to compare.", _alone(groups)]
     said = [verdict(found) for by_measure in compared[:2] for found in by_measure]
     parts.append("\n".join(f"- {sentence}" for sentence in said))
-    return [*parts, _comparison_table(found for row in compared for found in row)]
+    parts.append(_comparison_table(found for row in compared for found in row))
+    single = [group for group in groups if len(group) == 1]
+    return [*parts, *([_alone(single)] if single else [])]
 
 
 def _alone(groups: list[comparison.Group]) -> str:
@@ -188,7 +195,8 @@ def _alone(groups: list[comparison.Group]) -> str:
         for label, runs in group.items():
             for measure in comparison.test_measures():
                 summary = stats.summarize(measure.of(runs))
-                rows.append((label, measure.title, summary.n, *_summary(summary)))
+                told = _summary(summary, measure)
+                rows.append((label, _title(measure), summary.n, *told))
     return table(("configuration", "measure", "n", "median [IQR]", "mean, sd"), rows)
 
 
@@ -196,14 +204,13 @@ def _comparison_table(found: Iterable[Comparison]) -> str:
     rows = []
     for c in found:
         first, second = c.summaries
-        title = c.measure.title + (f", {c.measure.unit}" if c.measure.unit else "")
+        told = [_summary(summary, c.measure) for summary in c.summaries]
         rows.append(
             (
                 f"{c.a} / {c.b}",
-                title,
+                _title(c.measure),
                 f"{first.n} / {second.n}",
-                " / ".join(_summary(summary)[0] for summary in c.summaries),
-                " / ".join(_summary(summary)[1] for summary in c.summaries),
+                *(" / ".join(both) for both in zip(*told, strict=True)),
                 _interval(c.difference),
                 f"{c.test.u:g}, {c.test.method}",
                 p_value(c.test.p),
@@ -220,16 +227,16 @@ def _costs(groups: list[comparison.Group], target: float) -> list[str]:
     rows = []
     for group in groups:
         for label, runs in group.items():
-            epochs, seconds = (m.of(runs) for m in comparison.speeds(target))
+            times = comparison.speeds(target)
+            reached = np.isfinite(times[0].of(runs)).sum()
             speed = [run.result["images_per_second"] for run in runs]
             parameters = runs[0].memory["parameters"]
             step = runs[0].memory.get("step")
             rows.append(
                 (
                     label,
-                    f"{np.isfinite(epochs).sum()} of {len(runs)}",
-                    _summary(stats.summarize(epochs))[0],
-                    _summary(stats.summarize(seconds), 3)[0],
+                    f"{reached} of {len(runs)}",
+                    *(_summary(stats.summarize(m.of(runs)), m)[0] for m in times),
                     number(float(np.median(speed)), 3),
                     f"{runs[0].memory['optimizer_state'] / parameters:.2f}",
                     f"{step / 2**20:,.0f}" if step else "-",
@@ -240,8 +247,10 @@ def _costs(groups: list[comparison.Group], target: float) -> list[str]:
     parts = [
         words,
         table((*heads, "state / parameters", "a step's memory, MiB"), rows),
-        "Medians over seeds, quartiles in brackets. State is the optimizer's, in bytes"
-        " of the parameters; a step's memory is what the compiler says.",
+        "Medians over seeds, quartiles in brackets; the time is of training and"
+        " validation, on a machine that may have had other work. State is the"
+        " optimizer's, in bytes of the parameters; a step's memory is what the compiler"
+        " says.",
     ]
     compared = [
         found
@@ -251,22 +260,22 @@ def _costs(groups: list[comparison.Group], target: float) -> list[str]:
     return [*parts, *([_comparison_table(compared)] if compared else [])]
 
 
-def _summary(summary: stats.Summary, digits: int = 4) -> tuple[str, str]:
+def _title(measure: comparison.Measure) -> str:
+    return f"{measure.title}, {measure.unit}" if measure.unit else measure.title
+
+
+def _summary(summary: stats.Summary, measure: comparison.Measure) -> tuple[str, str]:
     """Median with quartiles; mean with standard deviation."""
-    low, middle, high = (
-        number(x, digits)
-        for x in (summary.lower_quartile, summary.median, summary.upper_quartile)
-    )
-    return (
-        f"{middle} [{low}, {high}]",
-        f"{number(summary.mean)}, {number(summary.sd, 2)}",
+
+    def told(value: float, digits: int = 4) -> str:
+        return number(value, digits, measure.failure)
+
+    quartiles = f"[{told(summary.lower_quartile)}, {told(summary.upper_quartile)}]"
+    return f"{told(summary.median)} {quartiles}", (
+        f"{told(summary.mean)}, {told(summary.sd, 2)}"
     )
 
 
 def _interval(interval: stats.Interval, digits: int = 3) -> str:
     estimate, low, high = (number(x, digits) for x in interval)
     return f"{estimate} [{low}, {high}]"
-
-
-def _unit(found: Comparison) -> str:
-    return " points" if found.measure.unit == "%" else ""

@@ -1,5 +1,6 @@
 """What a process settles before JAX starts: where programs and memory are kept."""
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -104,7 +105,8 @@ def _remove_unfinished(folder: Path) -> None:
     """
     stamp = folder / CHECKED
     last = stamp.stat().st_mtime_ns if stamp.exists() else 0
-    stamp.touch()
+    with contextlib.suppress(OSError):  # a folder to read only has nothing half-written
+        stamp.touch()
     for path in folder.glob("*-cache"):
         try:
             content = path.read_bytes() if path.stat().st_mtime_ns >= last else b""
@@ -112,6 +114,7 @@ def _remove_unfinished(folder: Path) -> None:
             if content.startswith(b"\x78") or path.stat().st_size == 0:
                 zlib.decompress(content)
         except zlib.error:
-            path.unlink(missing_ok=True)
-        except FileNotFoundError:  # another process was quicker
+            with contextlib.suppress(OSError):
+                path.unlink()
+        except OSError:  # another process was quicker, or it is not ours to read
             continue

@@ -186,6 +186,6 @@ def _quantile(values: Sample, q: float) -> float:
     ordered = np.sort(values)
     place = q * (len(ordered) - 1)
     below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
-    if below == above:  # also where both are infinite
+    if below == above or below == -math.inf:  # nothing lies between infinities
         return float(below)
     return float(below + (above - below) * (place % 1))

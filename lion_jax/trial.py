@@ -68,11 +68,12 @@ def run(trial: Trial, seconds_compile: float) -> dict[str, Any] | None:
         if trial.interrupted():
             trial.say(f"interrupted while testing; all steps are in {trial.folder};")
             return None
-    config = trial.config
+    config, diverged = trial.config, history.diverged(records)
     result = {
         "seed": config.seed,
         **history.summarize(records, **trial.rules),
         **tested,
+        "diverged": _what_diverged(state, records) if diverged else None,
         "seconds_compile": seconds_compile,
         **environment.peak_memory(),
     }
@@ -115,7 +116,7 @@ def _run_epochs(
         logs.add_to_tensorboard(tensorboard, record)
         trial.say(logs.epoch_line(record, epochs))
         if history.diverged(records):
-            trial.say(f"diverged: {_what_diverged(state, record)}")
+            trial.say(f"diverged: {_what_diverged(state, records)}")
         else:
             checkpoint.save(checkpointer, state, records)
     tensorboard.close()
@@ -173,7 +174,8 @@ def _end_epoch(trial: Trial, state: TrainState, epoch: int) -> dict[str, Any] | 
     }
 
 
-def _what_diverged(state: TrainState, record: dict[str, Any]) -> str:
+def _what_diverged(state: TrainState, records: history.History) -> str:
+    record = records[-1]
     if (bad := int(state.metrics.first_bad_step)) != NEVER:
         return f"train_loss is not finite at step {bad}"
     if record["val_loss"] is None:
@@ -205,8 +207,8 @@ def _test(
     if step != (wanted := best and best["step"]):
         raise checkpoint.CheckpointError(
             f"{checkpointer.directory}: the best state, of step {wanted}, is lost (its"
-            " checkpoint was damaged or removed); restore it from a copy, or give"
-            " another --workdir to begin anew."
+            " checkpoint was damaged or removed); restore it from a copy, or"
+            " begin anew in another folder."
         )
     if step is not None:
         figures |= test(

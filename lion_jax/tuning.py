@@ -32,15 +32,30 @@ def ranking(swept: list[Record]) -> list[str]:
                     sum(run.diverged for run in runs),
                 )
             )
-    counts = {base: len(points) for base, points in bases.items()}
-    budget = ", ".join(f"{base}: {count} trials" for base, count in counts.items())
-    equal = "equal" if len(set(counts.values())) == 1 else "**not equal**"
     return [
         "## Tuning, on the validation set alone",
-        f"{budget} ({equal} budgets). Mean over seeds of the validation accuracy at the"
-        " lowest validation loss; a run that diverged at once counts as 0.",
+        "\n".join(_budgets(swept)),
+        "Mean over seeds of the validation accuracy at the lowest validation loss; a"
+        " run that diverged at once counts as 0.",
         table(("configuration", "values", "runs", "accuracy, %", "diverged"), rows),
     ]
+
+
+def _budgets(swept: list[Record]) -> list[str]:
+    """Says for each network how many trials each configuration had."""
+    said = []
+    for model in sorted({run.config["model"]["name"] for run in swept}):
+        trials: dict[str, dict[str, list[int]]] = {}
+        for run in swept:
+            if run.config["model"]["name"] == model:
+                of_base = trials.setdefault(run.config["name"], {})
+                of_base.setdefault(run.label, []).append(run.seed)
+        counts = ", ".join(f"{base}: {len(of)} trials" for base, of in trials.items())
+        runs = {sum(map(len, of.values())) for of in trials.values()}
+        seeds = {tuple(seeds) for of in trials.values() for seeds in of.values()}
+        equal = "equal" if len(runs) == len(seeds) == 1 else "**not equal**"
+        said.append(f"- {model}: {counts} ({equal} budgets, in runs and seeds).")
+    return said
 
 
 def _validation(runs: list[Record]) -> float:

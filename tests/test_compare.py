@@ -36,6 +36,7 @@ def get_config():
         optimizer=OptimizerConfig(name="{optimizer}", learning_rate={rate}),
         early_stopping=EarlyStoppingConfig(patience=0))
 """
+TWICE = ["--config.epochs=1", "--sweep=epochs=2"]
 # Runs compare in a process that SIGKILL ends at the n-th epoch that is evaluated.
 KILLED = """\
 import os, signal, sys
@@ -175,6 +176,32 @@ def test_interrupted_runs_go_on_and_no_number_changes(
     assert not (tmp_path / "out" / campaign.UNFINISHED).exists()
 
 
+def test_a_finished_command_leaves_other_unfinished_runs_alone(
+    files, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        run(files, out, "--seeds=1", "--first_seed=5")
+    (kept,) = (out / campaign.UNFINISHED).rglob("seed_*")
+    assert run(files, out, "--seeds=1", "--config.epochs=2") == 0
+    assert run(files, out, "--seeds=1") == 0  # with nothing to do
+    assert kept.exists()
+    assert run(files, out, "--seeds=1", "--first_seed=5") == 0
+    assert not (out / campaign.UNFINISHED).exists()
+
+
+def test_unfinished_runs_of_another_configuration_are_refused_at_once(
+    files, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        run(files, tmp_path / "out", "--seeds=1")
+    monkeypatch.setattr(campaign, "_build", lambda *_: pytest.fail("compiled"))
+    with pytest.raises(logs.RunFolderError, match=r"epochs \(2 there.*--out"):
+        run(files, tmp_path / "out", "--seeds=2", "--config.epochs=3")
+
+
 def results(report):
     """A report without what a clock measured."""
     text, _, rest = report.partition("## Time to")
@@ -264,6 +291,7 @@ def test_a_run_that_diverges_is_recorded(files, tmp_path):
     (record,) = records.read_all(tmp_path / "out")
     assert record.diverged
     assert record.result["test_accuracy"] is None
+    assert record.result["diverged"].startswith("train_loss is not finite at step ")
     assert compare.main(["report", f"--out={tmp_path / 'out'}"]) == 0
 
 
@@ -277,16 +305,17 @@ def test_records_of_another_configuration_are_refused(
     files, tmp_path, whole_comparison
 ):
     before = without_times(whole_comparison)
-    with pytest.raises(logs.RunFolderError, match=r"epochs \(2 there, 3 asked for\)"):
-        run(files, whole_comparison, "--seeds=2", "--config.epochs=3")
+    for more in (["--seeds=2"], ["--seeds=2", "--first_seed=2"]):
+        with pytest.raises(logs.RunFolderError, match=r"epochs \(2 there, 3 asked for"):
+            run(files, whole_comparison, *more, "--config.epochs=3")
     assert without_times(whole_comparison) == before
 
 
 def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
-    number = str(os.getpid())
+    said = rf"process {os.getpid()}; wait .*--out"
     with (
         logs.locked(tmp_path / "out"),
-        pytest.raises(logs.RunFolderError, match=number),
+        pytest.raises(logs.RunFolderError, match=said),
     ):
         run(files, tmp_path / "out", "--seeds=1")
 
@@ -308,6 +337,8 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
         (["run", "--configs=LION", "--out=x", "--config.epochs=few"], "type int"),
         (["run", "--configs=LION", "--out=x", "--config.epochs=0"], "must be >= 1"),
         (["run", "--configs=LION", "--out=x", "--time_limit=0"], "must be > 0"),
+        (["run", "--configs=LION", "--out=x", *TWICE], "epochs is set twice"),
+        (["run", "--configs=LION", "--out=x", *TWICE[1:] * 2], "epochs is set twice"),
         (["run", "--configs=LION", "--out=x", "--sedes=3"], "'--sedes=3' is no flag"),
         (["run", "--configs=LION", "--out=LION"], "is a file"),
         (["run", "--configs=LION", "--out=x", "--config.batch_size=999"], "999"),

@@ -183,6 +183,12 @@ def test_help_names_every_field_with_its_meaning():
         assert len(line.split("  ")[-1].strip()) > 4
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a b", "a\0"])
+def test_a_name_can_name_a_folder(name):
+    with pytest.raises(ConfigError, match="folders are named by it"):
+        configs.check(Config(name=name))
+
+
 def test_overrides_are_parsed_by_type_and_checked_together():
     config = Config()
     values = {"model.name": "vit_b16", "model.drop_path": "0.1", "epochs": "7"}

@@ -53,4 +53,7 @@ def test_the_budget_is_kept_and_what_is_begun_is_saved(command):
     run(command, *flags, epochs="5000", **{"early_stopping.patience": "0"})
     assert 25 < time.monotonic() - before < 60
     kept = command.folder / "out" / "original" / "unfinished" / "resnet50_lion"
-    assert list((kept / "seed_0" / "checkpoints").glob("[0-9]*"))
+    saved = max(int(p.name) for p in (kept / "seed_0" / "checkpoints").glob("[0-9]*"))
+    run(command, *flags, epochs="5000", **{"early_stopping.patience": "0"})
+    again = max(int(p.name) for p in (kept / "seed_0" / "checkpoints").glob("[0-9]*"))
+    assert again > saved  # the second call went on

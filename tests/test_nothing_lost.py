@@ -130,6 +130,23 @@ def test_a_second_signal_ends_a_run_that_does_not_hear_the_first(
     assert_same_run(tmp_path / "run", whole)
 
 
+def test_killed_while_a_step_is_saved_again(tmp_path, whole):
+    """A signal within an evaluation saves a step that its epoch's end saves again."""
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 8)
+        run(small_config(), tmp_path / "run")
+    assert [path.name for path in saves(tmp_path / "run")] == ["6"]
+    kill(tmp_path / "run", "manifest.write", 1)
+    assert run(small_config(), tmp_path / "run")[0] == 0
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_damaged_config_is_told(two_epochs):
+    (two_epochs / logs.CONFIG).write_text('{"name": ')
+    with pytest.raises(logs.RunFolderError, match=r"config.json cannot be read"):
+        run(small_config(), two_epochs)
+
+
 def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

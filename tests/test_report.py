@@ -1,14 +1,14 @@
 """Reports of made-up records: what is compared, what is said, what is drawn."""
 
-import copy
 import dataclasses
+import json
 import math
 import re
 
 import numpy as np
 import pytest
 
-from lion_jax import comparison, logs, markdown, records, report, stats
+from lion_jax import comparison, figures, logs, markdown, records, report, stats
 from lion_jax.config import Config
 from lion_jax.records import Record
 
@@ -37,6 +37,7 @@ def made_run(optimizer="lion", seed=0, accuracy=0.8, *, model="resnet50", **chan
         for epoch in (1, 2, 3)
     ]
     result = {
+        "diverged": None,
         "stop_reason": "diverged" if diverged else "epochs",
         "val_accuracy": accuracy,
         "test_accuracy": accuracy,
@@ -167,6 +168,7 @@ def test_diverged_runs_are_counted_in_the_report(tmp_path):
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     runs[0] = made_run("lion", 0, 0.9, diverged=True)
     text = written(runs, tmp_path)
+    assert rows(text, "resnet50_lion / ")[1][4].startswith("failed, - /")
     assert rows(text, "resnet50 | resnet50_lion")[0][-2:] == ["8", "1"]
     assert rows(text, "resnet50 | resnet50_adamw")[0][-2:] == ["8", "0"]
 
@@ -207,14 +209,19 @@ def test_a_sweep_is_ranked_by_validation_with_its_budget(tmp_path):
         swept_run("adamw", 3e-3, 0.1, 0.75),
     ]
     text = written(runs, tmp_path)
-    assert "2 trials" in text
-    assert "(equal budgets)" in text
+    assert "resnet50_lion: 2 trials" in text
+    assert "(equal budgets, in runs and seeds)" in text
     best = rows(text, "resnet50_lion")[0]
     assert best[1] == "optimizer.learning_rate=0.0003, optimizer.weight_decay=1"
     assert best[3] == "85"
     assert (tmp_path / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
     assert "## Results" not in text
-    assert "(**not equal** budgets)" in written(runs[:3], tmp_path)
+    assert "(**not equal** budgets" in written(runs[:3], tmp_path)
+    again = dataclasses.replace(runs[0], seed=101)
+    assert "(**not equal** budgets" in written([*runs, again], tmp_path)
+    vit = made_run("lion", 100, swept={"optimizer.b1": 0.9}, model="vit_b16")
+    text = written([*runs, vit], tmp_path)  # another network has its own budget
+    assert text.count("(equal budgets") == 2
 
 
 def test_a_trial_that_diverged_at_once_counts_as_nothing(tmp_path):
@@ -243,11 +250,77 @@ def test_the_same_records_make_the_same_report_and_pictures(tmp_path):
 
 def test_an_epoch_without_a_finite_loss_is_a_gap_in_the_curves(tmp_path):
     runs = made_runs("lion", HIGH[:2])
-    broken = copy.deepcopy(runs)
-    for run in broken:
-        run.epochs[-1]["val_loss"] = None
-    assert "n = " not in written(broken, tmp_path)
-    assert (tmp_path / "curves.png").exists()
+    runs[0].epochs[-1]["val_loss"] = None
+    middle = figures._quartiles(runs, "val_accuracy")[2]
+    assert middle[-1] == pytest.approx(HIGH[1])  # of the other run alone
+    runs[1].epochs[-1]["parameters_finite"] = False
+    middle = figures._quartiles(runs, "val_loss")[2]
+    assert list(np.isnan(middle)) == [False, False, True]
+    written(runs, tmp_path)
+
+
+def test_a_diverged_epoch_reaches_nothing():
+    """The arg max of NaN is a class, so a tenth of the images is still right."""
+    runs = made_runs("lion", [0.9, 0.9, 0.9])
+    for run in runs[:2]:
+        for row in run.epochs:
+            row["val_loss"], row["val_accuracy"] = None, 0.95
+    epochs, seconds = comparison.speeds(0.8)
+    assert list(epochs.of(runs)) == [math.inf, math.inf, 2]
+    assert list(seconds.of(runs)) == [math.inf, math.inf, 10]
+    assert comparison.default_target(comparison.groups(runs)) == 0
+
+
+def test_a_configuration_without_a_sibling_is_reported_alone(tmp_path):
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    text = written(runs + made_runs("lion", LOW, model="vit_b16"), tmp_path)
+    assert rows(text, "resnet50_lion / resnet50_adamw")
+    assert rows(text, "vit_b16_lion | test accuracy, best validation, %")
+
+
+def test_siblings_share_their_schedule():
+    lion, adamw = made_runs("lion", HIGH), made_runs("adamw", LOW)
+    for run in adamw:
+        run.config["optimizer"]["schedule"] = "cosine"
+        run.config["data"]["cache_dir"] = "/elsewhere"  # no matter
+    first, second = comparison.groups(lion + adamw)
+    different = ["optimizer.schedule (cosine and constant)"]
+    assert comparison.unequal(first, second) == different
+
+
+def test_four_seeds_of_two_networks_are_no_answer_after_holm(tmp_path):
+    runs = [
+        run
+        for model in ("resnet50", "vit_b16")
+        for run in made_runs("lion", HIGH[:4], model=model)
+        + made_runs("adamw", LOW[:4], model=model)
+    ]
+    text = written(runs, tmp_path)
+    assert text.count("**no answer**. 4 and 4 runs") == 4
+    assert "the smallest p possible is 0.057 after Holm" in text
+    assert "is better**" in written(runs[:8], tmp_path)
+
+
+def test_records_of_one_label_are_of_one_configuration(tmp_path):
+    records.write(made_run("lion", 0), tmp_path)
+    records.write(made_run("lion", 1, config={"epochs": 3}), tmp_path)
+    said = r"than seed 0: epochs \(100 there, 3 asked for\)"
+    with pytest.raises(records.RecordError, match=said):
+        records.read_all(tmp_path)
+
+
+def test_a_record_without_a_later_field_has_its_default(tmp_path):
+    run = made_run()
+    del run.config["model"]["drop_path"], run.config["accumulate"]
+    records.write(run, tmp_path)
+    assert records.read_all(tmp_path) == [made_run()]
+
+
+def test_a_label_is_no_path(tmp_path):
+    run = made_run("lion", swept={"data.data_dir": "../../x"})
+    records.write(run, tmp_path)
+    assert records.read_all(tmp_path) == [run]
+    assert [path.name for path in tmp_path.iterdir()] == [records.FOLDER]
 
 
 def test_somebodys_pyplot_is_left_alone(tmp_path):
@@ -259,13 +332,28 @@ def test_somebodys_pyplot_is_left_alone(tmp_path):
     assert (plt.get_backend(), plt.get_fignums()) == before
 
 
+DAMAGE = {
+    '"format": 1': '"format": 9',
+    '"stop_reason"': '"stopped"',
+    '"val_loss"': '"loss"',
+    '"optimizer_state"': '"state"',
+    '"weight_decay": 1.0': '"weight_decay": -1.0',
+}
+
+
 def test_records_come_back_and_damage_is_told(tmp_path):
     run = made_run()
     records.write(run, tmp_path)
     path = records.path_of(tmp_path, run.label, 0)
     assert records.read(path) == run
     whole = path.read_text()
-    for text in (whole[:-20], "[]", "{}", whole.replace('"format": 1', '"format": 9')):
+    without = json.loads(whole)
+    without["epochs"] = []
+    for text in (
+        *(whole[:-20], "[]", "{}", json.dumps(without)),
+        *(whole.replace(a, b) for a, b in DAMAGE.items()),
+    ):
+        assert text != whole
         path.write_text(text)
         with pytest.raises(records.RecordError, match=re.escape(str(path))):
             records.read_all(tmp_path)

@@ -38,6 +38,12 @@ def test_summary_of_one_value_and_of_misses():
     )
 
 
+def test_summary_of_failures():
+    found = stats.summarize(array(-math.inf, 80, 81, 82))
+    assert (found.lower_quartile, found.median) == (-math.inf, 80.5)
+    assert math.isnan(found.sd)
+
+
 def test_separated_samples_by_hand():
     """Three against three: one of C(6, 3) = 20 splits, on either side."""
     found = stats.mann_whitney(array(1, 2, 3), array(4, 5, 6))
