@@ -4,7 +4,7 @@ Chen et al., 2023, https://arxiv.org/abs/2302.06675
 
     python -m lion_jax.train --config configs/sample_vit_ti8_lion.py
 
-4,000 training images of 32 pixels, ten epochs without an early stop, warm-up and
+4,000 training images of 32 pixels, six epochs without an early stop, warm-up and
 cosine, the gradient's norm clipped. Learning rate and weight decay are to be swept.
 """
 
@@ -21,7 +21,7 @@ from lion_jax.config import (
 def get_config() -> Config:
     return Config(
         name="sample_vit_ti8_lion",
-        epochs=10,
+        epochs=6,
         batch_size=64,
         eval_batch_size=250,
         image_size=32,
