@@ -82,6 +82,8 @@ def every_split(a, b):
         (array(1, 1, 1), array(1, 1, 2, 5)),
         (array(1, 2, math.inf, math.inf), array(0.5, 0.6, 0.7, math.inf)),
         (array(1, 1), array(1, 1)),
+        (array(1), array(1)),
+        (array(2), array(1, 2, 0)),
         (array(7, 7, 9, 8), array(7, 5, 6)),
     ],
 )
@@ -89,6 +91,18 @@ def test_with_ties_it_is_the_share_of_all_splits(a, b):
     found = stats.mann_whitney(a, b)
     assert found.p == pytest.approx(every_split(a, b))
     assert found.method == "all permutations, for ties"
+
+
+def test_with_ties_it_is_scipys_permutation_test():
+    a, b = array(1, 2, 2, 3, 5), array(2, 3, 4, 4, 6, 6)
+
+    def distance(x, y):
+        return abs(stats._u(x, y) - 15)
+
+    expected = scipy.stats.permutation_test(
+        (a, b), distance, alternative="greater", n_resamples=10_000
+    )
+    assert stats.mann_whitney(a, b).p == pytest.approx(expected.pvalue)
 
 
 def test_one_infinity_is_a_value_like_others():
