@@ -16,6 +16,10 @@ def count(model):
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
+# Compiled whole: by itself, each operation would be compiled alone.
+apply = nnx.jit(lambda model, x, train: model(x, train=train), static_argnames="train")
+
+
 @pytest.mark.parametrize(
     ("name", "image_size", "classes", "parameters"),
     [
@@ -54,7 +58,7 @@ def test_any_image_size_classes_and_channels(name, image_size, channels):
         name, image_size=image_size, num_classes=7, channels=channels, rngs=nnx.Rngs(0)
     )
     images = jnp.ones((2, image_size, image_size, channels))
-    assert model(images, train=False).shape == (2, 7)
+    assert apply(model, images, train=False).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", ["resnet_tiny", "vit_tiny"])
@@ -66,12 +70,12 @@ def test_bfloat16_is_for_the_computation_only(name):
 
     images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
     half = shaken(make(jnp.bfloat16))
-    logits = half(images, train=True)
+    logits = apply(half, images, train=True)
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(half))} == {
         jnp.dtype("float32")
     }
-    expected = shaken(make(jnp.float32))(images, train=True)
+    expected = apply(shaken(make(jnp.float32)), images, train=True)
     assert (logits != expected).any()
     np.testing.assert_allclose(logits, expected, rtol=0.1, atol=0.15)
     jaxpr = str(jax.make_jaxpr(lambda x: nnx.clone(half)(x, train=False))(images))

@@ -109,8 +109,9 @@ def test_accumulation_norms_each_part_and_updates_the_statistics_in_turn():
     order, _ = program.start_epoch(jnp.int32(0))
     model = nnx.merge(task.graph(), *map(copied, (state.params, state.batch_stats)))
     rows = np.asarray(order)[:16]
+    see = nnx.jit(lambda model, x: model(task.standardize(x), train=True))
     for part in (rows[0::2], rows[1::2]):
-        model(task.standardize(jnp.asarray(splits.train.images[part])), train=True)
+        see(model, jnp.asarray(splits.train.images[part]))
     after, _ = program.train_step(state, order)
     _, _, expected = nnx.split(model, nnx.Param, ...)
     expected = nnx.to_pure_dict(expected)
@@ -233,9 +234,14 @@ def test_evaluation_counts_every_example_exactly_once(n_test, devices):
     dataset = made_data(n_test=n_test)
     program, task, splits = build(made_config(), dataset, devices, training=False)
     state = program.init()
-    model = nnx.merge(task.graph(), state.params, state.batch_stats)
+
+    @jax.jit
+    def predict(params, batch_stats, images):
+        model = nnx.merge(task.graph(), params, batch_stats)
+        return model(task.standardize(images), train=False)
+
     for name, part in ("validation", splits.validation), ("test", splits.test):
-        logits = model(task.standardize(jnp.asarray(part.images)), train=False)
+        logits = predict(state.params, state.batch_stats, jnp.asarray(part.images))
         logits = np.asarray(logits, np.float64)
         labels = np.asarray(part.labels)
         log_sum = np.log(np.exp(logits).sum(-1))

@@ -22,7 +22,7 @@ def step(x):  # sorting needs a copy of all, 64 MB, in each step
     return jnp.sort(x * 2, axis=1)[::512]
 
 x = jnp.arange(2.0**24).reshape(-1, 8)
-for _ in range(7):  # the heap takes some steps to settle
+for _ in range(10):  # the heap takes some steps to settle
     step(x).block_until_ready()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
