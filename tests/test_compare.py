@@ -62,10 +62,22 @@ compare.main(sys.argv[2:])
 """
 
 
+BUILD, BUILT = campaign._build, {}
+
+
+def build_once(config):
+    """Compiles a configuration at its first run in this process only."""
+    key = json.dumps(dataclasses.asdict(config) | {"seed": 0})
+    if key not in BUILT:
+        BUILT[key] = BUILD(config)
+    return BUILT[key]
+
+
 @pytest.fixture(autouse=True)
-def no_start(monkeypatch):
-    """The process's memory and caches are not a test's to change."""
+def lighter(monkeypatch):
+    """The process's memory and caches are not a test's to change, and time is short."""
     monkeypatch.setattr(compare.runtime, "start", lambda _: None)
+    monkeypatch.setattr(campaign, "_build", build_once)
 
 
 @pytest.fixture
@@ -103,6 +115,7 @@ def whole_comparison(tmp_path_factory):
         small = small_runs.small_dataset()
         patch.setattr(data, "load", lambda *_: small)
         patch.setattr(compare.runtime, "start", lambda _: None)
+        patch.setattr(campaign, "_build", build_once)
         arguments = ["--configs", paths, "--seeds=2", f"--out={folder / 'out'}"]
         assert compare.main(["run", *arguments]) == 0
     return folder / "out"
@@ -146,6 +159,7 @@ def test_a_record_is_that_of_the_training_command(whole_comparison, files, tmp_p
 
 
 def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(campaign, "_build", BUILD)
     built, build = [], program.build
     monkeypatch.setattr(
         campaign.programs,
@@ -253,6 +267,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
 def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
     files, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(campaign, "_build", BUILD)
     seen, compile_evaluation = [], program._compile_evaluation
 
     def watched(*arguments):

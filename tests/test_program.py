@@ -39,11 +39,22 @@ def made_config(model="resnet_tiny", **options):
     return config
 
 
-def build(config, dataset, devices=1, training=True):
+def when_needed(*arguments):
+    """Compiles the evaluation at its first call: most tests here have none."""
+    make = functools.cache(lambda: COMPILE_EVALUATION(*arguments))
+    return lambda *rest: make()(*rest)
+
+
+COMPILE_EVALUATION = programs._compile_evaluation
+
+
+def build(config, dataset, devices=1, training=True, evaluation=when_needed):
     mesh = sharding.make_mesh(devices)
     splits = programs.split(config, dataset)
     task = programs.make_task(config, dataset, splits, mesh)
-    program = programs.build(config, task, splits, mesh, training=training)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "_compile_evaluation", evaluation)
+        program = programs.build(config, task, splits, mesh, training=training)
     return program, task, splits
 
 
@@ -181,12 +192,14 @@ def test_a_call_takes_an_epochs_steps_at_most():
 
 
 def test_deterministic_options_reach_both_steps(monkeypatch):
-    build(made_config(deterministic=True), made_data())
+    now = {"evaluation": COMPILE_EVALUATION}
+    build(made_config(deterministic=True), made_data(), **now)
     monkeypatch.setattr(programs, "DETERMINISTIC", {"xla_no_such_option": True})
-    build(made_config(), made_data())
+    build(made_config(), made_data(), **now)
+    config = made_config(deterministic=True)
     for training in (True, False):
         with pytest.raises(Exception, match="xla_no_such_option"):
-            build(made_config(deterministic=True), made_data(), training=training)
+            build(config, made_data(), training=training, **now)
 
 
 def test_large_parameters_are_born_dealt_out_with_their_momenta(monkeypatch):
