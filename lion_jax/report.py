@@ -277,5 +277,7 @@ def _summary(summary: stats.Summary, measure: comparison.Measure) -> tuple[str, 
 
 
 def _interval(interval: stats.Interval, digits: int = 3) -> str:
+    if math.isnan(interval.estimate):
+        return "-"
     estimate, low, high = (number(x, digits) for x in interval)
     return f"{estimate} [{low}, {high}]"
