@@ -36,6 +36,7 @@ class AugmentConfig:
     crop_padding: int = 0  # pixels of padding before a random crop; 0: no crop
     flip: bool = False  # mirror half of the images left to right
     erasing: float = 0.0  # share of the images that lose a rectangle, in [0, 1)
+    mixup: float = 0.0  # alpha of the proportions in which images are mixed; 0: none
 
 
 @dataclass(slots=True)
@@ -135,6 +136,7 @@ RANGES = {
     "data.split_seed": (0, True, None),
     "augment.crop_padding": (0, True, None),
     "augment.erasing": (0, True, 1),
+    "augment.mixup": (0, True, None),
     "model.drop_path": (0, True, 1),
     "optimizer.learning_rate": (0, True, None),
     "optimizer.weight_decay": (0, True, None),

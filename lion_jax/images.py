@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 
 def augment(
@@ -67,6 +67,31 @@ def _erase(
     columns = inside(w, jnp.sqrt(area / aspect), left)[:, None, :, None]
     erased = rows & columns & jax.random.bernoulli(chosen, share, (b, 1, 1, 1))
     return jnp.where(erased, jax.random.bits(noise, images.shape, jnp.uint8), images)
+
+
+def mixup(
+    images: Float[Array, "b h w c"],
+    labels: Int[Array, " b"],
+    key: Key[Array, ""],
+    alpha: float,
+) -> tuple[Float[Array, "b h w c"], Int[Array, " b"], Float[Array, ""]]:
+    """Mixes each image with its neighbour in the batch, all in one proportion.
+
+    Args:
+      images: A batch in random order, standardized.
+      labels: Their classes.
+      key: Random key of this batch.
+      alpha: The proportion is drawn from Beta(alpha, alpha).
+
+    Returns:
+      The mixed images, the classes of the neighbours, the share of the images' own.
+
+    References:
+      Zhang et al., 2017, https://arxiv.org/abs/1710.09412
+    """
+    share = jax.random.beta(key, alpha, alpha)
+    mixed = share * images + (1 - share) * jnp.roll(images, 1, axis=0)
+    return mixed, jnp.roll(labels, 1), share
 
 
 def standardize(

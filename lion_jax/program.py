@@ -131,6 +131,7 @@ def make_task(
         crop_padding=config.augment.crop_padding,
         flip=config.augment.flip,
         erasing=config.augment.erasing,
+        mixup=config.augment.mixup,
         stochastic=config.model.drop_path > 0,
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,

@@ -71,6 +71,7 @@ class Task:
     crop_padding: int = 0
     flip: bool = False
     erasing: float = 0.0
+    mixup: float = 0.0
     stochastic: bool = False  # whether the model takes a random key in training
     label_smoothing: float = 0.0
     accumulate: int = 1
@@ -161,11 +162,17 @@ def _differentiate(task, graph, params, batch_stats, pixels, labels, key):
     def loss_of(params, batch_stats, pixels, labels, part):
         model = nnx.merge(graph, params, batch_stats)
         # Of a key of its own: augmentation has taken others from the step's.
-        keys = {"key": jax.random.fold_in(jax.random.fold_in(key, 3), part)}
-        options = keys if task.stochastic else {}
-        logits = model(task.standardize(pixels), train=True, **options)
+        drop_key, mix_key = (
+            jax.random.fold_in(jax.random.fold_in(key, use), part) for use in (3, 4)
+        )
+        options = {"key": drop_key} if task.stochastic else {}
+        x, other, share = task.standardize(pixels), labels, 1.0
+        if task.mixup:
+            x, other, share = images.mixup(x, labels, mix_key, task.mixup)
+        logits = model(x, train=True, **options)
+        once, again = (jax.nn.one_hot(k, logits.shape[-1]) for k in (labels, other))
         targets = optax.smooth_labels(
-            jax.nn.one_hot(labels, logits.shape[-1]), task.label_smoothing
+            share * once + (1 - share) * again, task.label_smoothing
         )
         losses = optax.softmax_cross_entropy(logits, targets)
         _, batch_stats = nnx.state(model, nnx.Param, ...)

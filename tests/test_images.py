@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from PIL import Image
 
 from lion_jax import images
@@ -90,6 +91,20 @@ def test_erasing_puts_noise_into_one_rectangle_of_as_many_images_as_said():
     assert min(fillings) > 0.9
     values = got[erased][got[erased] > 0]
     assert 120 < values.mean() < 136
+
+
+def test_mixup_mixes_neighbours_in_proportions_of_a_beta_distribution():
+    x = jnp.arange(4.0)[:, None, None, None] * jnp.ones((1, 2, 2, 1))
+    labels = jnp.array([0, 1, 2, 3])
+    shares = []
+    for seed in range(300):
+        mixed, other, share = images.mixup(x, labels, jax.random.key(seed), 0.4)
+        shares.append(float(share))
+        if seed < 3:
+            assert list(other) == [3, 0, 1, 2]
+            expected = share * labels + (1 - share) * other
+            np.testing.assert_allclose(mixed[:, 0, 0, 0], expected, rtol=1e-6)
+    assert scipy.stats.kstest(shares, "beta", (0.4, 0.4)).pvalue > 0.01
 
 
 def test_augmentation_is_a_function_of_its_key():

@@ -444,6 +444,32 @@ def test_models_by_name_are_those_the_configuration_offers():
         )
 
 
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_mixed_images_are_trained_on_with_mixed_targets(monkeypatch, share):
+    """The loss is linear in the targets, so it is a mixture of two."""
+    from lion_jax import images
+
+    def mixup(x, labels, key, alpha):
+        return x, jnp.roll(labels, 1), jnp.float32(share)  # of the targets alone
+
+    monkeypatch.setattr(images, "mixup", mixup)
+    config = made_config()
+    config.augment.mixup = 0.2
+    program, task, splits = build(config, made_data())
+    state = program.init()
+    order, _ = program.start_epoch(jnp.int32(0))
+    rows = np.asarray(order)[:16]
+    model = nnx.merge(task.graph(), *map(copied, (state.params, state.batch_stats)))
+    see = nnx.jit(lambda model, x: model(task.standardize(x), train=True))
+    logits = see(model, jnp.asarray(splits.train.images[rows]))
+    _, loss = program.train_step(state, order)
+    labels = np.asarray(splits.train.labels)[rows]
+    log_p = np.asarray(jax.nn.log_softmax(logits))
+    own, other = (log_p[np.arange(16), k] for k in (labels, np.roll(labels, 1)))
+    expected = -np.mean(share * own + (1 - share) * other)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
 def test_every_step_and_part_and_layer_drops_by_a_key_of_its_own(monkeypatch):
     from lion_jax.models import vit
 
