@@ -6,7 +6,8 @@ Loshchilov and Hutter, 2017, https://arxiv.org/abs/1711.05101
 
 4,000 training images of 32 pixels, six epochs without an early stop, warm-up and
 cosine, the gradient's norm clipped. Learning rate and weight decay are the best of
-seven trials on validation (README, "Which optimizer is better?").
+seven trials on validation (README, "Which optimizer is better?"). Expected:
+74.2 % mean test accuracy, sd 1.4 (n = 5, commit f320ca3b339f, two CPU cores; results/sample).
 """
 
 from lion_jax.config import (

@@ -59,8 +59,8 @@ def main(argv: list[str]) -> int:
         "--target",
         type=float,
         metavar="ACCURACY",
-        help="validation accuracy to reach, in (0, 1); default: the lower median of the"
-        " best of each configuration, in whole percent",
+        help="validation accuracy to reach, in (0, 1); default: for each network"
+        " what half of the runs of its worst configuration reach, in whole percent",
     )
     told.set_defaults(command=_report)
     arguments, rest = parser.parse_known_args(argv)

@@ -149,40 +149,47 @@ def _figure(name: str, factor: float, failed: float, run: Record) -> float:
     return failed if figure is None else factor * figure
 
 
-def speeds(target: float) -> list[Measure]:
-    """How long it takes to a validation accuracy; infinitely where it is missed."""
+def speeds(targets: dict[str, float]) -> list[Measure]:
+    """How long it takes to a network's target; infinitely where it is missed.
 
-    words = f"to {100 * target:g} % validation accuracy"
+    Args:
+      targets: The validation accuracy to reach, by the network's name.
+    """
+    epochs, seconds = partial(_epochs_to, targets), partial(_seconds_to, targets)
     return [
-        Measure(f"epochs {words}", "", -1, "never", partial(_epochs_to, target)),
-        Measure(f"seconds {words}", "s", -1, "never", partial(_seconds_to, target)),
+        Measure("epochs to the target", "", -1, "never", epochs),
+        Measure("seconds to the target", "s", -1, "never", seconds),
     ]
 
 
-def _epochs_to(target: float, run: Record) -> float:
+def _epochs_to(targets: dict[str, float], run: Record) -> float:
+    target = targets[run.config["model"]["name"]]
     reached = (row["epoch"] for row in run.epochs if _accuracy(row) >= target)
     return float(next(reached, math.inf))
 
 
-def _seconds_to(target: float, run: Record) -> float:
-    last = _epochs_to(target, run)
+def _seconds_to(targets: dict[str, float], run: Record) -> float:
+    last = _epochs_to(targets, run)
     if last == math.inf:
         return last
     return float(sum(row["seconds"] for row in run.epochs if row["epoch"] <= last))
 
 
-def default_target(found: list[Group]) -> float:
-    """Returns what half of the runs of the worst configuration reach.
+def default_targets(found: list[Group]) -> dict[str, float]:
+    """Returns for each network what half of the runs of its worst configuration reach.
 
     It is the lowest of the medians of the best validation accuracies, in whole percent.
     """
-    medians = [
-        float(np.median([max(map(_accuracy, run.epochs)) for run in runs]))
-        for group in found
-        for runs in group.values()
-    ]
+    medians: dict[str, list[float]] = {}
+    for group in found:
+        for runs in group.values():
+            best = [max(map(_accuracy, run.epochs)) for run in runs]
+            medians.setdefault(model_of(group), []).append(float(np.median(best)))
     # Rounded first: 0.57 is a little less than 57 hundredths.
-    return math.floor(round(100 * min(medians), 6)) / 100
+    return {
+        model: math.floor(round(100 * min(values), 6)) / 100
+        for model, values in medians.items()
+    }
 
 
 def _accuracy(row: dict[str, Any]) -> float:

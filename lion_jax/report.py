@@ -37,7 +37,8 @@ def write(runs: list[Record], out: Path, target: float | None = None) -> list[Pa
     Args:
       runs: All records; those of sweeps are reported apart.
       out: Where the files go.
-      target: Validation accuracy to reach; None for one that follows from the records.
+      target: Validation accuracy to reach; None for one for each network that follows
+        from the records.
 
     Returns:
       The files written.
@@ -55,7 +56,9 @@ def write(runs: list[Record], out: Path, target: float | None = None) -> list[Pa
 
     if final:
         groups = comparison.groups(final)
-        target = target or comparison.default_target(groups)
+        targets = comparison.default_targets(groups)
+        if target is not None:
+            targets = dict.fromkeys(targets, target)
         measures = comparison.test_measures()
         parts += _configurations(groups)
         parts += _unfair(groups)
@@ -71,7 +74,7 @@ def write(runs: list[Record], out: Path, target: float | None = None) -> list[Pa
             " that were still going on, finite ones",
             lambda path: figures.curves(groups, path),
         )
-        parts += _costs(groups, target)
+        parts += _costs(groups, targets)
         draw(
             "time",
             "Validation accuracy by seconds of training",
@@ -222,12 +225,12 @@ def _comparison_table(found: Iterable[Comparison]) -> str:
     return table((*heads, "difference", "U", "p", "p (Holm)", "A12"), rows)
 
 
-def _costs(groups: list[comparison.Group], target: float) -> list[str]:
+def _costs(groups: list[comparison.Group], targets: dict[str, float]) -> list[str]:
     """Time and memory: to a target, a step's, the whole run's."""
     rows = []
     for group in groups:
         for label, runs in group.items():
-            times = comparison.speeds(target)
+            times = comparison.speeds(targets)
             reached = np.isfinite(times[0].of(runs)).sum()
             speed = [run.result["images_per_second"] for run in runs]
             parameters = runs[0].memory["parameters"]
@@ -243,9 +246,10 @@ def _costs(groups: list[comparison.Group], target: float) -> list[str]:
                 )
             )
     heads = ("configuration", "reached", "epochs", "seconds", "images/s")
-    words = f"## Time to {100 * target:g} % validation accuracy, and memory"
+    told = [f"{model} {100 * target:g} %" for model, target in targets.items()]
     parts = [
-        words,
+        "## Time to a target, and memory",
+        f"Targets, in validation accuracy: {', '.join(told)}.",
         table((*heads, "state / parameters", "a step's memory, MiB"), rows),
         "Medians over seeds, quartiles in brackets; the time is of training and"
         " validation, on a machine that may have had other work. State is the"
@@ -254,7 +258,7 @@ def _costs(groups: list[comparison.Group], target: float) -> list[str]:
     ]
     compared = [
         found
-        for measure in comparison.speeds(target)
+        for measure in comparison.speeds(targets)
         for found in comparison.compare(groups, measure)
     ]
     return [*parts, *([_comparison_table(compared)] if compared else [])]

@@ -218,7 +218,7 @@ def test_unfinished_runs_of_another_configuration_are_refused_at_once(
 
 def results(report):
     """A report without what a clock measured."""
-    text, _, rest = report.partition("## Time to")
+    text, _, rest = report.partition("## Time to a target")
     return text, rest[rest.index("## Methods") :]
 
 

@@ -106,7 +106,7 @@ def test_the_main_table_says_what_the_statistics_say(tmp_path):
 def test_loss_and_time_are_better_when_lower():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     groups = comparison.groups(runs)
-    for measure in (*comparison.test_measures(), *comparison.speeds(0.6)):
+    for measure in (*comparison.test_measures(), *comparison.speeds({"resnet50": 0.6})):
         (found,) = comparison.compare(groups, measure)
         assert found.a == "resnet50_lion"
         assert found.a12.estimate > 0.5, measure.title
@@ -175,7 +175,7 @@ def test_diverged_runs_are_counted_in_the_report(tmp_path):
 
 def test_time_to_a_target_by_hand_with_misses(tmp_path):
     runs = made_runs("lion", [0.9, 0.9, 0.9, 0.7, 0.7])
-    epochs, seconds = comparison.speeds(0.8)
+    epochs, seconds = comparison.speeds({"resnet50": 0.8})
     assert list(epochs.of(runs)) == [2, 2, 2, math.inf, math.inf]
     assert list(seconds.of(runs)) == [10, 10, 10, math.inf, math.inf]
     text = written(runs + made_runs("adamw", [0.6] * 5), tmp_path, target=0.8)
@@ -188,7 +188,9 @@ def test_the_default_target_is_what_half_of_the_worst_reach():
     groups = comparison.groups(
         made_runs("lion", [0.9, 0.9, 0.9]) + made_runs("adamw", [0.7, 0.789, 0.8])
     )
-    assert comparison.default_target(groups) == 0.78
+    assert comparison.default_targets(groups) == {"resnet50": 0.78}
+    two = groups + comparison.groups(made_runs("lion", [0.5], model="vit_b16"))
+    assert comparison.default_targets(two) == {"resnet50": 0.78, "vit_b16": 0.5}
 
 
 def test_memory_and_speed_stand_beside(tmp_path):
@@ -265,10 +267,10 @@ def test_a_diverged_epoch_reaches_nothing():
     for run in runs[:2]:
         for row in run.epochs:
             row["val_loss"], row["val_accuracy"] = None, 0.95
-    epochs, seconds = comparison.speeds(0.8)
+    epochs, seconds = comparison.speeds({"resnet50": 0.8})
     assert list(epochs.of(runs)) == [math.inf, math.inf, 2]
     assert list(seconds.of(runs)) == [math.inf, math.inf, 10]
-    assert comparison.default_target(comparison.groups(runs)) == 0
+    assert comparison.default_targets(comparison.groups(runs)) == {"resnet50": 0}
 
 
 def test_a_configuration_without_a_sibling_is_reported_alone(tmp_path):
