@@ -6,8 +6,9 @@ Loshchilov and Hutter, 2017, https://arxiv.org/abs/1711.05101
 
 4,000 training images of 32 pixels, six epochs without an early stop, warm-up and
 cosine, the gradient's norm clipped. Learning rate and weight decay are the best of
-seven trials on validation (README, "Which optimizer is better?"). Expected:
-74.2 % mean test accuracy, sd 1.4 (n = 5, commit f320ca3b339f, two CPU cores; results/sample).
+seven trials on validation (README, "Which optimizer is better?").
+Expected: 74.2 % test accuracy, mean of n = 5 seeds, standard deviation 1.4 (commit
+939bb0197b7d, two CPU cores); the records are in results/sample.
 """
 
 from lion_jax.config import (
