@@ -35,24 +35,25 @@ def run(command, *flags, **changed):
 
 
 def test_each_pair_is_run_and_reported_and_not_run_again(command):
-    said = run(command, "--budget=200", "--out=out", "--seeds=1", "--kinds=tuned")
-    found = records.read_all(command.folder / "out" / "tuned")
+    said = run(command, "--budget=200", "--out=out", "--seeds=1", "--kinds=original")
+    found = records.read_all(command.folder / "out" / "original")
     assert [record.label for record in found] == sorted(
-        f"{model}_{optimizer}_tuned"
+        f"{model}_{optimizer}"
         for model in ("resnet50", "vitb16")
         for optimizer in ("lion", "adamw")
     )
-    assert (command.folder / "out" / "tuned" / "report.md").exists()
-    said = run(command, "--budget=200", "--out=out", "--seeds=1", "--kinds=tuned")
+    assert (command.folder / "out" / "original" / "report.md").exists()
+    said = run(command, "--budget=200", "--out=out", "--seeds=1", "--kinds=original")
     assert "4 runs are there, 0 to go" in said
 
 
 def test_the_budget_is_kept_and_what_is_begun_is_saved(command):
     before = time.monotonic()
-    flags = ["--budget=20", "--out=out", "--kinds=original"]
+    flags = ["--budget=20", "--out=out", "--kinds=tuned"]
     run(command, *flags, epochs="5000", **{"early_stopping.patience": "0"})
     assert 20 < time.monotonic() - before < 55
-    kept = command.folder / "out" / "original" / "unfinished" / "resnet50_lion"
+    unfinished = command.folder / "out" / "tuned" / "unfinished"
+    kept = unfinished / "resnet50_lion_tuned"
     saved = max(int(p.name) for p in (kept / "seed_0" / "checkpoints").glob("[0-9]*"))
     run(command, *flags, epochs="5000", **{"early_stopping.patience": "0"})
     again = max(int(p.name) for p in (kept / "seed_0" / "checkpoints").glob("[0-9]*"))
