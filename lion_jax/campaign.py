@@ -91,9 +91,7 @@ def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int
         wanted = dataclasses.asdict(point.config)
         for path in records.path_of(out, point.label, 0).parent.glob("seed_*.json"):
             found = records.read(path).config
-            if different := configs.differences(
-                records.what_is_run(found), records.what_is_run(wanted)
-            ):
+            if different := records.differences(found, wanted):
                 raise logs.RunFolderError(
                     f"{path} is of another configuration: {', '.join(different)}; give"
                     " another --out, or remove it."

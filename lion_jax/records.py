@@ -56,6 +56,11 @@ def what_is_run(config: dict[str, Any]) -> dict[str, Any]:
     return rest | {"data": data}
 
 
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Names the fields in which two configurations compute something else."""
+    return config.differences(what_is_run(found), what_is_run(wanted))
+
+
 def write(record: Record, out: Path) -> None:
     """Writes a record whole or not at all."""
     path = path_of(out, record.label, record.seed)
@@ -106,9 +111,7 @@ def read_all(out: Path) -> list[Record]:
     first: dict[str, Record] = {}
     for record in found:
         other = first.setdefault(record.label, record)
-        if different := config.differences(
-            what_is_run(other.config), what_is_run(record.config)
-        ):
+        if different := differences(other.config, record.config):
             raise RecordError(
                 f"{path_of(out, record.label, record.seed)} is of another configuration"
                 f" than seed {other.seed}: {', '.join(different)}; remove one of them."
