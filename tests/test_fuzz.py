@@ -1,16 +1,14 @@
 """Command lines that nobody meant: each ends in status 2, one line, and no file."""
 
-import contextlib
-import io
 import math
 import os
 import re
 
 import pytest
+from command_line import ending
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lion_jax import cli, train
 from lion_jax.config import CHOICES, RANGES, field_types
 
 FIELDS = field_types()
@@ -93,24 +91,8 @@ def place(tmp_path_factory):
     os.chdir(before)
 
 
-def ending(argv):
-    """Runs the training command; returns its status and what it says."""
-    out, errors = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        # The whole process's logging is not this test's to change.
-        patch.setattr(cli, "_show_log", lambda: None)
-        patch.setattr(cli, "_silence_what_is_told_again", lambda: None)
-        patch.setattr(train.runtime, "start", lambda _: pytest.fail("it was accepted"))
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-                cli.run(train.main, train.MISTAKES, train.FAILURES, argv)
-        except SystemExit as ended:
-            assert not out.getvalue()
-            return ended.code, errors.getvalue()
-
-
 def assert_told_in_one_line(place, argv):
-    status, said = ending(argv)
+    status, said = ending(argv, start=lambda _: pytest.fail("it was accepted"))
     assert status == 2, said
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1

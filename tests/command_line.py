@@ -1,0 +1,26 @@
+"""The training command in this process, to its end."""
+
+import contextlib
+import io
+
+import pytest
+
+from lion_jax import cli, train
+
+
+def ending(argv, start=lambda _: None):
+    """Runs the command; returns its status and what it says of its mistake.
+
+    `start` stands for what is done to the process once the flags are accepted.
+    """
+    out, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        # The whole process's logging is not a test's to change.
+        patch.setattr(cli, "_show_log", lambda: None)
+        patch.setattr(cli, "_silence_what_is_told_again", lambda: None)
+        patch.setattr(train.runtime, "start", start)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+                cli.run(train.main, train.MISTAKES, train.FAILURES, argv)
+        except SystemExit as ended:
+            return ended.code, errors.getvalue()
