@@ -9,9 +9,13 @@ import math
 import statistics
 from typing import Any
 
+import jax
+
 from lion_jax import early_stopping
 
 History = list[dict[str, Any]]
+
+_update = jax.jit(early_stopping.update)
 
 
 def is_finite(record: dict[str, Any]) -> bool:
@@ -31,7 +35,7 @@ def fold(history: History, **rules: Any) -> early_stopping.EarlyStoppingState:
     state = early_stopping.init()
     for record in history:
         loss = record["val_loss"] if is_finite(record) else math.inf
-        state = early_stopping.update(state, loss, record["epoch"], **rules)
+        state = _update(state, loss, record["epoch"], **rules)
     return state
 
 

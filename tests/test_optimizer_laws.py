@@ -12,6 +12,7 @@ from lion_jax import lion, scale_by_lion, with_error_bits, with_stochastic_round
 from lion_jax.config import OptimizerConfig
 from lion_jax.optimizers import kernels, make_optimizer
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SCHEDULE = optax.cosine_decay_schedule(0.1, 10)
 OPTIMIZERS = {
     "lion": lambda: lion(0.1),
@@ -90,9 +91,10 @@ def runs_under_scan_as_in_a_loop(tx):
 
 def runs_under_vmap(tx):
     stacked = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), PARAMS)
-    states = jax.vmap(tx.init)(stacked)
+    states = jax.jit(jax.vmap(tx.init))(stacked)
     grads = jax.tree.map(lambda g: jnp.stack([g, -g]), GRADS)
-    both, _ = jax.vmap(lambda p, s, g: step(tx, p, s, g))(stacked, states, grads)
+    vmapped = jax.jit(jax.vmap(lambda p, s, g: step(tx, p, s, g)))
+    both, _ = vmapped(stacked, states, grads)
     first, _ = step(tx, PARAMS, tx.init(PARAMS), GRADS)
     chex.assert_trees_all_close(jax.tree.map(lambda p: p[0], both), first, rtol=1e-2)
 
