@@ -77,7 +77,12 @@ MISTAKES = {
     ),
 }
 # In this process jaxtyping tells of the last one first.
-IN_A_PROCESS = {"wrong type", "too many devices", "unknown data", "no group in the file"}
+IN_A_PROCESS = {
+    "wrong type",
+    "too many devices",
+    "unknown data",
+    "no group in the file",
+}
 
 
 @pytest.fixture
