@@ -32,9 +32,9 @@ def update(
     loss: ArrayLike,
     epoch: ArrayLike,
     *,
-    patience: int,
-    min_delta: float = 0.0,
-    start_epoch: int = 1,
+    patience: ArrayLike,
+    min_delta: ArrayLike = 0.0,
+    start_epoch: ArrayLike = 1,
 ) -> EarlyStoppingState:
     """Takes in one epoch's validation loss.
 
@@ -69,5 +69,5 @@ def update(
         best_epoch=jnp.where(is_best, jnp.int32(epoch), state.best_epoch),
         reference=jnp.where(improves, loss, state.reference),
         waited=waited,
-        stop=(waited >= patience) & (patience > 0),
+        stop=(waited >= patience) & (jnp.asarray(patience) > 0),
     )
