@@ -1,15 +1,15 @@
-"""The training command in this process, to its end."""
+"""The commands in this process, to their end."""
 
 import contextlib
 import io
 
 import pytest
 
-from lion_jax import cli, train
+from lion_jax import cli, runtime, train
 
 
-def ending(argv, start=lambda _: None):
-    """Runs the command; returns its status and what it says of its mistake.
+def ending(argv, command=train, start=lambda _: None):
+    """Runs the command of a module; returns its status and what it says of a mistake.
 
     `start` stands for what is done to the process once the flags are accepted.
     """
@@ -18,9 +18,9 @@ def ending(argv, start=lambda _: None):
         # The whole process's logging is not a test's to change.
         patch.setattr(cli, "_show_log", lambda: None)
         patch.setattr(cli, "_silence_what_is_told_again", lambda: None)
-        patch.setattr(train.runtime, "start", start)
+        patch.setattr(runtime, "start", start)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-                cli.run(train.main, train.MISTAKES, train.FAILURES, argv)
+                cli.run(command.main, command.MISTAKES, command.FAILURES, argv)
         except SystemExit as ended:
             return ended.code, errors.getvalue()

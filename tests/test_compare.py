@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_runs
+from command_line import ending
 from rich.console import Console
 from small_runs import interrupt_at
 
@@ -363,18 +364,15 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
     ],
 )
 def test_mistakes_are_told_in_one_line_and_nothing_is_written(
-    files, tmp_path, monkeypatch, capsys, arguments, said
+    files, tmp_path, monkeypatch, arguments, said
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_show_log", lambda: None)
-    monkeypatch.setattr(cli, "_silence_what_is_told_again", lambda: None)
     before = sorted(path.name for path in tmp_path.iterdir())
     lion = files.split(",")[0]
     argv = [a.replace("FILES", files).replace("LION", lion) for a in arguments]
-    with pytest.raises(SystemExit) as ended:
-        cli.run(compare.main, compare.MISTAKES, compare.FAILURES, argv)
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
+    status, told = ending(argv, compare)
+    assert status == 2
+    lines = told.splitlines()
     assert len(lines) == 1
     assert said in lines[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -9,12 +9,16 @@ from command_line import ending
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from lion_jax import compare, train
 from lion_jax.config import CHOICES, RANGES, field_types
 
 FIELDS = field_types()
 NUMBERS = {path: kind for path, kind in FIELDS.items() if kind in (int, float)}
 GROUPS = sorted({path.partition(".")[0] for path in FIELDS if "." in path})
-FLAGS = ("config", "workdir", "compilation_cache", "profile", "noprofile")
+FLAGS = (
+    *("config", "workdir", "compilation_cache", "profile", "noprofile"),
+    *("configs", "seeds", "first_seed", "out", "sweep", "time_limit"),
+)
 CONFIG = """\
 from lion_jax.config import *
 
@@ -71,13 +75,18 @@ no_bool = text.filter(
     lambda value: value.lower() not in ("true", "false", "t", "f", "1", "0")
 ).map(lambda value: f"--config.augment.flip={value}")
 stray = word.filter(lambda value: not value.startswith("-"))
-mistakes = st.one_of(
+of_fields = st.one_of(
     st.sampled_from(sorted(RANGES)).flatmap(outside),
     st.sampled_from(sorted(NUMBERS)).flatmap(no_number),
     st.sampled_from(sorted(CHOICES)).flatmap(no_choice),
     st.sampled_from(GROUPS).map(lambda group: f"--config.{group}=1"),
-    *(no_field, no_flag, no_bool, stray),
+    no_bool,
 )
+# At a comma a sweep has its next value, and that one may be right.
+sweeps = of_fields.filter(lambda flag: "," not in flag).map(
+    lambda flag: flag.replace("--config.", "--sweep=", 1)
+)
+mistakes = st.one_of(of_fields, no_field, no_flag, stray)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +100,8 @@ def place(tmp_path_factory):
     os.chdir(before)
 
 
-def assert_told_in_one_line(place, argv):
-    status, said = ending(argv, start=lambda _: pytest.fail("it was accepted"))
+def assert_told_in_one_line(place, argv, command=train):
+    status, said = ending(argv, command, lambda _: pytest.fail("it was accepted"))
     assert status == 2, said
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1
@@ -111,6 +120,18 @@ def test_any_mistake_in_a_flag_is_told_in_one_line(place, mistake, first):
     config = "--config=quick.py"
     argv = [mistake, config] if first else [config, mistake]
     assert_told_in_one_line(place, argv)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(mistake=st.one_of(of_fields, sweeps, no_field, no_flag, stray))
+def test_any_mistake_in_a_comparison_is_told_in_one_line(place, mistake):
+    argv = ["run", "--configs=quick.py", "--out=out", mistake]
+    assert_told_in_one_line(place, argv, compare)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
