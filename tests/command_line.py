@@ -9,7 +9,7 @@ from lion_jax import cli, runtime, train
 
 
 def ending(argv, command=train, start=lambda _: None):
-    """Runs the command of a module; returns its status and what it says of a mistake.
+    """Runs the command of a module; returns its status, errors and output.
 
     `start` stands for what is done to the process once the flags are accepted.
     """
@@ -23,4 +23,4 @@ def ending(argv, command=train, start=lambda _: None):
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
                 cli.run(command.main, command.MISTAKES, command.FAILURES, argv)
         except SystemExit as ended:
-            return ended.code, errors.getvalue()
+            return ended.code, errors.getvalue(), out.getvalue()

@@ -123,8 +123,8 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
     command, files, monkeypatch, name
 ):
     monkeypatch.chdir(command.folder)
-    ended = ending(MISTAKES[name][0])
-    assert_told_in_one_line(name, *ended, command.folder, files)
+    status, said, _ = ending(MISTAKES[name][0])
+    assert_told_in_one_line(name, status, said, command.folder, files)
 
 
 @pytest.mark.parametrize("name", sorted(IN_A_PROCESS))

@@ -370,7 +370,7 @@ def test_mistakes_are_told_in_one_line_and_nothing_is_written(
     before = sorted(path.name for path in tmp_path.iterdir())
     lion = files.split(",")[0]
     argv = [a.replace("FILES", files).replace("LION", lion) for a in arguments]
-    status, told = ending(argv, compare)
+    status, told, _ = ending(argv, compare)
     assert status == 2
     lines = told.splitlines()
     assert len(lines) == 1

@@ -101,8 +101,10 @@ def place(tmp_path_factory):
 
 
 def assert_told_in_one_line(place, argv, command=train):
-    status, said = ending(argv, command, lambda _: pytest.fail("it was accepted"))
+    accepted = "it was accepted"
+    status, said, printed = ending(argv, command, lambda _: pytest.fail(accepted))
     assert status == 2, said
+    assert not printed
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1
     assert "Traceback" not in said
