@@ -283,7 +283,7 @@ def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
     monkeypatch.setattr(program, "_compile_evaluation", watched)
     sweep = [
         "--sweep=optimizer.learning_rate=1e-4,1e-3",
-        "--sweep=optimizer.b1=0.8",
+        "--sweep=optimizer.b1=0.8,0.9",
     ]
     more = ["--seeds=1", "--first_seed=7", "--config.epochs=1"]
     assert run(files.split(",")[0], tmp_path / "out", *sweep, *more) == 0
@@ -291,7 +291,7 @@ def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
     found = records.read_all(tmp_path / "out")
     assert {
         (r.swept["optimizer.learning_rate"], r.swept["optimizer.b1"]) for r in found
-    } == {*itertools.product((1e-4, 1e-3), (0.8,))}
+    } == {*itertools.product((1e-4, 1e-3), (0.8, 0.9))}
     for record in found:
         assert record.seed == 7
         assert record.result["test_accuracy"] is None

@@ -15,10 +15,13 @@ from lion_jax.config import CHOICES, RANGES, field_types
 FIELDS = field_types()
 NUMBERS = {path: kind for path, kind in FIELDS.items() if kind in (int, float)}
 GROUPS = sorted({path.partition(".")[0] for path in FIELDS if "." in path})
-FLAGS = (
-    *("config", "workdir", "compilation_cache", "profile", "noprofile"),
-    *("configs", "seeds", "first_seed", "out", "sweep", "time_limit"),
-)
+FLAGS = {
+    train: ("config", "workdir", "compilation_cache", "profile", "noprofile"),
+    compare: (
+        *("configs", "seeds", "first_seed", "out", "sweep", "time_limit"),
+        "compilation_cache",
+    ),
+}
 CONFIG = """\
 from lion_jax.config import *
 
@@ -68,9 +71,15 @@ def no_choice(path):
 no_field = word.filter(lambda name: name.partition("=")[0] not in FIELDS).map(
     lambda name: f"--config.{name}=1"
 )
-no_flag = word.filter(
-    lambda name: re.match(r"[a-z_]*", name.lstrip("-"))[0] not in (*FLAGS, "help", "h")
-).map(lambda name: f"--{name}")
+
+
+def no_flag(command):
+    known = (*FLAGS[command], "help", "h")
+    return word.filter(
+        lambda name: re.match(r"[a-z_]*", name.lstrip("-"))[0] not in known
+    ).map(lambda name: f"--{name}")
+
+
 no_bool = text.filter(
     lambda value: value.lower() not in ("true", "false", "t", "f", "1", "0")
 ).map(lambda value: f"--config.augment.flip={value}")
@@ -86,7 +95,7 @@ of_fields = st.one_of(
 sweeps = of_fields.filter(lambda flag: "," not in flag).map(
     lambda flag: flag.replace("--config.", "--sweep=", 1)
 )
-mistakes = st.one_of(of_fields, no_field, no_flag, stray)
+mistakes = st.one_of(of_fields, no_field, no_flag(train), stray)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +139,7 @@ def test_any_mistake_in_a_flag_is_told_in_one_line(place, mistake, first):
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(mistake=st.one_of(of_fields, sweeps, no_field, no_flag, stray))
+@given(mistake=st.one_of(of_fields, sweeps, no_field, no_flag(compare), stray))
 def test_any_mistake_in_a_comparison_is_told_in_one_line(place, mistake):
     argv = ["run", "--configs=quick.py", "--out=out", mistake]
     assert_told_in_one_line(place, argv, compare)
