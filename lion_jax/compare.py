@@ -89,7 +89,9 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
     out = arguments.out.expanduser()
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out} is a file; give a folder.")
-    runtime.start(arguments.compilation_cache)
+    kinds = [point.config.arithmetic() for point in points]
+    any_of = {name: any(kind[name] for kind in kinds) for name in kinds[0]}
+    runtime.start(arguments.compilation_cache, **any_of)
     with cli.caught_signals() as interrupted:
         finished = campaign.run(
             campaign.Campaign(

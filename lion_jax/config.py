@@ -105,6 +105,13 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
 
+    def arithmetic(self) -> dict[str, bool]:
+        """Returns which compiler flags may pay, as `runtime.start` takes it."""
+        return {
+            "bfloat16": self.model.dtype == "bfloat16",
+            "int8_momentum": self.optimizer.mu_dtype == "int8",
+        }
+
 
 PATCHES = {"vit_b16": 16, "vit_ti8": 8, "vit_tiny": 4}  # pixels of a patch's side
 CHOICES = {

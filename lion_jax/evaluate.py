@@ -31,8 +31,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--compilation_cache", default="", help=cli.COMPILATION_CACHE)
     arguments = parser.parse_args(argv)
-    runtime.start(arguments.compilation_cache)
-    figures = evaluate(arguments.workdir.expanduser(), arguments.checkpoint)
+    folder = arguments.workdir.expanduser()
+    runtime.start(arguments.compilation_cache, **read_config(folder).arithmetic())
+    figures = evaluate(folder, arguments.checkpoint)
     print(json.dumps(logs.finite(figures), indent=2))
     return 0
 
@@ -50,6 +51,21 @@ class Restored:
     batch_stats: PyTree[Array]
 
 
+def read_config(folder: Path) -> configs.Config:
+    """Reads the configuration of a run.
+
+    Raises:
+      RunFolderError: If the folder holds no run.
+    """
+    saved = logs.read_json(folder / logs.CONFIG)
+    if saved is None:
+        raise logs.RunFolderError(
+            f"--workdir={folder} holds no {logs.CONFIG}; give a folder that"
+            " lion_jax.train made."
+        )
+    return configs.from_dict(saved)
+
+
 def restore(folder: Path, which: checkpoint.Which = "best") -> Restored:
     """Restores a saved state of a run.
 
@@ -65,13 +81,7 @@ def restore(folder: Path, which: checkpoint.Which = "best") -> Restored:
       CheckpointError: If the run has no such checkpoint.
       DataError: If its data cannot be had.
     """
-    saved = logs.read_json(folder / logs.CONFIG)
-    if saved is None:
-        raise logs.RunFolderError(
-            f"--workdir={folder} holds no {logs.CONFIG}; give a folder that"
-            " lion_jax.train made."
-        )
-    config = configs.from_dict(saved)
+    config = read_config(folder)
     mesh = sharding.make_mesh(configs.check_devices(config, jax.device_count()))
     saves = folder / logs.CHECKPOINTS
     if not saves.is_dir():

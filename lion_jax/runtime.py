@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+from lion_jax import xla_flags
 from lion_jax.data import cache
 
 # Parameters of glibc's mallopt, from its malloc.h.
@@ -21,14 +22,22 @@ SECONDS_WORTH_KEEPING = 0.1  # of compilation
 _log = logging.getLogger(__name__)
 
 
-def start(compilation_cache: str = "") -> None:
-    """Does what this module is for, before a command computes anything.
+def start(
+    compilation_cache: str = "", *, bfloat16: bool = False, int8_momentum: bool = False
+) -> None:
+    """Applies all settings, before a command computes anything.
 
     Args:
       compilation_cache: Folder of compiled programs; `off` for none, empty for what
         `JAX_COMPILATION_CACHE_DIR` says, else `compiled` in the package's own cache.
+      bfloat16: Whether a program of this process computes in bfloat16.
+      int8_momentum: Whether one stores a momentum in int8.
     """
     keep_memory()
+    flags = xla_flags.set_flags(bfloat16=bfloat16, int8_momentum=int8_momentum)
+    if not all(flag.cacheable for flag in flags):
+        # JAX would try to store each program, fail, and warn.
+        compilation_cache = "off"
     if compilation_cache == "off":
         jax.config.update("jax_enable_compilation_cache", False)
     elif compilation_cache:

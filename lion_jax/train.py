@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     if parsed is None:
         return 0
     config, flags = parsed
-    runtime.start(flags["compilation_cache"])
+    runtime.start(flags["compilation_cache"], **config.arithmetic())
     default = Path("runs") / config.name / f"seed_{config.seed}"
     folder = Path(flags["workdir"] or default).expanduser()
     return train(config, folder, Console(), profile=flags["profile"])
