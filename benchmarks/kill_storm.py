@@ -25,7 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lion_jax import checkpoint, logs
+from lion_jax.training import checkpoint, logs
 
 COMMAND = (
     *(sys.executable, "-m", "lion_jax.train", "--config"),

@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import optax
 import scipy.stats
 
-from lion_jax import data, environment, program, scale_by_lion, sharding
+from lion_jax import data, environment, scale_by_lion
 from lion_jax.config import Config
+from lion_jax.training import program, sharding
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "quickstart.py"

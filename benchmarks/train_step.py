@@ -164,7 +164,8 @@ def _prepare_ours(job: Job) -> Any:
     import numpy as np
 
     from lion_jax import config as configs
-    from lion_jax import data, program, runtime, sharding
+    from lion_jax import data, runtime
+    from lion_jax.training import program, sharding
 
     runtime.keep_memory()
     config = configs.Config(

@@ -10,9 +10,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PyTree, UInt8
 
-from lion_jax import checkpoint, cli, data, logs, runtime, sharding
+from lion_jax import cli, data, runtime
 from lion_jax import config as configs
-from lion_jax import program as programs
+from lion_jax.training import checkpoint, logs, sharding
+from lion_jax.training import program as programs
 
 
 def main(argv: list[str]) -> int:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import jax
 
-from lion_jax import xla_flags
-from lion_jax.data import cache
+from lion_jax import files, xla_flags
 
 # Parameters of glibc's mallopt, from its malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
@@ -43,7 +42,7 @@ def start(
     elif compilation_cache:
         cache_compilations(Path(compilation_cache).expanduser())
     elif not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache_compilations(cache.default_folder() / "compiled")
+        cache_compilations(files.cache_folder() / "compiled")
 
 
 def keep_memory() -> bool:
@@ -80,7 +79,7 @@ def cache_compilations(folder: Path) -> bool:
     """
     remedy = "give another --compilation_cache, or off"
     try:
-        cache.make_private(folder)
+        files.make_private(folder)
         found = folder.stat()
     except OSError as error:
         _log.warning("Compiled programs are not kept: %s; %s.", error, remedy)

@@ -14,20 +14,11 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from lion_jax import (
-    checkpoint,
-    cli,
-    data,
-    environment,
-    logs,
-    profiling,
-    runtime,
-    sharding,
-    trial,
-)
-from lion_jax import program as programs
+from lion_jax import cli, data, environment, runtime
 from lion_jax.config import Config, check_devices
-from lion_jax.program import Program
+from lion_jax.training import checkpoint, logs, loop, profiling, sharding
+from lion_jax.training import program as programs
+from lion_jax.training.program import Program
 
 USAGE = """\
 Trains a network as a configuration file says, and tests it once at the end.
@@ -122,8 +113,8 @@ def train(
         # ----------------------------------------------------------- epochs, then test
         images = config.epochs * program.steps_per_epoch * program.batch_size
         with logs.progress(console, images) as show:
-            result = trial.run(
-                trial.Trial(config, program, folder, interrupted, say, show),
+            result = loop.run(
+                loop.Trial(config, program, folder, interrupted, say, show),
                 seconds_compile,
             )
         if result is None:

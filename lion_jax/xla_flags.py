@@ -6,6 +6,7 @@ a CPU that profits will compute, and never against what the user has set.
 """
 
 import functools
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jaxlib
 
 SWITCH = "LION_JAX_XLA"  # `off` leaves XLA's flags alone
 VARIABLE = "XLA_FLAGS"
@@ -35,7 +35,7 @@ class Flag:
     def pays(self, *, bfloat16: bool, int8_momentum: bool) -> bool:
         """Whether it speeds up such a program on the installed jaxlib."""
         return bool(
-            jaxlib.__version__ in self.jaxlibs
+            jaxlib_version() in self.jaxlibs
             and (bfloat16 or not self.needs_bfloat16)
             and (not self.needs_processor or self.needs_processor & instruction_sets())
             and not (int8_momentum and self.excludes_int8_momentum)
@@ -63,6 +63,11 @@ FLAGS = (
         excludes_int8_momentum=True,
     ),
 )
+
+
+def jaxlib_version() -> str:
+    """Returns the installed version of jaxlib."""
+    return importlib.metadata.version("jaxlib")
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import pytest
 from lion_jax import cli, runtime, train
 
 
-def ending(argv, command=train, start=lambda _: None):
+def ending(argv, command=train, start=lambda *_, **__: None):
     """Runs the command of a module; returns its status, errors and output.
 
     `start` stands for what is done to the process once the flags are accepted.

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lion_jax import checkpoint, cli, data, logs, program, train
+from lion_jax import cli, data, train
 from lion_jax.config import Config
+from lion_jax.training import checkpoint, logs, program
 
 TIMES = ("images_per_second", "seconds")
 STEPS = 6  # an epoch

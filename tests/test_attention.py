@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lion_jax.models import attention
+from lion_jax.models.layers import attention
 
 HOPPER = SimpleNamespace(platform="gpu", compute_capability="9.0")
 BLACKWELL = SimpleNamespace(platform="gpu", compute_capability="10.3")

@@ -8,8 +8,9 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lion_jax import bf16, lion, with_error_bits, with_stochastic_rounding
-from lion_jax.float_bits import from_bits
+from lion_jax import lion, with_error_bits, with_stochastic_rounding
+from lion_jax.optimizer import bf16
+from lion_jax.optimizer.float_bits import from_bits
 
 KEY = jax.random.key(0)
 TARGET = jax.random.normal(KEY, (32, 16))

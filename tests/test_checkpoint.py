@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lion_jax import checkpoint, sharding
-from lion_jax.step import Metrics, TrainState
+from lion_jax.training import checkpoint, sharding
+from lion_jax.training.step import Metrics, TrainState
 
 
 def state_at(step, value=0.0):

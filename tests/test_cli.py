@@ -149,7 +149,7 @@ def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
     config = tmp_path / "quick.py"
     config.write_text(CONFIG.format(data="fashion_mnist_sample"))
     seen = []
-    monkeypatch.setattr(runtime, "start", seen.append)
+    monkeypatch.setattr(runtime, "start", lambda cache, **_: seen.append(cache))
 
     def spy(config, folder, console, profile):
         seen.append((config.epochs, str(folder), profile))
@@ -160,6 +160,7 @@ def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
     train.main([f"--config={config}", "--profile", "--compilation_cache=off"])
     train.main([f"--config={config}", "--workdir=there", "--noprofile"])
     monkeypatch.setattr(evaluate, "evaluate", lambda *_: {})
+    monkeypatch.setattr(evaluate, "read_config", lambda _: cli.load_config(str(config)))
     evaluate.main(["--workdir=there", "--compilation_cache=here"])
     assert seen == [
         *("", (7, "runs/quick/seed_0", False)),
@@ -177,7 +178,8 @@ def test_a_full_disk_is_told_in_one_line(command, monkeypatch):
         "import resource, sys\n"
         "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20480, hard))\n"
-        "from lion_jax import checkpoint, cli, data, logs, train\n"
+        "from lion_jax import cli, data, train\n"
+        "from lion_jax.training import checkpoint\n"
         "cli.run(train.main, (data.DataError,), (checkpoint.CheckpointError,))\n"
     )
     ran = command.run(

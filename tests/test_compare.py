@@ -20,8 +20,11 @@ from command_line import ending
 from rich.console import Console
 from small_runs import interrupt_at
 
-from lion_jax import campaign, cli, compare, data, logs, program, records, sharding
+from lion_jax import cli, data
 from lion_jax import config as configs
+from lion_jax.compare import __main__ as compare
+from lion_jax.compare import campaign, records
+from lion_jax.training import logs, program, sharding
 
 pytestmark = pytest.mark.usefixtures("small_data")
 
@@ -45,11 +48,13 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 sys.path.insert(0, {tests!r})
 import small_runs
-from lion_jax import compare, data, runtime, trial
+from lion_jax import data, runtime
+from lion_jax.compare import __main__ as compare
+from lion_jax.training import loop
 small = small_runs.small_dataset()
 data.load = lambda *_: small
-runtime.start = lambda _: None
-end_epoch, left = trial._end_epoch, int(sys.argv[1])
+runtime.start = lambda *_, **__: None
+end_epoch, left = loop._end_epoch, int(sys.argv[1])
 
 def dying(*args):
     global left
@@ -58,7 +63,7 @@ def dying(*args):
         os.kill(os.getpid(), signal.SIGKILL)
     return end_epoch(*args)
 
-trial._end_epoch = dying
+loop._end_epoch = dying
 compare.main(sys.argv[2:])
 """
 
@@ -77,7 +82,7 @@ def build_once(config):
 @pytest.fixture(autouse=True)
 def lighter(monkeypatch):
     """The process's memory and caches are not a test's to change, and time is short."""
-    monkeypatch.setattr(compare.runtime, "start", lambda _: None)
+    monkeypatch.setattr(compare.runtime, "start", lambda *_, **__: None)
     monkeypatch.setattr(campaign, "_build", build_once)
 
 
@@ -115,7 +120,7 @@ def whole_comparison(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         small = small_runs.small_dataset()
         patch.setattr(data, "load", lambda *_: small)
-        patch.setattr(compare.runtime, "start", lambda _: None)
+        patch.setattr(compare.runtime, "start", lambda *_, **__: None)
         patch.setattr(campaign, "_build", build_once)
         arguments = ["--configs", paths, "--seeds=2", f"--out={folder / 'out'}"]
         assert compare.main(["run", *arguments]) == 0

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from lion_jax import scale_by_lion
-from lion_jax.distributed import scale_by_distributed_lion
+from lion_jax.optimizer.distributed import scale_by_distributed_lion
 
 SPLIT = PartitionSpec("data")
 

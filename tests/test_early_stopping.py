@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lion_jax import early_stopping
+from lion_jax.training import early_stopping
 
 
 def fold(losses, **rules):

@@ -9,7 +9,8 @@ from command_line import ending
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lion_jax import compare, train
+from lion_jax import train
+from lion_jax.compare import __main__ as compare
 from lion_jax.config import CHOICES, RANGES, field_types
 
 FIELDS = field_types()

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from lion_jax import records
+from lion_jax.compare import records
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_campaign.py"
 TINY = {

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from PIL import Image
 
-from lion_jax import images
+from lion_jax.training import images
 
 
 def grey(n=6, h=28, w=28, c=1, seed=0):

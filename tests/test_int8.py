@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lion_jax import int8, lion, models, scale_by_lion
+from lion_jax import lion, models, scale_by_lion
+from lion_jax.optimizer import int8
 
 SHAPE = (48, 128)
 

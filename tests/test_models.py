@@ -9,7 +9,7 @@ from flax import nnx
 from jax import lax
 
 from lion_jax import models
-from lion_jax.models.conv import _convolve_by_product, conv_general_dilated
+from lion_jax.models.layers.conv import _convolve_by_product, conv_general_dilated
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

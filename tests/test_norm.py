@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lion_jax.models.norm import BatchNorm
+from lion_jax.models.layers.norm import BatchNorm
 
 X = 2 + 3 * jax.random.normal(jax.random.key(0), (6, 5, 4, 3))
 SCALE, BIAS = jnp.array([0.5, 1.5, -1.0]), jnp.array([0.1, -0.2, 0.3])

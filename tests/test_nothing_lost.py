@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from small_runs import assert_same_run, interrupt_at, run, small_config
 
-from lion_jax import checkpoint, evaluate, logs, train
+from lion_jax import evaluate, train
+from lion_jax.training import checkpoint, logs
 
 pytestmark = pytest.mark.usefixtures("small_data")
 
@@ -90,11 +91,11 @@ def kill(folder, where, calls):
     "moments",
     [
         [("logs.write_json", 1)],  # before anything is written
-        [("trial._end_epoch", 2)],  # an epoch trained, not evaluated
+        [("loop._end_epoch", 2)],  # an epoch trained, not evaluated
         [("checkpoint.save", 2)],  # evaluated and logged, not saved
         [("manifest.write", 1)],  # the first save, not yet listed
         [("manifest.write", 2), ("manifest.write", 1)],  # killed twice while saving
-        [("trial._test", 1)],
+        [("loop._test", 1)],
         [("logs.plot_curves", 1), ("logs.write_json", 3)],  # tested, not told
     ],
 )
@@ -106,7 +107,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, whole, moments):
 
 
 def test_another_process_makes_the_same_bits(tmp_path, whole):
-    process = start(tmp_path / "run", "trial.run", 0, "spared", PYTHONHASHSEED="7")
+    process = start(tmp_path / "run", "loop.run", 0, "spared", PYTHONHASHSEED="7")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert_same_run(tmp_path / "run", whole)
@@ -116,7 +117,7 @@ def test_another_process_makes_the_same_bits(tmp_path, whole):
 def test_a_second_signal_ends_a_run_that_does_not_hear_the_first(
     tmp_path, whole, number
 ):
-    process = start(tmp_path / "run", "trial._train_epoch", 3, "stuck")
+    process = start(tmp_path / "run", "loop._train_epoch", 3, "stuck")
     assert process.stdout.readline() == "stuck\n", process.communicate()
     process.send_signal(number)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -243,7 +244,7 @@ def test_a_second_run_in_a_folder_is_refused_with_the_firsts_number(tmp_path):
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, whole):
-    kill(tmp_path / "run", "trial._end_epoch", 1)
+    kill(tmp_path / "run", "loop._end_epoch", 1)
     assert int((tmp_path / "run" / logs.LOCK).read_text()) > 0
     assert run(small_config(), tmp_path / "run")[0] == 0
 

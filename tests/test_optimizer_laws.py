@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from lion_jax import lion, scale_by_lion, with_error_bits, with_stochastic_rounding
 from lion_jax.config import OptimizerConfig
-from lion_jax.optimizers import kernels, make_optimizer
+from lion_jax.training.optimizers import kernels, make_optimizer
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 SCHEDULE = optax.cosine_decay_schedule(0.1, 10)

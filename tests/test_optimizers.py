@@ -9,7 +9,7 @@ import pytest
 
 from lion_jax import lion
 from lion_jax.config import OptimizerConfig
-from lion_jax.optimizers import kernels, make_optimizer, make_schedule
+from lion_jax.training.optimizers import kernels, make_optimizer, make_schedule
 
 PARAMS = {"a": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "token": jnp.ones(4)}
 

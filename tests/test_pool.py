@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lion_jax.models.pool import max_pool
+from lion_jax.models.layers.pool import max_pool
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
-from lion_jax import profiling
+from lion_jax.training import profiling
 
 
 @pytest.fixture(scope="module")

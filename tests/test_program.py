@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lion_jax import data, models, sharding
-from lion_jax import program as programs
+from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
-from lion_jax.step import NEVER, Metrics, epoch_order, eval_step
+from lion_jax.training import program as programs
+from lion_jax.training import sharding
+from lion_jax.training.step import NEVER, Metrics, epoch_order, eval_step
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -382,7 +383,7 @@ def test_the_splits_are_disjoint_rows_of_the_source():
 
 
 def test_each_epoch_has_its_order_and_each_step_its_augmentation(monkeypatch):
-    from lion_jax import images
+    from lion_jax.training import images
 
     keys = []
     augment = images.augment
@@ -450,7 +451,7 @@ def test_models_by_name_are_those_the_configuration_offers():
 @pytest.mark.parametrize("share", [1.0, 0.25])
 def test_mixed_images_are_trained_on_with_mixed_targets(monkeypatch, share):
     """The loss is linear in the targets, so it is a mixture of two."""
-    from lion_jax import images
+    from lion_jax.training import images
 
     def mixup(x, labels, key, alpha):
         return x, jnp.roll(labels, 1), jnp.float32(share)  # of the targets alone

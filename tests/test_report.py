@@ -8,9 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from lion_jax import comparison, figures, logs, markdown, records, report, stats
+from lion_jax.compare import comparison, figures, markdown, records, report, stats
+from lion_jax.compare.records import Record
 from lion_jax.config import Config
-from lion_jax.records import Record
+from lion_jax.training import logs
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from statsmodels.stats.multitest import multipletests
 
-from lion_jax import stats
+from lion_jax.compare import stats
 
 RNG = np.random.default_rng(0)
 SAMPLES = [(RNG.normal(size=n), RNG.normal(0.5, size=m)) for n, m in [(5, 5), (8, 6)]]

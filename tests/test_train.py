@@ -20,15 +20,8 @@ from small_runs import (
     small_config,
 )
 
-from lion_jax import (
-    cli,
-    data,
-    evaluate,
-    history,
-    logs,
-    program,
-    trial,
-)
+from lion_jax import cli, data, evaluate
+from lion_jax.training import history, logs, loop, program
 
 pytestmark = pytest.mark.usefixtures("small_data")
 FILES = {
@@ -243,13 +236,13 @@ def test_a_run_that_diverges_at_once_has_no_best(tmp_path):
 
 
 def test_a_diverged_run_keeps_and_tests_its_best(tmp_path, monkeypatch):
-    end_epoch = trial._end_epoch
+    end_epoch = loop._end_epoch
 
     def end_epoch_badly(trial, state, epoch):
         record = end_epoch(trial, state, epoch)
         return record | {"val_loss": None} if epoch == 3 else record
 
-    monkeypatch.setattr(trial, "_end_epoch", end_epoch_badly)
+    monkeypatch.setattr(loop, "_end_epoch", end_epoch_badly)
     config = small_config()
     config.epochs = 5
     status, said = run(config, tmp_path)
@@ -269,7 +262,7 @@ def test_a_diverged_run_keeps_and_tests_its_best(tmp_path, monkeypatch):
 @pytest.mark.parametrize("where", ["params", "batch_stats"])
 def test_parameters_that_are_not_finite_end_the_run(tmp_path, monkeypatch, where):
     """Also where no loss shows it: what is not used, or saturates."""
-    train_epoch = trial._train_epoch
+    train_epoch = loop._train_epoch
 
     def train_badly(trial, state, epoch):
         state = train_epoch(trial, state, epoch)
@@ -281,7 +274,7 @@ def test_parameters_that_are_not_finite_end_the_run(tmp_path, monkeypatch, where
         bad = jax.tree.unflatten(jax.tree.structure(tree), leaves)
         return state._replace(**{where: bad})
 
-    monkeypatch.setattr(trial, "_train_epoch", train_badly)
+    monkeypatch.setattr(loop, "_train_epoch", train_badly)
     loss_as_before = program.eval_step
 
     def blind(task, graph, params, batch_stats, *rest):
@@ -315,7 +308,7 @@ def test_the_seconds_before_an_interruption_count(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 4)
         start = time.perf_counter
-        patch.setattr(trial, "perf_counter", lambda: 1000 * start())
+        patch.setattr(loop, "perf_counter", lambda: 1000 * start())
         run(config, tmp_path)
     run(config, tmp_path)
     assert records(tmp_path)[0]["seconds"] > 10

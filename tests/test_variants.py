@@ -8,7 +8,8 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lion_jax import lion, scale_by_lion, variants
+from lion_jax import lion, scale_by_lion
+from lion_jax.optimizer import variants
 
 SHAPE = (16, 24)
 RNG = np.random.default_rng(0)

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from lion_jax.data import cache
 from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.files import cache_folder
 
 __all__ = ["SAMPLE", "DataError", "Dataset", "load", "pixel_statistics", "split"]
 
@@ -45,7 +46,7 @@ def load(
     """
     if name == SAMPLE:
         return cache.read(SAMPLE_PATH)
-    folder = Path(cache_dir).expanduser() if cache_dir else cache.default_folder()
+    folder = Path(cache_dir).expanduser() if cache_dir else cache_folder()
     path = cache.path_of(name, folder, data_dir)
     if path.exists():
         try:

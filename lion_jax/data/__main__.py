@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lion_jax import cli, data
 from lion_jax.data import cache, debian
+from lion_jax.files import cache_folder
 
 USAGE = """\
 prepare gets a data set from the nearest source, verifies and caches it;
@@ -46,7 +47,7 @@ def _where(name: str, data_dir: str, cache_dir: str) -> None:
     if name == data.SAMPLE:
         _say("embedded sample", data.SAMPLE_PATH, data.SAMPLE_PATH.exists())
         return
-    folder = Path(cache_dir).expanduser() if cache_dir else cache.default_folder()
+    folder = Path(cache_dir).expanduser() if cache_dir else cache_folder()
     path = cache.path_of(name, folder, data_dir)
     _say("verified cache", path, path.exists())
     prepared, found = tfds_source.prepared_folder(name, data_dir)

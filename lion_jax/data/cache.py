@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.files import make_private
 
 FORMAT = 1
 # What NumPy, zipfile, zlib and json raise for files that are not what they should be.
@@ -31,21 +32,6 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-
-def default_folder() -> Path:
-    """Returns `$LION_JAX_CACHE`, or `lion_jax` in the user's cache folder."""
-    if folder := os.environ.get("LION_JAX_CACHE"):
-        return Path(folder).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "lion_jax"
-
-
-def make_private(folder: Path) -> None:
-    """Makes a folder with mode 0700, and so each one above it that is missing."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def path_of(name: str, folder: Path, data_dir: str = "") -> Path:

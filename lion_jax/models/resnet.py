@@ -13,10 +13,10 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from lion_jax.models import remat as remats
-from lion_jax.models.conv import conv_general_dilated
-from lion_jax.models.norm import BatchNorm
-from lion_jax.models.pool import max_pool
+from lion_jax.models.layers import remat as remats
+from lion_jax.models.layers.conv import conv_general_dilated
+from lion_jax.models.layers.norm import BatchNorm
+from lion_jax.models.layers.pool import max_pool
 
 EXPANSION = 4  # a bottleneck's output is this much wider than its middle
 

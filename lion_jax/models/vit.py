@@ -15,9 +15,9 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from lion_jax.models import remat as remats
-from lion_jax.models.attention import attend
-from lion_jax.models.conv import conv_general_dilated
+from lion_jax.models.layers import remat as remats
+from lion_jax.models.layers.attention import attend
+from lion_jax.models.layers.conv import conv_general_dilated
 
 POOLS = ("token", "mean")
 

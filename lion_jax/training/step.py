@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
 
-from lion_jax import images
+from lion_jax.training import images
 
 NEVER = jnp.iinfo(jnp.int32).max
 

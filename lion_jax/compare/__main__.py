@@ -7,8 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lion_jax import campaign, checkpoint, cli, data, logs, records, report, runtime
+from lion_jax import cli, data, runtime
+from lion_jax.compare import campaign, records, report
 from lion_jax.config import ConfigError
+from lion_jax.training import checkpoint, logs
 
 MISTAKES = (data.DataError, logs.RunFolderError, records.RecordError)
 FAILURES = (checkpoint.CheckpointError, OSError)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lion_jax import stats
-from lion_jax.history import is_finite
-from lion_jax.records import Record, what_is_run
+from lion_jax.compare import stats
+from lion_jax.compare.records import Record, what_is_run
+from lion_jax.training.history import is_finite
 
 ALPHA = 0.05
 # What siblings must share of their optimizers' fields.

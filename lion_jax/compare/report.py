@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lion_jax import comparison, figures, stats, tuning
-from lion_jax.comparison import ALPHA, Comparison
+from lion_jax.compare import comparison, figures, stats, tuning
+from lion_jax.compare.comparison import ALPHA, Comparison
+from lion_jax.compare.markdown import number, p_value, table
+from lion_jax.compare.records import Record
 from lion_jax.files import write_whole
-from lion_jax.markdown import number, p_value, table
-from lion_jax.records import Record
 
 REPORT = "report.md"
 METHODS = f"""\

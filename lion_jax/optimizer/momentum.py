@@ -7,8 +7,8 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact
 
-from lion_jax import int8
-from lion_jax.float_bits import CUT, from_bits, round_to_bfloat16, to_bits
+from lion_jax.optimizer import int8
+from lion_jax.optimizer.float_bits import CUT, from_bits, round_to_bfloat16, to_bits
 
 Momentum = Any  # an array, an Int8Momentum, or MaskedNode for what is not trained
 

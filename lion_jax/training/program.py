@@ -12,10 +12,11 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from lion_jax import data, images, models, sharding
+from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
-from lion_jax.optimizers import make_optimizer, make_schedule
-from lion_jax.step import (
+from lion_jax.training import images, sharding
+from lion_jax.training.optimizers import make_optimizer, make_schedule
+from lion_jax.training.step import (
     Examples,
     Metrics,
     Task,

@@ -21,8 +21,8 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import PyTree
 
-from lion_jax import momentum, variants
-from lion_jax.momentum import trained, wide
+from lion_jax.optimizer import momentum, variants
+from lion_jax.optimizer.momentum import trained, wide
 
 # With this in XLA_FLAGS, XLA:CPU makes one loop of all that reads the same momentum.
 ONE_LOOP = "xla_cpu_use_multi_output_fusion=true"
@@ -59,14 +59,14 @@ def scale_by_lion(
       b1: Weight of the momentum in the step's direction, in [0, 1).
       b2: Decay rate of the momentum, in [0, 1).
       mu_dtype: Dtype of the momentum: floating, None for each parameter's own, or
-        `"int8"` for one byte a value and a scale a row (see `lion_jax.int8`); arrays
-        of fewer than 4,096 values or with a last axis below 64 then stay float32.
-        Complex momenta keep their own dtype.
+        `"int8"` for one byte a value and a scale a row (`lion_jax.optimizer.int8`);
+        arrays of fewer than 4,096 values or with a last axis below 64 then stay
+        float32. Complex momenta keep their own dtype.
       mode: What is made of the interpolation c: `"hard"` sign(c), `"smooth"`
         tanh(smooth_beta c), `"refined"` c clipped to [-1, 1].
       smooth_beta: Slope of the smooth mode at 0, > 0; 1 in the other modes.
       cautious: Whether to step only where the direction has the gradient's sign, as
-        in `lion_jax.variants.cautious_direction`.
+        in `lion_jax.optimizer.variants.cautious_direction`.
 
     Returns:
       A gradient transformation whose state is a `LionState`. The updates have the
@@ -88,7 +88,7 @@ def scale_by_lion(
 
     References:
       Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
-      https://arxiv.org/abs/2302.06675. For the modes see `lion_jax.variants`.
+      https://arxiv.org/abs/2302.06675. For the modes see `lion_jax.optimizer.variants`.
     """
     _check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
     _check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
@@ -172,9 +172,9 @@ def lion(
       mode: `"hard"`, `"smooth"` or `"refined"`, see `scale_by_lion`.
       smooth_beta: Slope of the smooth mode at 0, > 0; 1 in the other modes.
       cautious: Whether to step only where the direction has the gradient's sign, as
-        in `lion_jax.variants.cautious_direction`.
+        in `lion_jax.optimizer.variants.cautious_direction`.
       cautious_weight_decay: Whether to decay only where that does not work against
-        the direction, as in `lion_jax.variants.cautious_decay`.
+        the direction, as in `lion_jax.optimizer.variants.cautious_decay`.
       independent_weight_decay: Whether weight decay is not multiplied by the learning
         rate: theta <- theta - eta u - lambda theta, as in Wortsman et al., 2023,
         https://arxiv.org/abs/2309.14322. Lambda is then small, such as 1e-4, and

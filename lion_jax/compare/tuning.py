@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from lion_jax import comparison
-from lion_jax.markdown import number, table
-from lion_jax.records import Record
+from lion_jax.compare import comparison
+from lion_jax.compare.markdown import number, table
+from lion_jax.compare.records import Record
 
 RATE = "optimizer.learning_rate"
 

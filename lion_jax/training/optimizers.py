@@ -4,7 +4,7 @@ import jax
 import optax
 
 from lion_jax.config import OptimizerConfig
-from lion_jax.lion import lion
+from lion_jax.optimizer.lion import lion
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:

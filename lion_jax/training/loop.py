@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lion_jax import checkpoint, environment, history, logs
+from lion_jax import environment
 from lion_jax.config import Config
-from lion_jax.program import Program
-from lion_jax.step import NEVER, TrainState
+from lion_jax.training import checkpoint, history, logs
+from lion_jax.training.program import Program
+from lion_jax.training.step import NEVER, TrainState
 
 AHEAD = 2  # calls that may wait in the queue, so that an interruption is soon seen
 

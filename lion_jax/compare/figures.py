@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which would choose a screen
 
-from lion_jax.comparison import Group, Measure, model_of
+from lion_jax.compare.comparison import Group, Measure, model_of
+from lion_jax.compare.records import Record
 from lion_jax.files import temporary_of
-from lion_jax.history import is_finite
-from lion_jax.records import Record
+from lion_jax.training.history import is_finite
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
 LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"

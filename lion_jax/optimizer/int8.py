@@ -24,7 +24,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Int, Int8
 
-from lion_jax.float_bits import SIGN, from_bits, to_bits
+from lion_jax.optimizer.float_bits import SIGN, from_bits, to_bits
 
 LEVELS = 127
 NAN = -128

@@ -17,11 +17,13 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from lion_jax import cli, data, environment, logs, records, sharding, trial
+from lion_jax import cli, data, environment
 from lion_jax import config as configs
-from lion_jax import program as programs
+from lion_jax.compare import records
 from lion_jax.config import Config, ConfigError
-from lion_jax.program import Program
+from lion_jax.training import logs, loop, sharding
+from lion_jax.training import program as programs
+from lion_jax.training.program import Program
 
 UNFINISHED = "unfinished"
 
@@ -189,8 +191,8 @@ def _run_one(
     result = logs.read_json(folder / logs.RESULT)
     if result is None:
         with logs.occupied(folder, resolved):
-            result = trial.run(
-                trial.Trial(
+            result = loop.run(
+                loop.Trial(
                     config,
                     program.seeded(seed),
                     folder,

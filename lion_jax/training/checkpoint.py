@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 from orbax.checkpoint import v1 as ocp
 
-from lion_jax import manifest
-from lion_jax.step import TrainState
+from lion_jax.training import manifest
+from lion_jax.training.step import TrainState
 
 Which = Literal["best", "latest"]
 Checkpointer = ocp.training.Checkpointer

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from lion_jax import early_stopping
+from lion_jax.training import early_stopping
 
 History = list[dict[str, Any]]
 

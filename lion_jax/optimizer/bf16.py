@@ -20,7 +20,13 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, BFloat16, Float32, Int, PyTree
 
-from lion_jax.float_bits import CUT, SIGN, from_bits, round_to_bfloat16, to_bits
+from lion_jax.optimizer.float_bits import (
+    CUT,
+    SIGN,
+    from_bits,
+    round_to_bfloat16,
+    to_bits,
+)
 
 
 class ErrorBitsState(NamedTuple):

@@ -1,0 +1,1 @@
+"""Layers that the models share: convolution, norm, pooling, attention, remat."""
