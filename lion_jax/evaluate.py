@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -12,29 +13,37 @@ from jaxtyping import Array, Float, PyTree, UInt8
 
 from lion_jax import cli, data, runtime
 from lion_jax import config as configs
+from lion_jax.config import About, ConfigError
+from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, logs, sharding
 from lion_jax.training import program as programs
+
+PROG = "python -m lion_jax.evaluate"
+
+
+@dataclasses.dataclass
+class Flags:
+    """Evaluates a state of a run on the validation and the test split.
+
+    Prints the figures as JSON and leaves the folder as it is.
+    """
+
+    workdir: Annotated[Path | None, About("the run's folder (required)")] = None
+    checkpoint: Annotated[
+        Literal["best", "latest"],
+        About("best: lowest validation loss; latest: last saved"),
+    ] = "best"
+    compilation_cache: cli.CompilationCache = ""
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    parser = cli.ArgumentParser(
-        prog="python -m lion_jax.evaluate",
-        description="Restores a state of a run, evaluates it on the validation and the"
-        " test split, and prints the figures as JSON. Leaves the folder as it is.",
-    )
-    parser.add_argument("--workdir", type=Path, required=True, help="the run's folder")
-    parser.add_argument(
-        "--checkpoint",
-        choices=("best", "latest"),
-        default="best",
-        help="best: lowest validation loss (default); latest: last saved",
-    )
-    parser.add_argument("--compilation_cache", default="", help=cli.COMPILATION_CACHE)
-    arguments = parser.parse_args(argv)
-    folder = arguments.workdir.expanduser()
-    runtime.start(arguments.compilation_cache, **read_config(folder).arithmetic())
-    figures = evaluate(folder, arguments.checkpoint)
+    flags = CommandLine(PROG, Flags, argv).flags
+    if flags.workdir is None:
+        raise ConfigError("--workdir is missing; give the folder of a run.")
+    folder = flags.workdir.expanduser()
+    runtime.start(flags.compilation_cache, **read_config(folder).arithmetic())
+    figures = evaluate(folder, flags.checkpoint)
     print(json.dumps(logs.finite(figures), indent=2))
     return 0
 

@@ -437,10 +437,8 @@ def test_bfloat16_trains(name):
 
 
 def test_models_by_name_are_those_the_configuration_offers():
-    from lion_jax.config import CHOICES, PATCHES
-
-    for name in CHOICES["model.name"]:
-        size = PATCHES.get(name, 32) * 2
+    for name in models.MODELS:
+        size = models.parameters(name).get("patch", 32) * 2
         nnx.eval_shape(
             lambda name=name, size=size: models.make(
                 name, image_size=size, num_classes=2, rngs=nnx.Rngs(0)

@@ -1,99 +1,130 @@
 """Many runs and what they say: `python -m lion_jax.compare run`, `... report`."""
 
-import argparse
+import dataclasses
+import glob
 import math
-import re
+import os
 from pathlib import Path
+from typing import Annotated
 
 from rich.console import Console
 
 from lion_jax import cli, data, runtime
 from lion_jax.compare import campaign, records, report
-from lion_jax.config import ConfigError
+from lion_jax.config import About, Config, ConfigError
+from lion_jax.flags import HELP, CommandLine
+from lion_jax.suggestions import require_field
 from lion_jax.training import checkpoint, logs
+from lion_jax.training.tables import TABLES
 
+PROG = "python -m lion_jax.compare"
 MISTAKES = (data.DataError, logs.RunFolderError, records.RecordError)
 FAILURES = (checkpoint.CheckpointError, OSError)
-RUN = """\
-Trains every configuration with every seed, one run after the other, and keeps a record
-of each in --out. The same command again makes what is missing, also after Ctrl-C,
-SIGTERM or SIGKILL. More seeds may be added at any time. With --sweep, every
-configuration is trained with every combination of the swept values, and no run looks at
-the test set: what is to be chosen is chosen on validation. Fields are set for all
-configurations with --config.<field>=<value>."""
-REPORT = """\
-Makes report.md and pictures of the records in --out, and nothing else: the same records
-make the same report."""
+SET_ELSEWHERE = ("seed", "name")  # of the fields of a configuration
+
+
+@dataclasses.dataclass
+class RunFlags:
+    """Trains every configuration with every seed, one run after the other.
+
+    Each run leaves a record in --out. Rerun the same command to add the runs that are
+    missing, also after Ctrl-C, SIGTERM or SIGKILL; more seeds may be added at any time.
+    With --sweep, every configuration is trained with every combination of the swept
+    values, and no run evaluates on the test set: settings are chosen on validation.
+    --config.<field> sets a field of all configurations.
+    """
+
+    configs: Annotated[
+        list[str],
+        About(
+            "configuration files, apart by spaces or commas, or a quoted pattern such"
+            " as 'configs/sample_*.py' (required)",
+            also=("config",),
+        ),
+    ] = dataclasses.field(default_factory=list)
+    seeds: Annotated[int, About("number of seeds per configuration", ge=1)] = 25
+    first_seed: Annotated[int, About("first seed", ge=0)] = 0
+    out: Annotated[
+        Path | None,
+        About(
+            "folder of the records; made if absent (required)",
+            also=("workdir", "output_dir"),
+        ),
+    ] = None
+    sweep: Annotated[
+        list[str],
+        About(
+            "values of a field, such as optimizer.learning_rate=1e-4,3e-4; repeatable"
+        ),
+    ] = dataclasses.field(default_factory=list)
+    time_limit: Annotated[
+        float,
+        About("seconds after which no further run is started", gt=0),
+    ] = math.inf
+    compilation_cache: cli.CompilationCache = ""
+
+    def load(self) -> Config:
+        """Returns the first file's configuration; without files, the default one."""
+        paths = _paths(self.configs) if self.configs else []
+        return cli.load_config(paths[0]) if paths else Config()
+
+
+@dataclasses.dataclass
+class ReportFlags:
+    """Writes report.md and pictures of the records in --out, and nothing else.
+
+    The same records make the same report.
+    """
+
+    out: Annotated[Path | None, About("folder of the records (required)")] = None
+    target: Annotated[
+        float | None,
+        About(
+            "validation accuracy to reach; default: for each model what half of the"
+            " runs of its worst configuration reach, in whole percent",
+            gt=0,
+            lt=1,
+        ),
+    ] = None
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    parser = cli.ArgumentParser(prog="python -m lion_jax.compare", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="run | report")
-    run = commands.add_parser(
-        "run", help="make runs", description=RUN, allow_abbrev=False
-    )
-    run.add_argument("--configs", required=True, help="configuration files, by commas")
-    run.add_argument("--seeds", type=int, default=25, help="how many; default 25")
-    run.add_argument("--first_seed", type=int, default=0, help="default 0")
-    run.add_argument("--out", type=Path, required=True, help="folder; made if absent")
-    run.add_argument(
-        "--sweep",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE,...",
-        help="values of a field, such as optimizer.learning_rate=1e-4,3e-4; repeatable",
-    )
-    run.add_argument(
-        "--time_limit",
-        type=float,
-        default=math.inf,
-        metavar="SECONDS",
-        help="begin no run after that; the one under way is finished",
-    )
-    run.add_argument("--compilation_cache", default="", help=cli.COMPILATION_CACHE)
-    run.set_defaults(command=_run)
-    told = commands.add_parser(
-        "report", help="tables, tests, pictures", description=REPORT
-    )
-    told.add_argument("--out", type=Path, required=True, help="folder of the records")
-    told.add_argument(
-        "--target",
-        type=float,
-        metavar="ACCURACY",
-        help="validation accuracy to reach, in (0, 1); default: for each network"
-        " what half of the runs of its worst configuration reach, in whole percent",
-    )
-    told.set_defaults(command=_report)
-    arguments, rest = parser.parse_known_args(argv)
-    return arguments.command(arguments, rest)
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
+    usage = f"{PROG} run | report, each with --help"
+    if HELP & {*argv}:
+        print(f"{__doc__}\n\nusage: {usage}")
+        raise SystemExit(0)
+    found = f"{argv[0]!r} is no command" if argv else "a command is missing"
+    raise ConfigError(f"{found}: {usage}.")
 
 
-def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
-    if arguments.seeds < 1 or arguments.first_seed < 0:
+def _run(argv: list[str]) -> int:
+    line = CommandLine(
+        f"{PROG} run", RunFlags, argv, file_of=RunFlags.load, tables=TABLES
+    )
+    flags = line.flags
+    if not flags.configs:
+        raise ConfigError("--configs is missing; give files: --configs A.py B.py.")
+    sweeps = dict(_sweep(text) for text in flags.sweep)
+    given = [*(text.partition("=")[0] for text in flags.sweep), *line.overridden]
+    if named := [field for field in given if field in SET_ELSEWHERE]:
         raise ConfigError(
-            f"--seeds={arguments.seeds}, --first_seed={arguments.first_seed}: there"
-            " must be at least one seed, from 0 on; set --seeds=25 --first_seed=0."
+            f"--config.{named[0]}: --seeds sets the seeds, and files have names."
         )
-    if not arguments.time_limit > 0:
-        raise ConfigError(
-            f"--time_limit={arguments.time_limit} must be > 0 seconds, or left out."
-        )
-    overrides = dict(_override(text) for text in rest)
-    sweeps = dict(_sweep(text) for text in arguments.sweep)
-    given = [*(text.partition("=")[0] for text in arguments.sweep), *overrides]
     if twice := [field for field in given if given.count(field) > 1]:
         raise ConfigError(
             f"{twice[0]} is set twice; give it once, with all its values by commas."
         )
-    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    points = campaign.plan(arguments.configs.split(","), overrides, sweeps)
-    out = arguments.out.expanduser()
+    out = _out(flags.out)
+    points = campaign.plan(_paths(flags.configs), line.configure, sweeps)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out} is a file; give a folder.")
     kinds = [point.config.arithmetic() for point in points]
     any_of = {name: any(kind[name] for kind in kinds) for name in kinds[0]}
-    runtime.start(arguments.compilation_cache, **any_of)
+    runtime.start(flags.compilation_cache, **any_of)
+    seeds = range(flags.first_seed, flags.first_seed + flags.seeds)
     with cli.caught_signals() as interrupted:
         finished = campaign.run(
             campaign.Campaign(
@@ -101,7 +132,7 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
                 seeds,
                 out,
                 not sweeps,
-                arguments.time_limit,
+                flags.time_limit,
                 interrupted,
                 Console(),
             )
@@ -111,16 +142,20 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _override(text: str) -> tuple[str, str]:
-    found = re.fullmatch(r"--config\.([^=]+)=(.*)", text, re.DOTALL)
-    if not found:
-        raise ConfigError(
-            f"{text!r} is no flag; see python -m lion_jax.compare run --help."
-        )
-    cli.require_field(found[1])
-    if found[1] in ("seed", "name"):
-        raise ConfigError(f"{text}: --seeds sets the seeds, and files have names.")
-    return found[1], found[2]
+def _paths(configs: list[str]) -> list[str]:
+    """Returns the files that words stand for: paths by commas, patterns."""
+    paths = []
+    for path in ",".join(configs).split(","):
+        pattern = os.path.expanduser(path)
+        if glob.has_magic(pattern) and not os.path.exists(pattern):
+            if not (found := sorted(glob.glob(pattern))):
+                raise ConfigError(
+                    f"--configs={path}: no file matches; give existing files."
+                )
+            paths += found
+        else:
+            paths.append(path)
+    return paths
 
 
 def _sweep(text: str) -> tuple[str, list[str]]:
@@ -130,30 +165,26 @@ def _sweep(text: str) -> tuple[str, list[str]]:
             f"--sweep={text} must be FIELD=VALUE,..., such as"
             " optimizer.learning_rate=1e-4,3e-4."
         )
-    cli.require_field(field)
-    if field in ("seed", "name"):
-        raise ConfigError(
-            f"--sweep={text}: --seeds sets the seeds, and files have names."
-        )
+    require_field(field)
     return field, values.split(",")
 
 
-def _report(arguments: argparse.Namespace, rest: list[str]) -> int:
-    if rest:
-        raise ConfigError(
-            f"{rest[0]!r} is no flag; see python -m lion_jax.compare report --help."
-        )
-    target = arguments.target
-    if target is not None and not 0 < target < 1:
-        raise ConfigError(
-            f"--target={target} must be > 0 and < 1: a share of the images; set"
-            " --target=0.9, or leave it out."
-        )
-    out = arguments.out.expanduser()
+def _out(out: Path | None) -> Path:
+    if out is None:
+        raise ConfigError("--out is missing; give the folder of the records.")
+    return out.expanduser()
+
+
+def _report(argv: list[str]) -> int:
+    flags = CommandLine(f"{PROG} report", ReportFlags, argv).flags
+    out = _out(flags.out)
     found = records.read_all(out)
-    written = report.write(found, out, target)
+    written = report.write(found, out, flags.target)
     print(*written, sep="\n")
     return 0
+
+
+COMMANDS = {"run": _run, "report": _report}
 
 
 if __name__ == "__main__":

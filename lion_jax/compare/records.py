@@ -77,11 +77,10 @@ def read(path: Path) -> Record:
     try:
         values = json.loads(path.read_text())
         # Fields that came after the record was made were at their defaults.
-        values["config"] = _fill(dataclasses.asdict(config.Config()), values["config"])
+        values["config"] = dataclasses.asdict(config.from_dict(values["config"]))
         record = Record(**values)
         if record.format != FORMAT:
             raise ValueError(f"its format is {record.format}, not {FORMAT}")
-        config.from_dict(record.config)
         for row in record.epochs:
             _require(EPOCH, row)
         _require(RESULT, record.result)
@@ -117,14 +116,6 @@ def read_all(out: Path) -> list[Record]:
                 f" than seed {other.seed}: {', '.join(different)}; remove one of them."
             )
     return sorted(found, key=lambda record: (record.label, record.seed))
-
-
-def _fill(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    filled = defaults | values
-    for name, default in defaults.items():
-        if isinstance(default, dict):
-            filled[name] = _fill(default, filled[name])
-    return filled
 
 
 def _require(names: tuple[str, ...], values: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """A configuration made runnable: data on the devices, task, compiled functions."""
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Splits(NamedTuple):
     test: Examples
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Program:
     """What a run calls; nothing here moves data between host and devices."""
 
@@ -106,18 +106,16 @@ def make_task(
     """Makes the fixed part of the experiment."""
     mean, std = data.pixel_statistics(np.asarray(splits.train.images))
     steps = total_steps(config, len(splits.train.labels))
+    # Its name and the fields that it does not take stay behind.
+    options = models.options(config.model.name, dataclasses.asdict(config.model))
     return Task(
         make_model=lambda rngs: models.make(
             config.model.name,
             image_size=config.image_size,
             num_classes=dataset.num_classes,
             channels=config.channels,
-            dtype=jnp.dtype(config.model.dtype),
-            zero_init_residual=config.model.zero_init_residual,
-            pool=config.model.pool,
-            drop_path=config.model.drop_path,
-            remat=config.model.remat,
             rngs=rngs,
+            **options,
         ),
         optimizer=make_optimizer(config.optimizer, steps),
         standardize=partial(
