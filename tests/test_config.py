@@ -251,7 +251,7 @@ def test_the_page_of_the_configuration_is_that_of_its_fields():
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.page() == PAGE, "run python tools/configuration_page.py"
+    assert module.page(PAGE) == PAGE, "run python tools/configuration_page.py"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a b", "a\0"])
