@@ -2,15 +2,14 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from lion_jax.data import cache, debian, tfds_source
 from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.data.source import Place, Source
 from lion_jax.files import cache_folder
 
 __all__ = ["SAMPLE", "SOURCES", "DataError", "Dataset", "Place", "Source"]
@@ -20,22 +19,6 @@ SAMPLE = "fashion_mnist_sample"
 SAMPLE_PATH = Path(__file__).with_name(f"{SAMPLE}.npz")
 
 _log = logging.getLogger(__name__)
-
-
-class Place(NamedTuple):
-    """Where a data set may be."""
-
-    title: str
-    path: Path | None  # None: somewhere else than on the disk
-    found: bool
-
-
-class Source(NamedTuple):
-    """A kind of source of data sets, by functions of name, data_dir and cache_dir."""
-
-    has: Callable[[str], bool]  # whether names of this form are its own
-    load: Callable[[str, str, str], Dataset]
-    places: Callable[[str, str, str], list[Place]]  # in the order in which it tries
 
 
 def load(
