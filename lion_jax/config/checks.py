@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,12 +25,14 @@ def check(config: Config, tables: Tables = NO_TABLES) -> None:
     Raises:
       ConfigError: Names the first wrong field, its value, the rule and the remedy.
     """
-    for name, group in typing.get_type_hints(Config).items():
-        value = getattr(config, name)
-        if dataclasses.is_dataclass(group) and not isinstance(value, group):
+    for item in dataclasses.fields(Config):
+        if item.default_factory is dataclasses.MISSING:
+            continue
+        group, value = type(item.default_factory()), getattr(config, item.name)
+        if not isinstance(value, group):
             raise ConfigError(
-                f"{name}={value!r}, but it must be of type {group.__name__}; give"
-                f" {name}={group.__name__}(...)."
+                f"{item.name}={value!r}, but it must be of type {group.__name__}; give"
+                f" {item.name}={group.__name__}(...)."
             )
     values = flatten(config)
     for field in fields_of(Config).values():

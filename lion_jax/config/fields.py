@@ -28,6 +28,7 @@ class About:
       ge: Smallest value.
       gt: Value that must be exceeded.
       lt: Value to stay below.
+      choices: The values allowed, if no `Literal` states them.
       also: What other programs call the field; unknown flags are compared with it.
       flag: The flag's name, if it is not the field's.
       positional: Whether it is an argument without a flag.
@@ -40,6 +41,7 @@ class About:
     ge: int | float | None = None
     gt: int | float | None = None
     lt: int | float | None = None
+    choices: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     flag: str = ""
     positional: bool = False
@@ -112,7 +114,7 @@ class Field:
                 raise ValueError("must be of type bool: true or false")
             return BOOLS[text.lower()]
         if self.choices and text not in self.choices:
-            raise ValueError(f"must be {self.rule}")
+            raise ValueError(f"must be {self.rule}, not {text!r}")
         try:
             return self.type(text)
         except ValueError:
@@ -137,8 +139,9 @@ def _field(path: str, hint: Any, field: dataclasses.Field) -> Field:
     kind, about = typing.get_args(hint)
     many = typing.get_origin(kind) is list
     arguments = typing.get_args(kind)
-    choices = arguments if typing.get_origin(kind) is typing.Literal else ()
-    if choices:
+    literal = typing.get_origin(kind) is typing.Literal
+    choices = arguments if literal else about.choices
+    if literal:
         kind = type(choices[0])
     elif arguments:  # list[x], x | None
         kind = arguments[0]

@@ -17,7 +17,7 @@ __all__ += ["resnet50", "resnet_tiny", "vit_b16", "vit_ti8", "vit_tiny"]
 
 # A row is a module class with its shape. Configurations name it, and of their fields
 # for models those apply that its constructor takes.
-MODELS: dict[str, partial[nnx.Module]] = {
+MODELS: dict[str, partial[Any]] = {
     "resnet50": resnet50,
     "vit_b16": vit_b16,
     "vit_ti8": vit_ti8,
