@@ -26,7 +26,10 @@ from lion_jax.compare import __main__ as compare
 from lion_jax.compare import campaign, records
 from lion_jax.training import logs, program, sharding
 
-pytestmark = pytest.mark.usefixtures("small_data")
+pytestmark = [
+    pytest.mark.usefixtures("small_data"),
+    pytest.mark.standard_promotion("optax.adamw raises floats to integer powers"),
+]
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
