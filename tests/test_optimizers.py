@@ -83,6 +83,7 @@ def test_the_configured_optimizers_are_optaxs():
         chex.assert_trees_all_close(one_step(config, ones(2.0)), expected, rtol=1e-6)
 
 
+@pytest.mark.standard_promotion("lion widens bfloat16 by jnp.promote_types")
 @pytest.mark.parametrize(
     "option",
     [
