@@ -29,7 +29,10 @@ from lion_jax.flags import CommandLine
 from lion_jax.training import logs, program, sharding
 from lion_jax.training.tables import TABLES
 
-pytestmark = pytest.mark.usefixtures("small_data")
+pytestmark = [
+    pytest.mark.usefixtures("small_data"),
+    pytest.mark.standard_promotion("optax.adamw raises floats to integer powers"),
+]
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\

@@ -74,6 +74,7 @@ def test_debians_files_become_the_originals(tmp_path):
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == expected
 
 
+@pytest.mark.slow
 @needs_debian
 def test_full_data_from_debian_then_tfds_then_cache(tmp_path, offline, monkeypatch):
     folders = {"data_dir": str(tmp_path / "tfds"), "cache_dir": str(tmp_path / "cache")}
