@@ -4,7 +4,6 @@ Exit status: 0 done; 2 a mistake of the caller; 128 + n after signal n; 1 the re
 """
 
 import argparse
-import contextlib
 import difflib
 import logging
 import os
@@ -13,7 +12,7 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import absl.logging
@@ -68,24 +67,6 @@ def _silence_what_is_told_again() -> None:
     """Keeps Orbax's threads from printing the errors that it raises when waited for."""
     absl.logging.set_verbosity(absl.logging.FATAL)
     threading.excepthook = lambda _: None
-
-
-@contextlib.contextmanager
-def caught_signals() -> Iterator[Callable[[], int]]:
-    """Makes SIGTERM and the first Ctrl-C a wish; yields what tells its number."""
-    received: list[int] = []
-
-    def note(number, frame) -> None:
-        del frame
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)  # the second one is obeyed at once
-
-    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: received[0] if received else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class ArgumentParser(argparse.ArgumentParser):

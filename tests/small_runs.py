@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lion_jax import cli, data, train
+from lion_jax import data, interruption, train
 from lion_jax.config import Config
-from lion_jax.training import checkpoint, logs, program
+from lion_jax.training import checkpoint, experiment, logs, program
 
 TIMES = ("images_per_second", "seconds")
 STEPS = 6  # an epoch
@@ -62,8 +62,8 @@ def run(config, folder, build=build_once, **options):
     """Trains in this process; returns status and output."""
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "programs", SimpleNamespace(**vars(program)))
-        train.programs.build = build
+        patch.setattr(experiment, "programs", SimpleNamespace(**vars(program)))
+        experiment.programs.build = build
         status = train.train(config, folder, Console(file=out, width=200), **options)
     return status, out.getvalue()
 
@@ -76,7 +76,7 @@ def interrupt_at(patch, calls, number=signal.SIGTERM):
     def caught_signals():
         yield lambda: 0 if next(left, None) is not None else number
 
-    patch.setattr(cli, "caught_signals", caught_signals)
+    patch.setattr(interruption, "caught_signals", caught_signals)
 
 
 def records(folder):

@@ -12,7 +12,7 @@ import lion_jax
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lion_jax"
 # Each room (a folder, or a module outside of one) and the rooms that it may import.
-SHARED = {"config", "cli", "environment", "files", "runtime"}
+SHARED = {"config", "cli", "environment", "files", "interruption", "runtime"}
 ROOMS = {
     "__init__": {"optimizer"},
     "distributed": {"optimizer"},
@@ -23,9 +23,13 @@ ROOMS = {
     "cli": {"config"},
     "files": set(),
     "environment": {"files"},
+    "interruption": set(),
     "xla_flags": set(),
     "runtime": {"files", "xla_flags"},
-    "training": {"config", "data", "environment", "files", "models", "optimizer"},
+    "training": {
+        *("config", "data", "environment", "files", "interruption", "models"),
+        "optimizer",
+    },
     "compare": {"training", "data"} | SHARED,
     "train": {"training", "data", "models", "optimizer"} | SHARED,
     "evaluate": {"training", "data", "models", "optimizer"} | SHARED,

@@ -20,7 +20,7 @@ from small_runs import (
     small_config,
 )
 
-from lion_jax import cli, data, evaluate
+from lion_jax import data, evaluate, interruption
 from lion_jax.training import history, logs, loop, program
 
 pytestmark = pytest.mark.usefixtures("small_data")
@@ -328,7 +328,7 @@ def test_a_finished_run_needs_no_data(tmp_path, monkeypatch):
 
 def test_signals_are_a_wish_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGINT)
-    with cli.caught_signals() as interrupted:
+    with interruption.caught_signals() as interrupted:
         assert interrupted() == 0
         signal.raise_signal(signal.SIGINT)
         assert interrupted() == signal.SIGINT

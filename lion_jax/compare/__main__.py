@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lion_jax import cli, data, runtime
+from lion_jax import cli, data, interruption, runtime
 from lion_jax.compare import campaign, records, report
 from lion_jax.config import ConfigError
 from lion_jax.training import checkpoint, logs
@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
     kinds = [point.config.arithmetic() for point in points]
     any_of = {name: any(kind[name] for kind in kinds) for name in kinds[0]}
     runtime.start(arguments.compilation_cache, **any_of)
-    with cli.caught_signals() as interrupted:
+    with interruption.caught_signals() as interrupted:
         finished = campaign.run(
             campaign.Campaign(
                 points,
