@@ -25,7 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lion_jax.training import checkpoint, logs
+from lion_jax.training import checkpoint, run_folder
 
 COMMAND = (
     *(sys.executable, "-m", "lion_jax.train", "--config"),
@@ -63,25 +63,28 @@ def kill_after(folder: Path, seconds: float) -> str:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
     process.communicate()
-    metrics = folder / logs.METRICS
+    metrics = folder / run_folder.METRICS
     epochs = len(metrics.read_text().splitlines()) if metrics.exists() else 0
     return f"{epochs} epochs logged"
 
 
 def outcome(folder: Path) -> dict[str, Any]:
     """Returns all that must come out the same."""
-    lines = (folder / logs.METRICS).read_text().splitlines()
-    rows = [*map(json.loads, lines), json.loads((folder / logs.RESULT).read_text())]
+    lines = (folder / run_folder.METRICS).read_text().splitlines()
+    rows = [
+        *map(json.loads, lines),
+        json.loads((folder / run_folder.RESULT).read_text()),
+    ]
     told = [
         {k: v for k, v in row.items() if not k.startswith(MEASURED)} for row in rows
     ]
     arrays = {}
-    saves = folder / logs.CHECKPOINTS
-    with checkpoint.open_folder(saves, to_save=False) as checkpointer:
+    saves = folder / run_folder.CHECKPOINTS
+    with checkpoint.open_folder(saves, to_save=False) as checkpoints:
         for which in ("best", "latest"):
-            step = checkpoint.find(checkpointer, which)
+            step = checkpoint.find(checkpoints, which)
             assert step is not None
-            loaded: Any = checkpointer.load_checkpointables(step)
+            loaded: Any = checkpoints.orbax.load_checkpointables(step)
             tree = which, step, loaded["model"], loaded["training"]
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
                 name = f"{which} {jax.tree_util.keystr(path)}"

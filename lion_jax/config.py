@@ -93,6 +93,7 @@ class Config:
     eval_batch_size: int = 256  # over all devices
     accumulate: int = 1  # parts of a batch whose gradients are averaged one by one
     scan_steps: int = 1  # steps in one call of the device; interruptions wait for it
+    save_every_minutes: float = 10.0  # within an epoch; 0: only at its end
     image_size: int = 224  # height and width in pixels
     channels: int = 3  # of the network's input; grey images are repeated
     label_smoothing: float = 0.0  # in [0, 1)
@@ -135,6 +136,7 @@ RANGES = {
     "eval_batch_size": (1, True, None),
     "accumulate": (1, True, None),
     "scan_steps": (1, True, None),
+    "save_every_minutes": (0, True, None),
     "image_size": (1, True, None),
     "channels": (1, True, None),
     "label_smoothing": (0, True, 1),
@@ -284,24 +286,6 @@ def override(config: Config, values: dict[str, str]) -> Config:
         setattr(holder, name, value)
     check(copied)
     return copied
-
-
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Names the fields in which two configurations, as nested dictionaries, differ."""
-    there, asked = _leaves(found), _leaves(wanted)
-    return [
-        f"{name} ({there.get(name)!r} there, {asked.get(name)!r} asked for)"
-        for name in sorted(there.keys() | asked.keys())
-        if name not in there or name not in asked or there[name] != asked[name]
-    ]
-
-
-def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves = {}
-    for key, value in values.items():
-        nested = isinstance(value, dict)
-        leaves |= _leaves(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return leaves
 
 
 def field_types(cls: type = Config, prefix: str = "") -> dict[str, type]:

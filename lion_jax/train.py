@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lion_jax import cli, data, runtime
+from lion_jax import cli, data, runtime, training
 from lion_jax.config import Config
-from lion_jax.training import checkpoint, experiment, logs
+from lion_jax.training import checkpoint, run_folder
 
 USAGE = """\
 Trains a network as a configuration file says, and tests it once at the end.
@@ -18,7 +18,7 @@ The same command again goes on where the run stopped. Ctrl-C or SIGTERM saves fi
 second one leaves at once, and the steps since the last save are taken again.
 
   --config FILE                                  Python file with get_config()"""
-MISTAKES = (data.DataError, logs.RunFolderError)
+MISTAKES = (data.DataError, run_folder.RunFolderError)
 FAILURES = (checkpoint.CheckpointError, OSError)
 
 
@@ -45,8 +45,15 @@ def main(argv: list[str]) -> int:
 def train(
     config: Config, folder: Path, console: Console, *, profile: bool = False
 ) -> int:
-    """Trains, or resumes, as `training.experiment.run`; returns the exit status."""
-    return experiment.run(config, folder, console, profile=profile)
+    """Trains, or resumes, as `training.run`; returns the exit status.
+
+    It is 0, 1 if the run diverged, 128 + n after signal n.
+    """
+    try:
+        result = training.run(config, folder, console, profile=profile)
+    except training.InterruptedRunError as interruption:
+        return 128 + interruption.number
+    return 1 if result.stop_reason == "diverged" else 0
 
 
 if __name__ == "__main__":

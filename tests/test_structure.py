@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lion_jax"
 # Each room (a folder, or a module outside of one) and the rooms that it may import.
 SHARED = {"config", "cli", "environment", "files", "interruption", "runtime"}
+SHARED |= {"identity"}
 ROOMS = {
     "__init__": {"optimizer"},
     "distributed": {"optimizer"},
@@ -23,12 +24,13 @@ ROOMS = {
     "cli": {"config"},
     "files": set(),
     "environment": {"files"},
+    "identity": {"config"},
     "interruption": set(),
     "xla_flags": set(),
     "runtime": {"files", "xla_flags"},
     "training": {
-        *("config", "data", "environment", "files", "interruption", "models"),
-        "optimizer",
+        *("config", "data", "environment", "files", "identity"),
+        *("interruption", "models", "optimizer"),
     },
     "compare": {"training", "data"} | SHARED,
     "train": {"training", "data", "models", "optimizer"} | SHARED,

@@ -10,9 +10,9 @@ from rich.console import Console
 from lion_jax import cli, data, interruption, runtime
 from lion_jax.compare import campaign, records, report
 from lion_jax.config import ConfigError
-from lion_jax.training import checkpoint, logs
+from lion_jax.training import checkpoint, run_folder
 
-MISTAKES = (data.DataError, logs.RunFolderError, records.RecordError)
+MISTAKES = (data.DataError, run_folder.RunFolderError, records.RecordError)
 FAILURES = (checkpoint.CheckpointError, OSError)
 RUN = """\
 Trains every configuration with every seed, one run after the other, and keeps a record

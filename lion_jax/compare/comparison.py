@@ -12,7 +12,7 @@ import numpy as np
 
 from lion_jax.compare import stats
 from lion_jax.compare.records import Record, what_is_run
-from lion_jax.training.history import is_finite
+from lion_jax.training.history import Epoch
 
 ALPHA = 0.05
 # What siblings must share of their optimizers' fields.
@@ -194,4 +194,4 @@ def default_targets(found: list[Group]) -> dict[str, float]:
 
 def _accuracy(row: dict[str, Any]) -> float:
     """An epoch's; 0 after a divergence, where it would be that of one class."""
-    return row["val_accuracy"] if is_finite(row) else 0.0
+    return row["val_accuracy"] if Epoch.from_dict(row).is_finite else 0.0

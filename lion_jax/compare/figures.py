@@ -3,7 +3,6 @@
 Configurations differ in colour (Okabe and Ito's), line and marker at once.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from matplotlib.figure import Figure  # not pyplot, which would choose a screen
 
 from lion_jax.compare.comparison import Group, Measure, model_of
 from lion_jax.compare.records import Record
-from lion_jax.files import temporary_of
-from lion_jax.training.history import is_finite
+from lion_jax.files import replacing
+from lion_jax.training.history import Epoch
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
 LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"
@@ -140,7 +139,7 @@ def _quartiles(
     found = []
     for epoch in range(longest):
         rows = [run.epochs[epoch] for run in runs if len(run.epochs) > epoch]
-        known = [row[field] for row in rows if is_finite(row)]
+        known = [row[field] for row in rows if Epoch.from_dict(row).is_finite]
         found.append(np.quantile(known, (0.25, 0.5, 0.75)) if known else [np.nan] * 3)
     low, middle, high = np.array(found).T
     return np.arange(1, longest + 1), low, middle, high
@@ -156,6 +155,5 @@ def _axes(rows: int, columns: int) -> tuple[Any, np.ndarray]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    temporary = temporary_of(path)
-    figure.savefig(temporary, dpi=120, format="png")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

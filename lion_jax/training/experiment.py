@@ -6,68 +6,98 @@ then the run itself, and its result.
 
 import dataclasses
 import time
-from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 
 from lion_jax import data, environment, interruption
-from lion_jax.config import Config, check_devices
-from lion_jax.training import logs, loop, profiling, sharding
-from lion_jax.training import program as programs
+from lion_jax.config import Config
+from lion_jax.training import history, loop, profiling, run_folder, sharding
+from lion_jax.training.console import (
+    Print,
+    epochs_table,
+    printer,
+    progress,
+    unfailing,
+)
+from lion_jax.training.history import Result
 from lion_jax.training.program import Program
+from lion_jax.training.task import make_task, split
+
+
+class InterruptedRunError(Exception):
+    """A signal ended a run; its state is saved, and `run` resumes it."""
+
+    def __init__(self, number: int) -> None:
+        """Names the signal by its number."""
+        super().__init__(f"The run was interrupted by signal {number}; it is saved.")
+        self.number = number
 
 
 def run(
-    config: Config, folder: Path, console: Console, *, profile: bool = False
-) -> int:
-    """Trains, or goes on training, a configuration in its folder.
+    config: Config,
+    folder: str | PathLike[str],
+    console: Console | None = None,
+    *,
+    profile: bool = False,
+) -> Result:
+    """Trains, or resumes training, a configuration in its folder.
 
     Args:
       config: A checked configuration.
       folder: The run's folder; made if absent.
-      console: Where progress goes.
+      console: Where progress is shown; None for the standard output.
       profile: Whether to trace some steps first, which change nothing.
 
     Returns:
-      The exit status: 0, 1 if the run diverged, 128 + n after signal n.
+      The run's result, also if it diverged or was finished before.
 
     Raises:
+      InterruptedRunError: After a signal, with the state saved.
       ConfigError: If the data or the devices do not fit the configuration.
-      DataError: If the data cannot be had.
+      DataError: If the data are unavailable.
       RunFolderError: If the folder holds something else.
       CheckpointError: If the latest state cannot be restored, or saved.
     """
-    say = logs.sayer(console)
+    console = console or Console()
+    with unfailing(console):
+        return _run(config, Path(folder).expanduser(), console, profile)
+
+
+def _run(config: Config, folder: Path, console: Console, profile: bool) -> Result:
+    say = printer(console)
 
     # ------------------------------------------------------------------------ folder
-    logs.check(folder, dataclasses.asdict(config))
-    if result := logs.read_json(folder / logs.RESULT):
-        say(f"This run is finished: {folder / logs.RESULT}")
-        return _say_result(say, result)
+    resolved = dataclasses.asdict(config)
+    run_folder.check(folder, resolved)
+    result = run_folder.read_result(folder)
+    if result and not _goes_on(config, folder, result):
+        say(f"This run is finished: {folder / run_folder.RESULT}")
+        _print_result(say, result)
+        return result
 
     # ----------------------------------------------------------------- devices, data
-    devices = check_devices(config, jax.device_count())
+    devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
     dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
-    splits = programs.split(config, dataset)
+    splits = split(config, dataset)
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
     with (
-        logs.occupied(folder, dataclasses.asdict(config)),
+        run_folder.occupied(folder, resolved, reopened=result is not None),
         interruption.caught_signals() as interrupted,
     ):
-        logs.write_json(folder / logs.ENVIRONMENT, environment.describe())
+        _describe_environment(say, folder)
 
         # ---------------------------------------------------------------- compilation
         say(f"compiling {config.model.name} ...")
         started = time.perf_counter()
-        task = programs.make_task(config, dataset, splits, mesh)
-        program = programs.build(config, task, splits, mesh)
+        task = make_task(config, dataset, splits, mesh)
+        program = Program(config, task, splits, mesh)
         seconds_compile = time.perf_counter() - started
         parameters = sum(x.size for x in jax.tree.leaves(program.abstract.params))
         say(
@@ -75,47 +105,75 @@ def run(
             f" {devices} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
         )
         if profile:
-            _profile(program, folder / logs.PROFILE, console)
+            _profile(config, program, folder / run_folder.PROFILE, console)
 
         # ----------------------------------------------------------- epochs, then test
         images = config.epochs * program.steps_per_epoch * program.batch_size
-        with logs.progress(console, images) as show:
-            result = loop.run(
-                loop.Trial(config, program, folder, interrupted, say, show),
+        with progress(console, images) as show:
+            result = loop.execute(
+                loop.Run(config, program, folder, interrupted, say, show),
                 seconds_compile,
             )
         if result is None:
-            say("the same command goes on from there.")
-            return 128 + interrupted()
+            say("rerun the same command to resume.")
+            raise InterruptedRunError(interrupted())
 
-    records = logs.read_metrics(folder)
-    console.print(logs.epochs_table(records, result["best_epoch"]))
-    say(f"curves: {folder / logs.CURVES}")
-    return _say_result(say, result)
+    console.print(epochs_table(run_folder.read_metrics(folder), result.best_epoch))
+    say(f"curves: {folder / run_folder.CURVES}")
+    _print_result(say, result)
+    return result
 
 
-def _profile(program: Program, folder: Path, console: Console) -> None:
-    """Traces steps of a state of its own and says what they spend their time on."""
-    state = program.init()
-    order, _ = program.start_epoch(jnp.int32(0))
+def _goes_on(config: Config, folder: Path, result: Result) -> bool:
+    """Whether a finished run has epochs left under the configuration asked for."""
+    if not (folder / run_folder.METRICS).exists():
+        return False
+    records = run_folder.read_metrics(folder)
+    return len(records) == result.stopped_epoch and not history.stop_reason(
+        records, **loop.rules(config)
+    )
+
+
+def _describe_environment(say: Print, folder: Path) -> None:
+    """Writes environment.json; reports what may change the numbers of a resumed run."""
+    path = folder / run_folder.ENVIRONMENT
+    now, before = environment.describe(), run_folder.read_json(path)
+    if before is not None:
+        earlier = before.pop("earlier", [])
+        if different := environment.differences(before, now):
+            say(
+                "warning: this run was begun under other conditions, so its numbers"
+                f" may differ from an undisturbed run's: {', '.join(different)}"
+            )
+            earlier = [*earlier, before]
+        if earlier:
+            now["earlier"] = earlier
+    run_folder.write_json(path, now)
+
+
+def _profile(config: Config, program: Program, folder: Path, console: Console) -> None:
+    """Traces steps of a state of its own and shows their most expensive operations."""
+    state = program.init(config.seed)
+    inputs = program.start_epoch(config.seed, 0)
 
     def step() -> None:
         nonlocal state
-        state, loss = program.train_step(state, order)
+        state, loss = program.train_step(state, inputs)
         loss.block_until_ready()
 
     profiling.record(folder, step)
-    assert program.compiled is not None
-    console.print(profiling.table(profiling.costliest(folder, program.compiled)))
-    logs.sayer(console)(f"trace: {folder}")
+    costs: Any = profiling.most_expensive(folder, program.compiled)
+    console.print(profiling.table(costs))
+    printer(console)(f"trace: {folder}")
 
 
-def _say_result(say: Callable[[str], None], result: dict[str, Any]) -> int:
-    """Says the test figures; returns the exit status that they deserve."""
-    for name, epoch in ("best", "best_epoch"), ("last", "stopped_epoch"):
-        accuracy = result["test_accuracy" if name == "best" else "last_test_accuracy"]
+def _print_result(say: Print, result: Result) -> None:
+    """Prints the test figures."""
+    for name, epoch, accuracy in (
+        ("best", result.best_epoch, result.test_accuracy),
+        ("last", result.stopped_epoch, result.last_test_accuracy),
+    ):
         if accuracy is None:
-            say(f"{name} state: none that could be tested")
+            say(f"{name} state: not evaluated")
         else:
-            say(f"{name} state (epoch {result[epoch]}): test accuracy {accuracy:.2%}")
-    return 1 if result["stop_reason"] == "diverged" else 0
+            say(f"{name} state (epoch {epoch}): test accuracy {accuracy:.2%}")
