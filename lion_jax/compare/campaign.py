@@ -22,7 +22,7 @@ from lion_jax import config as configs
 from lion_jax.compare import records
 from lion_jax.config import Config, ConfigError
 from lion_jax.training import loop, run_folder, sharding
-from lion_jax.training.console import Show, printer, progress
+from lion_jax.training.console import Show, printer, progress, unfailing
 from lion_jax.training.history import Result
 from lion_jax.training.program import Program
 from lion_jax.training.task import Splits, make_task, split, total_steps

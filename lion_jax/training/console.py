@@ -41,9 +41,10 @@ class _Unfailing:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._waiting: queue.Queue[str | None] = queue.Queue(WAITING)
+        self._waiting: Any = queue.Queue(WAITING)  # of texts; None ends it
         self._thread = None
-        if stream in (sys.__stdout__, sys.__stderr__):
+        own: list[Any] = [sys.__stdout__, sys.__stderr__]
+        if stream in own:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
                 self._descriptor = stream.fileno()
