@@ -54,9 +54,11 @@ def save(figure: Figure, path: Path) -> list[Path]:
     for kind, options in FORMATS.items():
         # Not with_suffix: a name may hold dots.
         file = path.parent / f"{path.name}.{kind}"
-        with matplotlib.rc_context({"svg.hashsalt": path.name}):
-            with replacing(file) as temporary:
-                figure.savefig(temporary, format=kind, **options)
+        with (
+            matplotlib.rc_context({"svg.hashsalt": path.name}),
+            replacing(file) as temporary,
+        ):
+            figure.savefig(temporary, format=kind, **options)
         written.append(file)
     return written
 
