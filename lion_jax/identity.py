@@ -85,17 +85,21 @@ def differences(
     ]
 
 
-def conflicts(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def conflicts(
+    saved: dict[str, Any], wanted: dict[str, Any], *, may_grow: bool = True
+) -> list[str]:
     """Names the fields for which a run cannot be resumed under a configuration.
 
     Its name, its places and, if it is only to take longer, its length may differ.
     """
     saved = fill(saved)
     ignored = PLACES | {"name"}
-    if grows(saved, wanted):
+    if may_grow and grows(saved, wanted):
         ignored |= {"epochs", PATIENCE}
     found = differences(saved, wanted, ignored)
-    depends = not _may_grow(wanted) and saved["epochs"] != wanted["epochs"]
+    depends = (
+        may_grow and not _is_constant(wanted) and saved["epochs"] != wanted["epochs"]
+    )
     return [
         f"{text}, on which the learning rate's schedule depends"
         if depends and text.startswith("epochs ")
@@ -112,12 +116,12 @@ def grows(saved: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """
     epochs = saved["epochs"], wanted["epochs"]
     patience = [leaves(x)[PATIENCE] or math.inf for x in (saved, wanted)]
-    if epochs[0] != epochs[1] and not _may_grow(wanted):
+    if epochs[0] != epochs[1] and not _is_constant(wanted):
         return False
     return epochs[0] <= epochs[1] and patience[0] <= patience[1]
 
 
-def _may_grow(config: dict[str, Any]) -> bool:
+def _is_constant(config: dict[str, Any]) -> bool:
     """Whether the learning rate's schedule is the same for any number of epochs."""
     optimizer = config["optimizer"]
     return optimizer["schedule"] == "constant" and not optimizer["warmup_fraction"]

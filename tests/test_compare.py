@@ -23,7 +23,7 @@ from small_runs import interrupt_at
 from lion_jax import cli, data
 from lion_jax import config as configs
 from lion_jax.compare import __main__ as compare
-from lion_jax.compare import campaign, records
+from lion_jax.compare import campaign, compiled, records
 from lion_jax.training import run_folder, sharding
 from lion_jax.training.evaluation import Evaluation
 from lion_jax.training.program import Program
@@ -71,7 +71,7 @@ compare.main(sys.argv[2:])
 """
 
 
-BUILD, BUILT = campaign._build, {}
+BUILD, BUILT = compiled.build, {}
 
 
 def build_once(config):
@@ -86,7 +86,7 @@ def build_once(config):
 def lighter(monkeypatch):
     """The process's memory and caches are not a test's to change, and time is short."""
     monkeypatch.setattr(compare.runtime, "start", lambda *_, **__: None)
-    monkeypatch.setattr(campaign, "_build", build_once)
+    monkeypatch.setattr(campaign, "build", build_once)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def whole_comparison(tmp_path_factory):
         small = small_runs.small_dataset()
         patch.setattr(data, "load", lambda *_: small)
         patch.setattr(compare.runtime, "start", lambda *_, **__: None)
-        patch.setattr(campaign, "_build", build_once)
+        patch.setattr(campaign, "build", build_once)
         arguments = ["--configs", paths, "--seeds=2", f"--out={folder / 'out'}"]
         assert compare.main(["run", *arguments]) == 0
     return folder / "out"
@@ -168,10 +168,10 @@ def test_a_record_is_that_of_the_training_command(whole_comparison, files, tmp_p
 
 
 def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(campaign, "_build", BUILD)
+    monkeypatch.setattr(campaign, "build", BUILD)
     built = []
     monkeypatch.setattr(
-        campaign,
+        compiled,
         "Program",
         lambda config, *rest: built.append(config.name) or Program(config, *rest),
     )
@@ -220,7 +220,7 @@ def test_unfinished_runs_of_another_configuration_are_refused_at_once(
     with monkeypatch.context() as patch:
         interrupt_at(patch, 3)
         run(files, tmp_path / "out", "--seeds=1")
-    monkeypatch.setattr(campaign, "_build", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr(campaign, "build", lambda *_: pytest.fail("compiled"))
     with pytest.raises(run_folder.RunFolderError, match=r"epochs \(2 there.*--out"):
         run(files, tmp_path / "out", "--seeds=2", "--config.epochs=3")
 
@@ -278,7 +278,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
 def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
     files, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(campaign, "_build", BUILD)
+    monkeypatch.setattr(campaign, "build", BUILD)
     seen, evaluate = [], Evaluation.evaluate
 
     def watched(self, params, batch_stats, name, *rest):

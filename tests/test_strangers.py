@@ -271,6 +271,48 @@ def test_other_streams_are_written_at_once_and_may_fail():
         assert said.getvalue() == "a line\n"
 
 
+def test_a_quarantine_on_another_disk_is_moved_to(two_epochs, whole, monkeypatch):
+    largest = max(
+        (two_epochs / "checkpoints" / "12").rglob("*"), key=lambda x: x.stat().st_size
+    )
+    largest.write_bytes(b"")
+    rename = os.rename
+
+    def across(source, target, **options):
+        if "damaged" in str(target):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(source, target, **options)
+
+    monkeypatch.setattr(os, "rename", across)
+    goes_on_from(STEPS, two_epochs, whole)
+    assert (two_epochs / "damaged" / "12").is_dir()
+
+
+def test_many_warnings_of_a_scheduler_do_not_fill_the_disk(tmp_path):
+    for calls in (2, 3, 4, 2, 5):
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt_at(patch, calls, signal.SIGUSR1)
+            assert run(small_config(), tmp_path / "run")[0] == 128 + signal.SIGUSR1
+    assert len(stored.steps_in(tmp_path / "run" / "checkpoints")) <= 3
+    assert len(list((tmp_path / "run" / "checksums").iterdir())) <= 3
+
+
+def test_a_truncated_description_of_the_environment_is_no_hindrance(two_epochs):
+    (two_epochs / "environment.json").write_text('{"python": ')
+    status, said = run(small_config(), two_epochs)
+    assert status == 0
+    assert "warning: " in said
+    assert json.loads((two_epochs / "environment.json").read_text())["jax"]
+
+
+@pytest.mark.parametrize("width", [0, 1])
+def test_a_terminal_without_width_shows_a_bar(width):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=width)
+    with console.unfailing(terminal), console.progress(terminal, 10) as show:
+        show("epoch 1/1", 5)
+        console.printer(terminal)("a line")
+
+
 # ------------------------------------------------------------- wrong without a word
 
 

@@ -5,7 +5,6 @@ short has as many of each. A configuration is compiled once, whatever the seeds.
 """
 
 import dataclasses
-import functools
 import itertools
 import shutil
 import statistics
@@ -14,18 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
-from lion_jax import cli, data, environment
+from lion_jax import cli, environment
 from lion_jax import config as configs
 from lion_jax.compare import records
+from lion_jax.compare.compiled import build, images_of, memory_of
 from lion_jax.config import Config, ConfigError
-from lion_jax.training import loop, run_folder, sharding
+from lion_jax.training import loop, run_folder
 from lion_jax.training.console import Show, printer, progress, unfailing
 from lion_jax.training.history import Result
 from lion_jax.training.program import Program
-from lion_jax.training.task import Splits, make_task, split, total_steps
 
 UNFINISHED = "unfinished"
 
@@ -108,7 +106,7 @@ def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int
     ]
     for point, seed in missing:
         resolved = dataclasses.asdict(_with_seed(point.config, seed))
-        run_folder.check(_folder(out, point, seed), resolved)
+        run_folder.check(_folder(out, point, seed), resolved, may_grow=False)
     return missing
 
 
@@ -132,7 +130,7 @@ def _run(campaign: Campaign) -> bool:
     say, started = printer(campaign.console), time.perf_counter()
     # All mistakes are told before anything is written or computed.
     check(campaign.points, campaign.seeds, campaign.out)
-    sizes = {point.label: _images(point.config) for point in campaign.points}
+    sizes = {point.label: images_of(point.config) for point in campaign.points}
     described = environment.describe()  # of the code that runs, whatever comes later
     with run_folder.locked(campaign.out):
         missing = check(campaign.points, campaign.seeds, campaign.out)
@@ -153,7 +151,7 @@ def _run(campaign: Campaign) -> bool:
                     return False
                 if point.label not in built:
                     say(f"compiling {point.label} ...")
-                    built[point.label] = _build(point.config)
+                    built[point.label] = build(point.config)
                 text = f"{point.label}, seed {seed}"
                 result = _run_one(
                     campaign,
@@ -193,8 +191,7 @@ def _run_one(
 ) -> Result | None:
     """Makes one run, from where it stopped, and its record; None if interrupted."""
     config = _with_seed(point.config, seed)
-    resolved = dataclasses.asdict(config)
-    folder = _folder(campaign.out, point, seed)
+    resolved, folder = dataclasses.asdict(config), _folder(campaign.out, point, seed)
     result = run_folder.read_result(folder)
     if result is None:
         with run_folder.occupied(folder, resolved):
@@ -220,7 +217,7 @@ def _run_one(
             config=resolved,
             epochs=[x.to_dict() for x in run_folder.read_metrics(folder)],
             result=result.to_dict(),
-            memory=_memory(program),
+            memory=memory_of(program),
             environment=described,
         ),
         campaign.out,
@@ -238,53 +235,8 @@ def _folder(out: Path, point: Point, seed: int) -> Path:
     return out / UNFINISHED / name / f"seed_{seed}"
 
 
-def _images(config: Config) -> int:
-    """Returns how many images a run trains on at most."""
-    _, splits = _load(config)
-    steps = total_steps(config, len(splits.train.labels))
-    return steps * config.batch_size
-
-
 def _with_seed(config: Config, seed: int) -> Config:
     return configs.override(config, {"seed": str(seed)})
-
-
-def _load(config: Config) -> tuple[data.Dataset, Splits]:
-    sharding.check_devices(config)
-    dataset = _read(config.data.name, config.data.data_dir, config.data.cache_dir)
-    return dataset, split(config, dataset)
-
-
-@functools.lru_cache(maxsize=1)  # most campaigns have one data set
-def _read(name: str, data_dir: str, cache_dir: str) -> data.Dataset:
-    return data.load(name, data_dir, cache_dir)
-
-
-def _build(config: Config) -> tuple[Program, float]:
-    """Compiles a configuration; returns its program and the seconds that it took."""
-    dataset, splits = _load(config)
-    started = time.perf_counter()
-    mesh = sharding.make_mesh(sharding.check_devices(config))
-    task = make_task(config, dataset, splits, mesh)
-    program = Program(config, task, splits, mesh)
-    return program, time.perf_counter() - started
-
-
-def _memory(program: Program) -> dict[str, int]:
-    """Bytes, as the shapes and the compiler say: they do not depend on other runs."""
-    abstract = program.abstract
-    sizes = {
-        "parameters": abstract.params,
-        "optimizer_state": abstract.opt_state,
-    }
-    found = {
-        name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-        for name, tree in sizes.items()
-    }
-    if told := program.compiled.memory_analysis():
-        parts = told.argument_size_in_bytes, told.output_size_in_bytes
-        found["step"] = sum(parts) + told.temp_size_in_bytes - told.alias_size_in_bytes
-    return found
 
 
 def _outcome(result: Result) -> str:
@@ -296,5 +248,4 @@ def _outcome(result: Result) -> str:
         words += f", test {result.test_accuracy:.2%}"
     if result.diverged:
         words += f", diverged: {result.diverged}"
-    words += f" (best epoch {result.best_epoch} of {result.stopped_epoch})"
-    return words
+    return words + f" (best epoch {result.best_epoch} of {result.stopped_epoch})"

@@ -137,7 +137,12 @@ def _goes_on(config: Config, folder: Path, result: Result) -> bool:
 def _describe_environment(say: Print, folder: Path) -> None:
     """Writes environment.json; reports what may change the numbers of a resumed run."""
     path = folder / run_folder.ENVIRONMENT
-    now, before = environment.describe(), run_folder.read_json(path)
+    now = environment.describe()
+    try:
+        before = run_folder.read_json(path)
+    except run_folder.RunFolderError as error:  # a by-product: the run needs it not
+        say(f"warning: {error}")
+        before = None
     if before is not None:
         earlier = before.pop("earlier", [])
         if different := environment.differences(before, now):

@@ -29,12 +29,13 @@ class RunFolderError(Exception):
     """A folder that belongs to something else than the run that asks for it."""
 
 
-def check(folder: Path, config: dict[str, Any]) -> None:
+def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> None:
     """Checks that a run of the configuration may use the folder; writes nothing.
 
     Args:
       folder: The run's folder.
       config: The resolved configuration as nested dictionaries.
+      may_grow: Whether a run of fewer epochs or less patience may be made longer.
 
     Raises:
       RunFolderError: If the folder is no folder on this machine, or holds another run,
@@ -55,7 +56,7 @@ def check(folder: Path, config: dict[str, Any]) -> None:
             )
         return
     require_known(folder, saved)
-    if different := identity.conflicts(saved, config):
+    if different := identity.conflicts(saved, config, may_grow=may_grow):
         raise RunFolderError(
             f"{folder} holds a run of another configuration: {', '.join(different)};"
             f" {ELSEWHERE}, or remove that one."
