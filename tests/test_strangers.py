@@ -69,7 +69,11 @@ def test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run(
     tmp_path, whole, monkeypatch
 ):
     """As Orbax alone does it below a folder with brackets."""
-    plain = contextlib.contextmanager(lambda folder: iter([str(folder)]))
+
+    @contextlib.contextmanager
+    def plain(folder):
+        yield str(folder)
+
     with monkeypatch.context() as patch:
         patch.setattr(stored, "plain_name", plain)
         said = "first checkpoint was saved, but cannot be read back.*another folder"

@@ -141,8 +141,7 @@ def _run(campaign: Campaign) -> bool:
         )
         total = sum(sizes[point.label] for point, _ in missing)
         built: dict[str, tuple[Program, float]] = {}
-        took: list[float] = []
-        before = 0
+        took, before = list[float](), 0
         with progress(campaign.console, total) as show:
             for number, (point, seed) in enumerate(missing):
                 begun = time.perf_counter()
