@@ -76,24 +76,6 @@ def _silence_what_is_told_again() -> None:
     threading.excepthook = lambda _: None
 
 
-@contextlib.contextmanager
-def caught_signals() -> Iterator[Callable[[], int]]:
-    """Makes SIGTERM and the first Ctrl-C a wish; yields what tells its number."""
-    received: list[int] = []
-
-    def note(number, frame) -> None:
-        del frame
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)  # the second one is obeyed at once
-
-    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: received[0] if received else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def load_config(path: str) -> Config:
     """Runs a configuration file once; returns what its get_config() gives, checked.
 

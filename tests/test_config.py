@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lion_jax import config as configs
-from lion_jax import models
+from lion_jax import identity, models
 from lion_jax.config import Config, ConfigError, fields_of
 from lion_jax.models.layers import remat
 from lion_jax.training.tables import TABLES
@@ -226,7 +226,7 @@ def test_a_field_that_was_not_there_has_its_default(path):
         path: fields_of(Config)[path].default,
     }
     if path not in ("name", "seed"):
-        assert configs.differences(saved, dataclasses.asdict(config)) == []
+        assert identity.conflicts(saved, dataclasses.asdict(config)) == []
 
 
 def test_a_field_of_a_newer_version_is_refused():

@@ -4,18 +4,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lion_jax import cli, data, runtime
+from lion_jax import cli, data, interruption, runtime
 from lion_jax.compare import campaign, grid, measures, records, report
 from lion_jax.compare.analysis import Options
 from lion_jax.compare.flags import GridFlags, ReportFlags, RunFlags, paths
 from lion_jax.config import ConfigError
 from lion_jax.flags import HELP, CommandLine
 from lion_jax.suggestions import require_field
-from lion_jax.training import checkpoint, logs
+from lion_jax.training import checkpoint, run_folder
 from lion_jax.training.tables import TABLES
 
 PROG = "python -m lion_jax.compare"
-MISTAKES = (data.DataError, logs.RunFolderError, records.RecordError)
+MISTAKES = (data.DataError, run_folder.RunFolderError, records.RecordError)
 FAILURES = (checkpoint.CheckpointError, OSError)
 SET_ELSEWHERE = ("seed", "name")  # of the fields of a configuration
 
@@ -56,7 +56,7 @@ def _run(argv: list[str]) -> int:
     any_of = {name: any(kind[name] for kind in kinds) for name in kinds[0]}
     runtime.start(flags.compilation_cache, **any_of)
     seeds = range(flags.first_seed, flags.first_seed + flags.seeds)
-    with cli.caught_signals() as interrupted:
+    with interruption.caught_signals() as interrupted:
         finished = campaign.run(
             campaign.Campaign(
                 points,

@@ -14,10 +14,10 @@ from lion_jax.config.groups import (
     OptimizerConfig,
 )
 from lion_jax.config.schema import Config
-from lion_jax.config.values import differences, from_dict, override, with_values
+from lion_jax.config.values import from_dict, override, with_values
 
 __all__ = ["AugmentConfig", "Config", "DataConfig", "EarlyStoppingConfig"]
 __all__ += ["ConfigError", "ModelConfig", "OptimizerConfig"]
 __all__ += ["NO_TABLES", "About", "Field", "Tables"]
-__all__ += ["check", "check_devices", "differences", "fields_of", "flatten"]
+__all__ += ["check", "check_devices", "fields_of", "flatten"]
 __all__ += ["from_dict", "override", "takers_of", "with_values"]

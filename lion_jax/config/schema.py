@@ -60,6 +60,10 @@ class Config:
             "training steps per dispatch; signals are handled between dispatches", ge=1
         ),
     ] = 1
+    save_every_minutes: Annotated[
+        float,
+        About("minutes between saves within an epoch; 0: save at its end only", ge=0),
+    ] = 10.0
     image_size: Annotated[
         int,
         About(

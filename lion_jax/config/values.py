@@ -60,17 +60,3 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     config = with_values(Config(), saved)
     check(config)
     return config
-
-
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Names the fields in which two configurations, as nested dictionaries, differ.
-
-    A field that one of them lacks has its default there.
-    """
-    defaults = flatten(Config())
-    there, asked = defaults | flatten(found), defaults | flatten(wanted)
-    return [
-        f"{path} ({there.get(path)!r} there, {asked.get(path)!r} asked for)"
-        for path in sorted(there.keys() | asked.keys())
-        if path not in there or path not in asked or there[path] != asked[path]
-    ]
