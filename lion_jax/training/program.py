@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt
 
 from lion_jax.config import Config
 from lion_jax.training import sharding
@@ -138,7 +138,7 @@ class Program:
         return jitted.lower(self.abstract, *inputs).compile()
 
 
-def _keys_of(seed: Int[Array, ""]) -> Key[Array, " 3"]:
+def _keys_of(seed: UInt[Array, ""]) -> Key[Array, " 3"]:
     """Returns a seed's keys: of weights, of the epochs' orders, of augmentation."""
     return jax.random.split(jax.random.key(seed), 3)
 
