@@ -99,8 +99,8 @@ def _prepare_ours(job: Job) -> Any:
     config = configs.Config(
         batch_size=job.batch, eval_batch_size=job.batch, image_size=job.image_size
     )
-    config.model.name = job.model
-    config.model.dtype = job.row.split()[-1]
+    model = {"model.name": job.model, "model.dtype": job.row.split()[-1]}
+    config = configs.override(config, model)
     config.optimizer.learning_rate = 1e-4
     config.augment.flip = True
     runtime.start("off", **config.arithmetic())

@@ -1,34 +1,53 @@
 """Evaluates a trained model again: `python -m lion_jax.evaluate --workdir DIR`."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Annotated, Literal
 
 from lion_jax import cli, data, runtime
+from lion_jax.config import About, Config, ConfigError, flatten
+from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, run_folder
 from lion_jax.training.restored import evaluate, read_config, restore
 
 __all__ = ["evaluate", "main", "restore"]
 
+PROG = "python -m lion_jax.evaluate"
+
+
+@dataclasses.dataclass
+class Flags:
+    """Evaluates a state of a run on the validation and the test split.
+
+    Prints the figures as JSON and leaves the folder as it is. --config.<field> sets a
+    field that changes no numbers, such as devices or eval_batch_size.
+    """
+
+    workdir: Annotated[Path | None, About("the run's folder (required)")] = None
+    checkpoint: Annotated[
+        Literal["best", "latest"],
+        About("best: lowest validation loss; latest: last saved"),
+    ] = "best"
+    compilation_cache: cli.CompilationCache = ""
+
+    def load(self) -> Config:
+        """Returns the run's configuration; without a folder, the default one."""
+        return read_config(self.workdir.expanduser()) if self.workdir else Config()
+
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    parser = cli.ArgumentParser(
-        prog="python -m lion_jax.evaluate",
-        description="Restores a state of a run, evaluates it on the validation and the"
-        " test split, and prints the figures as JSON. Leaves the folder as it is.",
-    )
-    parser.add_argument("--workdir", type=Path, required=True, help="the run's folder")
-    parser.add_argument(
-        "--checkpoint",
-        choices=("best", "latest"),
-        default="best",
-        help="best: lowest validation loss (default); latest: last saved",
-    )
-    parser.add_argument("--compilation_cache", default="", help=cli.COMPILATION_CACHE)
-    arguments = parser.parse_args(argv)
-    folder = arguments.workdir.expanduser()
-    runtime.start(arguments.compilation_cache, **read_config(folder).arithmetic())
-    figures = evaluate(folder, arguments.checkpoint)
+    line = CommandLine(PROG, Flags, argv, file_of=Flags.load)
+    flags = line.flags
+    if flags.workdir is None:
+        raise ConfigError("--workdir is missing; give the folder of a run.")
+    folder = flags.workdir.expanduser()
+    config = line.configure(flags.load())
+    values = flatten(config)
+    runtime.start(flags.compilation_cache, **config.arithmetic())
+    places = {path: values[path] for path in line.overridden}
+    figures = evaluate(folder, flags.checkpoint, places)
     print(json.dumps(run_folder.finite(figures), indent=2))
     return 0
 

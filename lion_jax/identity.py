@@ -8,7 +8,7 @@ import dataclasses
 import math
 from typing import Any
 
-from lion_jax.config import Config, ConfigError
+from lion_jax.config import Config, ConfigError, flatten
 
 # Where and how a run is computed: these may differ between two starts of one run. The
 # batch of evaluation and the number of devices change the last bits of sums.
@@ -23,15 +23,6 @@ PLACES = frozenset(
     }
 )
 PATIENCE = "early_stopping.patience"
-
-
-def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the leaves of nested dictionaries by dotted path."""
-    found = {}
-    for key, value in values.items():
-        nested = isinstance(value, dict)
-        found |= leaves(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return found
 
 
 def fill(saved: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +48,7 @@ def _fill(defaults: dict[str, Any], saved: Any) -> dict[str, Any]:
 
 def unknown_fields(saved: dict[str, Any]) -> list[str]:
     """Names the fields that this version does not know: a newer one wrote them."""
-    return sorted(leaves(saved).keys() - leaves(dataclasses.asdict(Config())).keys())
+    return sorted(flatten(saved).keys() - flatten(dataclasses.asdict(Config())).keys())
 
 
 def without(config: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
@@ -77,7 +68,7 @@ def differences(
     saved: dict[str, Any], wanted: dict[str, Any], ignored: frozenset[str] = PLACES
 ) -> list[str]:
     """Names the fields in which two configurations compute something else."""
-    there, asked = (leaves(without(x, ignored)) for x in (saved, wanted))
+    there, asked = (flatten(without(x, ignored)) for x in (saved, wanted))
     return [
         f"{name} ({there.get(name)!r} there, {asked.get(name)!r} asked for)"
         for name in sorted(there.keys() | asked.keys())
@@ -115,7 +106,7 @@ def grows(saved: dict[str, Any], wanted: dict[str, Any]) -> bool:
     patience changes none.
     """
     epochs = saved["epochs"], wanted["epochs"]
-    patience = [leaves(x)[PATIENCE] or math.inf for x in (saved, wanted)]
+    patience = [flatten(x)[PATIENCE] or math.inf for x in (saved, wanted)]
     if epochs[0] != epochs[1] and not _is_constant(wanted):
         return False
     return epochs[0] <= epochs[1] and patience[0] <= patience[1]

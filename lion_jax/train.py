@@ -1,45 +1,56 @@
 """Trains one model once: `python -m lion_jax.train --config configs/quickstart.py`."""
 
+import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 from rich.console import Console
 
 from lion_jax import cli, data, runtime, training
-from lion_jax.config import Config
+from lion_jax.config import About, Config
+from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, run_folder
+from lion_jax.training.tables import TABLES
 
-USAGE = """\
-Trains a network as a configuration file says, and tests it once at the end.
-
-  python -m lion_jax.train --config FILE [--workdir=DIR] [--profile]
-      [--compilation_cache=DIR|off] [--config.<field>=<value> ...]
-
-The same command again goes on where the run stopped. Ctrl-C or SIGTERM saves first; a
-second one leaves at once, and the steps since the last save are taken again.
-
-  --config FILE                                  Python file with get_config()"""
+PROG = "python -m lion_jax.train"
 MISTAKES = (data.DataError, run_folder.RunFolderError)
 FAILURES = (checkpoint.CheckpointError, OSError)
 
 
+@dataclasses.dataclass
+class Flags:
+    """Trains a model as a configuration file describes; tests it once at the end.
+
+    Rerun the same command to resume. Ctrl-C and SIGTERM save first; a second one exits
+    at once, and the steps since the last save are taken again.
+    """
+
+    file: Annotated[str, About("Python file with get_config()", flag="config")] = ""
+    workdir: Annotated[
+        Path | None,
+        About(
+            "the run's folder; default: runs/<config.name>/seed_<config.seed>",
+            also=("output_dir", "out", "logdir", "log_dir", "save_dir", "resume"),
+        ),
+    ] = None
+    profile: Annotated[
+        bool, About("first trace some steps into the run's folder, profile/")
+    ] = False
+    compilation_cache: cli.CompilationCache = ""
+
+    def load(self) -> Config:
+        """Returns the file's configuration; without a file, the default one."""
+        return cli.load_config(self.file) if self.file else Config()
+
+
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    parsed = cli.parse_config(
-        argv,
-        USAGE,
-        texts={
-            "workdir": "the run's folder; default runs/<config name>/seed_<seed>",
-            "compilation_cache": cli.COMPILATION_CACHE,
-        },
-        switches={"profile": "first trace some steps into the run's folder, profile/"},
-    )
-    if parsed is None:
-        return 0
-    config, flags = parsed
-    runtime.start(flags["compilation_cache"], **config.arithmetic())
+    line = CommandLine(PROG, Flags, argv, file_of=Flags.load, tables=TABLES)
+    config = line.configure(cli.load_config(line.flags.file))
+    runtime.start(line.flags.compilation_cache, **config.arithmetic())
     default = Path("runs") / config.name / f"seed_{config.seed}"
-    folder = Path(flags["workdir"] or default).expanduser()
-    return train(config, folder, Console(), profile=flags["profile"])
+    folder = (line.flags.workdir or default).expanduser()
+    return train(config, folder, Console(), profile=line.flags.profile)
 
 
 def train(

@@ -24,12 +24,17 @@ from lion_jax import cli, data
 from lion_jax import config as configs
 from lion_jax.compare import __main__ as compare
 from lion_jax.compare import campaign, compiled, records
+from lion_jax.flags import CommandLine
 from lion_jax.training import run_folder, sharding
 from lion_jax.training.evaluation import Evaluation
 from lion_jax.training.program import Program
+from lion_jax.training.tables import TABLES
 from lion_jax.training.task import make_task, split
 
-pytestmark = pytest.mark.usefixtures("small_data")
+pytestmark = [
+    pytest.mark.usefixtures("small_data"),
+    pytest.mark.standard_promotion("optax.adamw raises floats to integer powers"),
+]
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
@@ -377,8 +382,9 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
     [
         ([], "run | report"),
         (["run", "--out=x"], "--configs"),
+        (["run", "--configs=*.txt", "--out=x"], "no file matches"),
         (["run", "--configs=none.py", "--out=x"], "none.py: there is no such file"),
-        (["run", "--configs=FILES", "--out=x", "--seeds=0"], "at least one seed"),
+        (["run", "--configs=FILES", "--out=x", "--seeds=0"], "must be >= 1"),
         (["run", "--configs=FILES", "--out=x", "--seeds=many"], "many"),
         (["run", "--configs=LION,LION", "--out=x"], "'tiny_lion' occurs twice"),
         (["run", "--configs=LION", "--out=x", "--sweep=epochs"], "FIELD=VALUE"),
@@ -388,17 +394,18 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
         (["run", "--configs=LION", "--out=x", "--config.seed=1"], "--seeds sets"),
         (["run", "--configs=LION", "--out=x", "--config.epochs=few"], "type int"),
         (["run", "--configs=LION", "--out=x", "--config.epochs=0"], "must be >= 1"),
+        (["run", "--configs=LION", "--out=x", "--config.optimizer.eps=1"], "adamw"),
         (["run", "--configs=LION", "--out=x", "--time_limit=0"], "must be > 0"),
         (["run", "--configs=LION", "--out=x", *TWICE], "epochs is set twice"),
         (["run", "--configs=LION", "--out=x", *TWICE[1:] * 2], "epochs is set twice"),
-        (["run", "--configs=LION", "--out=x", "--sedes=3"], "'--sedes=3' is no flag"),
+        (["run", "--configs=LION", "--out=x", "--sedes=3"], "did you mean --seeds=3?"),
         (["run", "--configs=LION", "--out=LION"], "is a file"),
         (["run", "--configs=LION", "--out=x", "--config.batch_size=999"], "999"),
         (["report", "--out=none"], "holds no records"),
         (["report", "--out=none", "--target=90"], "must be > 0 and < 1"),
         (["report", "--out=none", "--target=vit="], "must be > 0 and < 1"),
         (["report", "--out=none", "--primary=speed"], "test_accuracy"),
-        (["report", "--out=none", "fast"], "'fast' is no flag"),
+        (["report", "--out=none", "fast"], "unexpected argument 'fast'"),
         (["grid", "--configs=none.py"], "none.py: there is no such file"),
         (["grid", "--configs=LION", "--trials=1"], "at least 2 trials"),
         (["grid", "--configs=LION", "--trial_seeds=0"], "of at least 1 seed"),
@@ -426,6 +433,30 @@ def test_help_of_both_commands(capsys):
             compare.main(words)
         assert ended.value.code == 0
         assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["commas", "words", "pattern", "repeated"])
+def test_files_are_given_by_commas_words_or_a_pattern(files, form):
+    lion, adamw = files.split(",")
+    words = {
+        "commas": ["--configs", files],
+        "words": ["--configs", lion, adamw],
+        "pattern": [f"--configs={lion.replace('lion.py', '[al]*.py')}"],
+        "repeated": [f"--configs={lion}", "--configs", adamw],
+    }[form]
+    flags = CommandLine("compare run", compare.RunFlags, [*words, "--seeds", "3"]).flags
+    assert {*compare.paths(flags.configs)} == {lion, adamw}
+    assert flags.seeds == 3
+
+
+@pytest.mark.parametrize("flag", ["--config.augment.flip", "--config.augment.flip=1"])
+def test_a_flag_means_the_same_as_for_training(files, flag):
+    line = CommandLine(
+        "x", compare.RunFlags, [flag], file_of=compare.RunFlags.load, tables=TABLES
+    )
+    points = campaign.plan(files.split(","), line.configure, {"epochs": ["3", "4"]})
+    assert [point.config.augment.flip for point in points] == [True] * 4
+    assert [point.config.epochs for point in points] == [3, 4, 3, 4]
 
 
 def siblings():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -290,7 +291,7 @@ def test_a_folder_become_read_only_ends_the_run_and_it_can_go_on(whole):
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
         folder = Path(place) / "run"
-        save = checkpoint.save
+        save, threads = checkpoint.save, set(threading.enumerate())
         with pytest.MonkeyPatch.context() as patch:
 
             def save_in_vain(checkpointer, state, *rest):
@@ -303,6 +304,9 @@ def test_a_folder_become_read_only_ends_the_run_and_it_can_go_on(whole):
             said = r"step 12 cannot be saved .*make the folder writable"
             with pytest.raises(checkpoint.CheckpointError, match=said):
                 run(small_config(), folder)
+        # A thread of Orbax that waits for the folder would keep the process alive.
+        left = {t for t in set(threading.enumerate()) - threads if not t.daemon}
+        assert not {t for t in left if not t.name.startswith("asyncio")}
         assert [path.name for path in saves(folder)] == ["6"]
         assert run(small_config(), folder)[0] == 0
         assert_same_run(folder, whole)

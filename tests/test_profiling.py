@@ -7,6 +7,8 @@ from rich.console import Console
 
 from lion_jax.training import profiling
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):

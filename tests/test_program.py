@@ -18,7 +18,7 @@ from lion_jax.training.state import NEVER, Metrics
 from lion_jax.training.step import epoch_order, eval_step, init_state, train_step
 from lion_jax.training.task import make_task, split
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
 
 def made_data(n=96, n_test=40, seed=0, channels=1):
@@ -80,18 +80,28 @@ def leaves(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize("shard_parameters", [False, True])
-@pytest.mark.parametrize("model", ["resnet_tiny", "vit_tiny"])
-def test_eight_devices_give_the_numbers_of_one(model, shard_parameters, monkeypatch):
-    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
+def config_for_devices(model):
     config = made_config(model)
     # The sign of a rounding error is as good as random: SGD compares, Lion cannot.
     config.optimizer.name = "sgd"
     config.augment.flip, config.augment.crop_padding = True, 1
-    one, _, _ = build(config, made_data())
+    return config
+
+
+@functools.cache
+def run_on_one_device(model):
+    one, _, _ = build(config_for_devices(model), made_data())
+    return one, *run(one)
+
+
+@pytest.mark.parametrize("shard_parameters", [False, True])
+@pytest.mark.parametrize("model", ["resnet_tiny", "vit_tiny"])
+def test_eight_devices_give_the_numbers_of_one(model, shard_parameters, monkeypatch):
+    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
+    config = config_for_devices(model)
     config.shard_parameters = shard_parameters
+    one, state1, losses1 = run_on_one_device(model)
     eight, _, _ = build(config, made_data(), devices=8)
-    state1, losses1 = run(one)
     state8, losses8 = run(eight)
     np.testing.assert_allclose(losses8, losses1, rtol=1e-3, atol=1e-4)
     for a, b in zip(leaves(state8.params), leaves(state1.params), strict=True):
@@ -430,6 +440,7 @@ def test_grey_images_also_train_with_one_channel():
     assert np.isfinite(run(program, 1)[1]).all()
 
 
+@pytest.mark.standard_promotion("Flax's layer norm adds float32 to bfloat16")
 @pytest.mark.parametrize("name", ["resnet_tiny", "vit_tiny"])
 def test_bfloat16_trains(name):
     config = made_config(name)
@@ -440,10 +451,8 @@ def test_bfloat16_trains(name):
 
 
 def test_models_by_name_are_those_the_configuration_offers():
-    from lion_jax.config import CHOICES, PATCHES
-
-    for name in CHOICES["model.name"]:
-        size = PATCHES.get(name, 32) * 2
+    for name in models.MODELS:
+        size = models.parameters(name).get("patch", 32) * 2
         nnx.eval_shape(
             lambda name=name, size=size: models.make(
                 name, image_size=size, num_classes=2, rngs=nnx.Rngs(0)

@@ -300,6 +300,7 @@ def test_parameters_that_are_not_finite_end_the_run(tmp_path, monkeypatch, where
     assert result["test_loss"] == evaluate.evaluate(tmp_path, "best")["test_loss"]
 
 
+@pytest.mark.standard_promotion("Optax's schedules mix integers and floats")
 def test_the_recorded_learning_rate_is_the_schedules(tmp_path):
     config = small_config()
     config.optimizer.schedule = "cosine"

@@ -52,13 +52,16 @@ class Campaign:
 
 
 def plan(
-    paths: list[str], overrides: dict[str, str], sweeps: dict[str, list[str]]
+    paths: list[str],
+    configure: Callable[[Config, dict[str, str]], Config],
+    sweeps: dict[str, list[str]],
 ) -> list[Point]:
     """Reads configurations and lays out the grid of the sweeps over each.
 
     Args:
       paths: Configuration files.
-      overrides: Fields to set in all of them.
+      configure: Sets in a file's configuration what the command line sets in all, and
+        further fields given as text; checks the result.
       sweeps: Values of further fields, as text; every combination is a point.
 
     Raises:
@@ -68,8 +71,7 @@ def plan(
     for path in paths:
         base = cli.load_config(path)
         for texts in itertools.product(*sweeps.values()):
-            values = overrides | dict(zip(sweeps, texts, strict=True))
-            config = configs.override(base, values)
+            config = configure(base, dict(zip(sweeps, texts, strict=True)))
             flat = configs.flatten(config)
             swept = {field: flat[field] for field in sweeps}
             label = ",".join([base.name, *(f"{k}={v}" for k, v in swept.items())])
@@ -235,7 +237,7 @@ def _folder(out: Path, point: Point, seed: int) -> Path:
 
 
 def _with_seed(config: Config, seed: int) -> Config:
-    return configs.override(config, {"seed": str(seed)})
+    return dataclasses.replace(config, seed=seed)
 
 
 def _outcome(result: Result) -> str:

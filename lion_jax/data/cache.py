@@ -49,7 +49,8 @@ def read(path: Path) -> Dataset:
       DataError: If the file is damaged or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a file open that it opened itself and cannot read.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
             arrays = {key: file[key] for key in file.files if key != "header"}
         if header.pop("format") != FORMAT:

@@ -64,9 +64,14 @@ def open_folder(folder: Path, *, to_save: bool = True) -> Iterator[Checkpoints]:
     best = _policies.BestN(
         get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
     )
+    # Otherwise a folder that cannot be written to leaves threads that wait for it, and
+    # the process does not end before they time out, after five minutes.
+    context = ocp.Context()
+    context.asynchronous.create_directories_asynchronously = False
     with stored.plain_name(folder) as name:
         checkpointer = ocp.training.Checkpointer(
             name,
+            context=context,
             preservation_policy=_policies.AnyPreservationPolicy(
                 [_policies.LatestN(2), best]
             ),

@@ -115,7 +115,7 @@ def erase(
     def inside(length: int, side: Array, key: Key[Array, ""]) -> Bool[Array, "b n"]:
         side = jnp.clip(jnp.round(side), 1, length)
         start = jnp.floor(jax.random.uniform(key, (b,)) * (length - side + 1))
-        place = jnp.arange(length, dtype=jnp.float32)
+        place = jnp.arange(length, dtype=jnp.float32)[None]
         return (place >= start[:, None]) & (place < (start + side)[:, None])
 
     rows = inside(h, jnp.sqrt(area * aspect), top)[:, :, None, None]

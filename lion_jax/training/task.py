@@ -7,7 +7,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -93,18 +92,16 @@ def make_task(
     """Makes the fixed part of the experiment."""
     mean, std = data.pixel_statistics(np.asarray(splits.train.images))
     steps = total_steps(config, len(splits.train.labels))
+    # Its name and the fields that it does not take stay behind.
+    options = models.options(config.model.name, dataclasses.asdict(config.model))
     return Task(
         make_model=lambda rngs: models.make(
             config.model.name,
             image_size=config.image_size,
             num_classes=dataset.num_classes,
             channels=config.channels,
-            dtype=jnp.dtype(config.model.dtype),
-            zero_init_residual=config.model.zero_init_residual,
-            pool=config.model.pool,
-            drop_path=config.model.drop_path,
-            remat=config.model.remat,
             rngs=rngs,
+            **options,
         ),
         optimizer=make_optimizer(config.optimizer, steps),
         standardize=partial(
