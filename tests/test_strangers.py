@@ -532,13 +532,32 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch):
     assert files.cache_folder().name == f"lion_jax_{os.getuid()}"
 
 
-def test_a_platform_that_is_not_there_is_one_line(monkeypatch):
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Unable to initialize 'cuda':\n no GPU"), AssertionError()]
+)
+def test_a_platform_that_is_not_there_is_one_line(monkeypatch, error):
     def device_count():
-        raise RuntimeError("Unable to initialize backend 'cuda':\n no GPU")
+        raise error
 
     monkeypatch.setattr(jax, "device_count", device_count)
     with pytest.raises(ConfigError, match=r"unset JAX_PLATFORMS, or install"):
         sharding.check_devices(small_config())
+
+
+def test_uncompiled_steps_are_refused(tmp_path):
+    jax.config.update("jax_disable_jit", True)
+    try:
+        with pytest.raises(ConfigError, match=r"JAX_DISABLE_JIT is set, .*; unset it"):
+            run(small_config(), tmp_path / "run")
+    finally:
+        jax.config.update("jax_disable_jit", False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_transfer_guard_of_the_process_is_no_hindrance(tmp_path, whole):
+    with jax.transfer_guard("disallow"):
+        assert run(small_config(), tmp_path / "run")[0] == 0
+    assert_same_run(tmp_path / "run", whole)
 
 
 def test_a_system_without_resource_knows_no_peak(monkeypatch):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from lion_jax import cli, environment
@@ -124,14 +125,13 @@ def run(campaign: Campaign) -> bool:
       RunFolderError: If another process makes runs there, or there are other ones.
       CheckpointError: If a run's state cannot be restored, or saved.
     """
-    with unfailing(campaign.console):
+    with unfailing(campaign.console), jax.transfer_guard("allow"):
         return _run(campaign)
 
 
 def _run(campaign: Campaign) -> bool:
     say, started = printer(campaign.console), time.perf_counter()
-    # All mistakes are told before anything is written or computed.
-    check(campaign.points, campaign.seeds, campaign.out)
+    check(campaign.points, campaign.seeds, campaign.out)  # usage errors come first
     sizes = {point.label: images_of(point.config) for point in campaign.points}
     described = environment.describe()  # of the code that runs, whatever comes later
     with run_folder.locked(campaign.out):

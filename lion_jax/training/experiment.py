@@ -63,7 +63,8 @@ def run(
       CheckpointError: If the latest state cannot be restored, or saved.
     """
     console = console or Console()
-    with unfailing(console):
+    # What is moved to the devices here is meant, whatever the guard of the process.
+    with unfailing(console), jax.transfer_guard("allow"):
         return _run(config, Path(folder).expanduser(), console, profile)
 
 

@@ -140,7 +140,11 @@ def evaluate(
     Raises:
       As `restore`.
     """
-    restored = restore(folder, which, places)
+    with jax.transfer_guard("allow"):
+        return _evaluate(restore(folder, which, places))
+
+
+def _evaluate(restored: Restored) -> dict[str, float | int]:
     model = restored.params, restored.batch_stats
     figures: dict[str, float | int] = {"step": restored.step}
     for name in ("validation", "test"):

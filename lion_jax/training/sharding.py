@@ -24,11 +24,16 @@ def count_devices() -> int:
     """Returns how many devices JAX finds.
 
     Raises:
-      ConfigError: If it finds none of the platform that is asked for.
+      ConfigError: If it finds none of the platform that is asked for, or is not to
+        compile.
     """
+    if jax.config.jax_disable_jit:
+        raise ConfigError(
+            "JAX_DISABLE_JIT is set, but the steps must be compiled; unset it."
+        )
     try:
         return jax.device_count()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that it has a backend
         asked = jax.config.jax_platforms
         raise ConfigError(
             f"JAX_PLATFORMS={asked or ''}: JAX finds no such device"
