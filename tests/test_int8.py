@@ -132,6 +132,7 @@ def test_signs_agree_with_float32():
     assert np.mean(agreed[100:]) > 0.96
 
 
+@pytest.mark.standard_promotion("lion widens bfloat16 by jnp.promote_types")
 def test_small_arrays_stay_float32_and_are_counted():
     tx = scale_by_lion(mu_dtype="int8")
     params = {"tiny": jnp.ones((64, 63)), "row": jnp.ones(64), "big": jnp.ones(SHAPE)}

@@ -26,7 +26,8 @@ from lion_jax.compare import (
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.records import Record
 from lion_jax.config import Config, ConfigError
-from lion_jax.training import logs
+from lion_jax.training import curves
+from lion_jax.training.history import Epoch
 
 RNG = np.random.default_rng(0)
 
@@ -737,7 +738,7 @@ def test_somebodys_pyplot_is_left_alone(tmp_path):
 
     before = plt.get_backend(), plt.get_fignums()
     report.write(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
-    logs.plot_curves(tmp_path, made_run().epochs, "a run")
+    curves.plot(tmp_path, [Epoch.from_dict(x) for x in made_run().epochs], "a run")
     assert (plt.get_backend(), plt.get_fignums()) == before
 
 
