@@ -64,6 +64,13 @@ def load(momentum: Int8Momentum) -> Float32[Array, "*shape n"]:
     return jnp.where(levels == 0, 0.0, jnp.where(levels == NAN, jnp.nan, signed))
 
 
+def average(old: Int8Momentum, gradient: Array, decay: Any, count: Any) -> Int8Momentum:
+    """Returns decay * old + (1 - decay) * gradient, encoded."""
+    new = ((1 - decay) * gradient + decay * load(old)).astype(jnp.float32)
+    bound = decayed_bound(old, gradient.astype(jnp.float32), decay)
+    return store(new, bound, count)
+
+
 def decayed_bound(
     old: Int8Momentum, gradient: Float32[Array, "*shape n"], decay: Any
 ) -> Float32[Array, "*shape 1"]:

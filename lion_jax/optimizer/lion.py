@@ -6,12 +6,10 @@ With gradient g, momentum m, parameters theta, learning rate eta, decay lambda:
     m     = b2 m + (1 - b2) g           momentum: the one buffer Lion keeps
     theta = theta - eta (sign(c) + lambda theta)
 
-The same c from the new momentum is b1/b2 (m + (b2/b1 - 1) g). In that form nothing
-reads the old momentum any more once the new one is written, so it can be written in
-place; in the other XLA:CPU copies every momentum first, and takes three times as long.
+From which of the two momenta c is read, and why, is in `in_place`; how a momentum is
+stored in `momentum`; the published variants of sign and decay in `variants`.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,11 +19,8 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import PyTree
 
-from lion_jax.optimizer import momentum, variants
+from lion_jax.optimizer import in_place, momentum, variants
 from lion_jax.optimizer.momentum import trained, wide
-
-# With this in XLA_FLAGS, XLA:CPU makes one loop of all that reads the same momentum.
-ONE_LOOP = "xla_cpu_use_multi_output_fusion=true"
 
 
 class LionState(NamedTuple):
@@ -93,36 +88,24 @@ def scale_by_lion(
     _check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
     _check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
     momentum.check_dtype(mu_dtype)
-    shape = variants.shape_of_direction(mode, smooth_beta)
-    ahead = _look_ahead(b1, b2)
-    one_loop = ONE_LOOP in os.environ.get("XLA_FLAGS", "")
+    sign = variants.shape_of_direction(mode, smooth_beta)
+    interpolation = in_place.Interpolation(b1, b2)
 
     def init(params: optax.Params) -> LionState:
         mu = jax.tree.map(lambda p: momentum.zeros(p, mu_dtype), params)
         return LionState(jnp.zeros([], jnp.int32), mu)
 
-    def reads_new(m: Any) -> bool:
-        fused = one_loop and getattr(m, "dtype", None) == jnp.float32
-        return ahead is not None and not fused and momentum.keeps_side(m)
-
     def average(g: Any, m: Any, count: Any) -> Any:
         if isinstance(m, optax.MaskedNode):
             return m
         g = wide(g)
-        new = (1 - b2) * g + b2 * momentum.load(m)
-        side = -ahead * g if reads_new(m) else None
-        return momentum.store(new, m, g=g, b2=b2, count=count, side=side)
+        return momentum.average(m, g, b2, count=count, side=interpolation.side(m, g))
 
     def direction(g: Any, old: Any, new: Any) -> Any:
         if isinstance(old, optax.MaskedNode):
             return jnp.zeros(jnp.shape(g), bool)
         dtype, g = jnp.result_type(g), wide(g)
-        if reads_new(old):
-            c: Any = momentum.load(new) + ahead * g
-            c = c if mode == "hard" else b1 / b2 * c
-        else:
-            c = (1.0 - b1) * g + b1 * momentum.load(old)
-        u = shape(c)
+        u = sign(interpolation(g, old, new, exact=mode != "hard"))
         return (variants.cautious_direction(u, g) if cautious else u).astype(dtype)
 
     def update(updates, state, params=None):
@@ -218,6 +201,12 @@ def lion(
         b1, b2, mu_dtype, mode=mode, smooth_beta=smooth_beta, cautious=cautious
     )
 
+    def pull_of(p: Any, u: Any, decay: Any) -> Any:
+        if without_decay:
+            return 0.0
+        pull = decay * wide(p)
+        return variants.cautious_decay(pull, u) if cautious_weight_decay else pull
+
     def update(updates, state, params=None, **extra_args):
         del extra_args
         if params is None:
@@ -227,27 +216,15 @@ def lion(
         def step(u: Any, g: Any, p: Any, decays: bool) -> Any:
             if not trained(p):
                 return jnp.zeros_like(p)
-            dtype, u, pull = jnp.result_type(g, p), wide(u), 0.0
-            if decays and not without_decay:
-                pull = decay * wide(p)
-                pull = (
-                    variants.cautious_decay(pull, u) if cautious_weight_decay else pull
-                )
+            u, pull = wide(u), pull_of(p, u, decay) if decays else 0.0
             u = -eta * u - pull if independent_weight_decay else -eta * (u + pull)
-            return u.astype(dtype)
+            return u.astype(jnp.result_type(g, p))
 
         directions, state = inner.update(updates, state)
         decays = _for_every_leaf(mask, params)
         return jax.tree.map(step, directions, updates, params, decays), state
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
-
-
-def _look_ahead(b1: ArrayLike, b2: ArrayLike) -> Any:
-    """Returns b2/b1 - 1, or None where the new momentum does not tell c accurately."""
-    if isinstance(b1, int | float) and isinstance(b2, int | float) and 0 < b1 <= b2:
-        return b2 / b1 - 1
-    return None
 
 
 def _at(value: optax.ScalarOrSchedule, count: ArrayLike) -> Any:

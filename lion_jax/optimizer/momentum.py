@@ -71,31 +71,20 @@ def load(m: Momentum) -> Array:
     return int8.load(m) if isinstance(m, int8.Int8Momentum) else wide(m)
 
 
-def keeps_side(m: Momentum) -> bool:
-    """Whether `store` can round to a given side, or need not round.
-
-    Bytes could, but writing them in place would mean to encode them twice.
-    """
-    return not isinstance(m, int8.Int8Momentum) and m.dtype != jnp.float16
-
-
-def store(
-    new: Array, old: Momentum, *, g: Array, b2: Any, count: Array, side: Array | None
-) -> Momentum:
-    """Returns new values kept as the old ones are.
+def average(old: Momentum, g: Array, b2: Any, *, count: Any, side: Any) -> Momentum:
+    """Returns the new momentum b2 old + (1 - b2) g, stored as the old one is.
 
     Args:
-      new: b2 old + (1 - b2) g, in float32 or wider.
       old: The momentum before.
-      g: The gradient.
+      g: The gradient, in float32 or wider.
       b2: The decay rate.
       count: Number of the step.
-      side: If given, the rounded value is on the side of this number where `new` is.
+      side: If not None, a bfloat16 momentum is on the side of this number where it
+        was before it was rounded.
     """
     if isinstance(old, int8.Int8Momentum):
-        g, new = g.astype(jnp.float32), new.astype(jnp.float32)
-        return int8.store(new, int8.decayed_bound(old, g, b2), count)
-    return _narrow(new, old.dtype, side)
+        return int8.average(old, g, b2, count)
+    return _narrow((1 - b2) * g + b2 * load(old), old.dtype, side)
 
 
 def _narrow(
