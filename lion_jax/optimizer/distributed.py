@@ -14,8 +14,8 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Int, UInt8
 
+from lion_jax.optimizer.leaves import trained
 from lion_jax.optimizer.lion import scale_by_lion
-from lion_jax.optimizer.momentum import trained
 from lion_jax.optimizer.variants import componentwise
 
 
