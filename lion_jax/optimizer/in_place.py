@@ -31,6 +31,7 @@ from jaxtyping import Array
 
 from lion_jax.optimizer import int8, momentum
 from lion_jax.optimizer.checks import is_known
+from lion_jax.optimizer.leaves import factor
 from lion_jax.optimizer.momentum import Momentum
 
 # With this in XLA_FLAGS, XLA:CPU makes one loop of all that reads the same momentum.
@@ -59,13 +60,14 @@ class Interpolation:
 
     def __call__(self, g: Array, old: Momentum, new: Momentum, *, exact: bool) -> Any:
         """Returns c; unless `exact`, up to a positive factor."""
+        b1, b2 = factor(self.b1, g), factor(self.b2, g)
         if not self._is_from_new(old) or self._is_one_loop(old):
-            return (1.0 - self.b1) * g + self.b1 * momentum.load(old)
-        c, ratio = momentum.load(new), self.b1 / self.b2
+            return (1.0 - b1) * g + b1 * momentum.load(old)
+        c, ratio = momentum.load(new), b1 / b2
         if not isinstance(self.ahead, float):
             # With b1 = b2 an infinite gradient must not be multiplied by zero.
             c = jnp.where(self.ahead == 0, c, c + self.ahead * g)
-            return jnp.where(self.b1 == 0, g, ratio * c if exact else c)
+            return jnp.where(b1 == 0, g, ratio * c if exact else c)
         c = c + self.ahead * g if self.ahead else c
         return ratio * c if exact else c
 
@@ -83,5 +85,6 @@ def _look_ahead(b1: Any, b2: Any) -> Any:
     if is_known(b1) and is_known(b2):
         b1, b2 = float(b1), float(b2)
         return b2 / b1 - 1 if 0 < b1 <= b2 else None
-    enough = jnp.asarray(b2) >= MIN_RATIO * jnp.asarray(b1)
+    b1, b2 = jnp.asarray(b1, jnp.float32), jnp.asarray(b2, jnp.float32)
+    enough = b2 >= MIN_RATIO * b1
     return jnp.where(enough, (b2 - b1) / jnp.where(b1 == 0, 1, b1), jnp.nan)

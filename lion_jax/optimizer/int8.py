@@ -11,9 +11,9 @@ octave, 6 to 12 % apart; beyond them one level per octave, so that a value far s
 or larger than its neighbours moves too. Only a zero is stored as zero. Level 127 is an
 infinity and -128 a NaN: each costs one value.
 
-**Exponent.** At some steps it becomes that of the value which one eighth of the
-array's values reach (`calibration`). A factor of 2**k in all gradients changes the
-exponent by k and no code. In all other steps everything is elementwise.
+**Exponent.** At some steps it becomes that of the median of the rows' largest values
+(`calibration`). A factor of 2**k in all gradients changes the exponent by k and no
+code. In all other steps everything is elementwise.
 
 **Rounding.** A step changes the momentum by 1 % where the levels are 6 % apart: rounded
 to the nearest level it would freeze. Random rounding cures that and adds noise. Instead
@@ -22,15 +22,18 @@ that differs along the last axis: the errors of successive steps cancel, and so 
 of neighbours.
 """
 
+import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Int, Int8, UInt32
 
 from lion_jax.optimizer.float_bits import SIGN, from_bits, to_bits
+from lion_jax.optimizer.leaves import factor
 
-LOW, HIGH = 9, 3  # octaves below and above 2**exponent with 8 levels each
+LOW, HIGH = 10, 2  # octaves below and above 2**exponent with 8 levels each
 UP = 8  # octaves above these with one level each; the other levels are below
 INFINITE, NAN = 127, -128
 STEP = 1 << 20  # bits between two levels: 8 of them are an octave
@@ -53,12 +56,12 @@ class Int8Momentum(NamedTuple):
     walk: UInt32[Array, ""]  # where the rounding's threshold is in this step
 
 
-def fits(size: int) -> bool:
-    """Whether an array of this many values is stored in bytes; small ones are not."""
-    return size >= MIN_SIZE
+def fits(shape: tuple[int, ...]) -> bool:
+    """Whether an array of this shape is stored in bytes; small ones are not."""
+    return math.prod(shape) >= MIN_SIZE
 
 
-def zeros(like: ArrayLike) -> Int8[Array, "*shape"]:
+def zeros(like: ArrayLike | jax.ShapeDtypeStruct) -> Int8[Array, "*shape"]:
     """Returns the codes of a zero momentum, with a parameter's shape and sharding."""
     return jnp.zeros_like(like, dtype=jnp.int8)
 
@@ -114,7 +117,10 @@ def _thresholds(shape: tuple[int, ...], walk: UInt32[Array, ""]) -> Int[Array, "
 
 def mean(old: Int8Momentum, gradient: Array, decay: Any) -> Float32[Array, "*shape"]:
     """Returns decay * old + (1 - decay) * gradient before it is encoded."""
-    return ((1 - decay) * gradient + decay * load(old)).astype(jnp.float32)
+    decay = factor(decay, gradient)
+    # A float64 gradient meets the float32 momentum in float64.
+    old_values = load(old).astype(gradient.dtype)
+    return ((1 - decay) * gradient + decay * old_values).astype(jnp.float32)
 
 
 def _origin(exponent: Int[Array, ""]) -> Int[Array, ""]:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact
 
 
-def trained(x: ArrayLike) -> bool:
+def trained(x: ArrayLike | jax.ShapeDtypeStruct) -> bool:
     """Whether a leaf is a floating or complex array: others are left alone."""
     return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Inexact
 
 from lion_jax.optimizer import calibration, int8
 from lion_jax.optimizer.float_bits import CUT, from_bits, round_to_bfloat16, to_bits
-from lion_jax.optimizer.leaves import trained, wide
+from lion_jax.optimizer.leaves import factor, trained, wide
 from lion_jax.optimizer.state import LionState, QuantizedLionState
 
 Momentum = Any  # an array, an Int8Momentum, or MaskedNode for what is not trained
@@ -43,7 +43,7 @@ def is_wide(dtype: DTypeLike) -> bool:
     return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize >= 2
 
 
-def zeros(p: ArrayLike, dtype: DTypeLike | None) -> Momentum:
+def zeros(p: ArrayLike | jax.ShapeDtypeStruct, dtype: DTypeLike | None) -> Momentum:
     """Makes the momentum of a parameter.
 
     Args:
@@ -62,7 +62,7 @@ def zeros(p: ArrayLike, dtype: DTypeLike | None) -> Momentum:
         return jnp.zeros_like(p, dtype=own)
     if jnp.dtype(dtype) != jnp.int8:
         return jnp.zeros_like(p, dtype=dtype)
-    if int8.fits(jnp.size(p)):
+    if int8.fits(jnp.shape(p)):
         return int8.zeros(p)
     return jnp.zeros_like(p, dtype=own if own == jnp.float64 else jnp.float32)
 
@@ -146,6 +146,7 @@ def average(old: Momentum, g: Array, b2: Any, side: Any = None) -> Momentum:
     """
     if _is_int8(old):
         return int8.average(old, g, b2)
+    b2 = factor(b2, g)
     return _narrow((1 - b2) * g + b2 * load(old), old.dtype, side)
 
 
