@@ -1,32 +1,53 @@
 # make train   sets up .venv, trains ResNet-50 with Lion on the embedded sample
 # make test    sets up .venv, runs formatter, linter, types and tests
+# make check   formatter, linter and types alone
+# make quick   the tests that need no training alone, in less than 90 seconds
 # make clean   removes .venv and what the tests left
+#
+# .venv is made with the newest supported Python that tools/find_python.sh finds.
+# PYTHON=... overrides it; after a change, run make clean first.
 
-PYTHON ?= python3
+PYTHON ?= $(shell sh tools/find_python.sh)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: train test clean
+.PHONY: train test check format-check lint types quick clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
 	$(BIN)/python -m lion_jax.train --config configs/quickstart.py
 
-test: $(VENV)/installed-test
+test: check
+	$(PYTEST)
+
+check: format-check lint types
+
+format-check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
+
+lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
+
+types: $(VENV)/installed-test
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+quick: $(VENV)/installed-test
+	$(PYTEST) --quick
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
-		|| { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No usable Python 3.11 to 3.14 was found; set PYTHON=..." >&2; exit 1; \
+	fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
+		|| { echo "PYTHON=$(PYTHON) must be Python 3.11 to 3.14" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON) ..."
+	"$(PYTHON)" -m venv $(VENV)
 
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (some minutes the first time) ..."

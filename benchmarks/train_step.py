@@ -7,9 +7,9 @@ uint8 on the device, augmentation, metrics and optimizer. The peers are the same
 with the same optimizer, written as their own users would: PyTorch (if it is installed;
 peer_torch.py) and a plain Flax network in the manner of Flax's ImageNet example
 (peer_flax.py), both fed with finished float32 batches. The optimizer is Lion. On a CPU
-ours keeps its memory between steps, as the trainer does (lion_jax.runtime.keep_memory);
-start the script with MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=-1 to
-give the peers the same.
+the trainer keeps its memory between steps (lion_jax.runtime.keep_memory) and sets the
+flags of lion_jax.xla_flags, and so does its row; the peers' processes get the same
+memory settings, unless `--peer-memory installed` leaves them as their users have them.
 
 Every row lives in a process of its own, so that its peak of memory is its own; only one
 of them computes at any time. Rounds go through all rows in turn, so that a slow minute
@@ -28,15 +28,16 @@ import statistics
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-SECONDS_A_TURN = 3.0  # at least one step, as many as fit
+from train_step_row import OURS, Job
+
+ROW = Path(__file__).with_name("train_step_row.py")
 TURNS_BEFORE = 1  # that do not count
-GOAL = 1.0  # times the best peer of the same arithmetic, or of any
-OURS = ("lion_jax float32", "lion_jax bfloat16")
+# Times the speed of the best peer, of whatever arithmetic.
+GOALS = {"resnet50": 1.5, "vit_b16": 1.1}
 TORCH_MODES = (
     "torch eager",
     "torch channels-last",
@@ -44,18 +45,12 @@ TORCH_MODES = (
     "torch bf16",
     "torch compile bf16",
 )
-MATMUL = (512, 2048, 4096)  # the next size only if it takes less than a second
-
-
-@dataclass
-class Job:
-    """What a row's process is to do; travels as JSON."""
-
-    row: str
-    model: str
-    image_size: int
-    batch: int
-    classes: int = 10
+# What lion_jax.runtime.keep_memory does to our own process, for glibc's malloc.
+KEPT_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+}
 
 
 @dataclass
@@ -93,211 +88,22 @@ class Row:
         return answer
 
 
-# ------------------------------------------------------------------ in a row's process
-
-
-def work(job: Job) -> None:
-    """Prepares a row, then measures whenever a line arrives; answers in JSON."""
-    answers = os.fdopen(os.dup(1), "w")  # what libraries print goes to stderr instead
-    os.dup2(2, 1)
-
-    def answer(**values: Any) -> None:
-        print(json.dumps(values), file=answers, flush=True)
-
-    try:
-        step, ready = _prepare(job)
-        answer(**ready)
-        for line in sys.stdin:
-            if line.strip() == "turn":
-                answer(speed=job.batch * _steps_per_second(step))
-            else:
-                answer(memory=_peak_memory(job.row))
-    except Exception as error:  # a peer that does not run here is a row that says so
-        answer(error=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-
-
-def _steps_per_second(step: Any) -> float:
-    steps, started = 0, time.perf_counter()
-    while not steps or time.perf_counter() - started < SECONDS_A_TURN:
-        step()
-        steps += 1
-    return steps / (time.perf_counter() - started)
-
-
-def _prepare(job: Job) -> tuple[Any, dict[str, Any]]:
-    """Returns a function that takes one step and waits for it, and its figures."""
-    started = time.perf_counter()
-    if job.row.startswith("torch"):
-        import peer_torch
-
-        step = peer_torch.prepare(**asdict(job))
-        step()
-        ready = time.perf_counter() - started
-        return step, {
-            "seconds_ready": ready,
-            "peak": {
-                dtype: _peak(peer_torch.multiply, dtype)
-                for dtype in ("float32", "bfloat16")
-            },
-            "version": peer_torch.version(),
-        }
-    import jax
-
-    if job.row == "flax example":
-        import peer_flax
-
-        step = peer_flax.prepare(**asdict(job))
-    else:
-        step = _prepare_ours(job)
-    step()
-    return step, {
-        "seconds_ready": time.perf_counter() - started,
-        "peak": _jax_matmul_peak(),
-        "version": f"jax {jax.__version__} on {jax.devices()[0].device_kind}",
-        "flops": _flops(job) if job.row in OURS else 0,
-    }
-
-
-def _prepare_ours(job: Job) -> Any:
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from lion_jax import config as configs
-    from lion_jax import data, runtime
-    from lion_jax.training import program, sharding
-
-    runtime.keep_memory()
-    config = configs.Config(
-        batch_size=job.batch, eval_batch_size=job.batch, image_size=job.image_size
-    )
-    config.model.name = job.model
-    config.model.dtype = job.row.split()[-1]
-    config.optimizer.learning_rate = 1e-4
-    config.augment.flip = True
-    n, rng = 10 * job.batch, np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8)
-    labels = rng.integers(0, job.classes, n).astype(np.int32)
-    classes = tuple(map(str, range(job.classes)))
-    dataset = data.Dataset(
-        "noise", "1", "the benchmark", classes, pixels, labels, pixels, labels
-    )
-    mesh = sharding.make_mesh(configs.check_devices(config, jax.device_count()))
-    splits = program.split(config, dataset)
-    task = program.make_task(config, dataset, splits, mesh)
-    made = program.build(config, task, splits, mesh)
-    state = made.init()
-    order, _ = made.start_epoch(jnp.int32(0))
-
-    def step() -> None:
-        nonlocal state  # past the epoch's end, a batch is its last one again
-        state, loss = made.train_step(state, order)
-        loss.block_until_ready()
-
-    return step
-
-
-def _jax_matmul_peak() -> dict[str, float]:
-    """Returns FLOP/s of a large product, by dtype."""
-    import jax
-    import jax.numpy as jnp
-
-    product = jax.jit(jnp.matmul)
-
-    def multiply(size: int, dtype: str) -> Any:
-        a = jnp.ones((size, size), dtype)
-        return lambda: product(a, a).block_until_ready()
-
-    return {dtype: _peak(multiply, dtype) for dtype in ("float32", "bfloat16")}
-
-
-def _peak(multiply: Any, dtype: str) -> float:
-    """Returns the fastest of products of growing size, in FLOP/s."""
-    best = seconds = 0.0
-    for before, size in zip((0, *MATMUL), MATMUL, strict=False):
-        # A processor without arithmetic for a dtype may need minutes for it.
-        if before and seconds * (size / before) ** 3 > 1.0:
-            break
-        run = multiply(size, dtype)
-        run()
-        for _ in range(3):
-            started = time.perf_counter()
-            run()
-            seconds = time.perf_counter() - started
-            best = max(best, 2 * size**3 / seconds)
-    return best
-
-
-def _flops(job: Job) -> float:
-    """Returns the arithmetic of a training step for one image: thrice forward's."""
-    import jax
-    from flax import nnx
-
-    from lion_jax import models
-
-    shape = (1, job.image_size, job.image_size, 3)
-
-    def forward(x):
-        made = models.make(
-            job.model,
-            image_size=job.image_size,
-            num_classes=job.classes,
-            rngs=nnx.Rngs(0),
-        )
-        return made(x, train=False)
-
-    traced = jax.make_jaxpr(forward)(jax.ShapeDtypeStruct(shape, "float32"))
-    return 3 * _products(traced.jaxpr)
-
-
-def _products(jaxpr: Any) -> float:
-    """Returns the FLOPs of the matrix products and convolutions in a jaxpr."""
-    import numpy as np
-
-    total = 0.0
-    for equation in jaxpr.eqns:
-        parameters, inputs = equation.params, equation.invars
-        if equation.primitive.name == "dot_general":
-            contracted = parameters["dimension_numbers"][0][0]
-            depth = np.prod([inputs[0].aval.shape[i] for i in contracted])
-            total += 2 * equation.outvars[0].aval.size * depth
-        elif equation.primitive.name == "conv_general_dilated":
-            kernel = inputs[1].aval
-            outputs = kernel.shape[parameters["dimension_numbers"].rhs_spec[0]]
-            total += 2 * equation.outvars[0].aval.size * kernel.size / outputs
-        elif "branches" in parameters:  # one form a platform; the last is the default
-            total += _products(parameters["branches"][-1].jaxpr)
-        else:
-            inner = parameters.get("jaxpr") or parameters.get("call_jaxpr")
-            if inner is not None:
-                times = parameters.get("length", 1)
-                total += times * _products(getattr(inner, "jaxpr", inner))
-    return total
-
-
-def _peak_memory(row: str) -> int:
-    """Returns the most bytes used so far, of the device if it counts them."""
-    if row.startswith("torch"):
-        import peer_torch
-
-        on_device = peer_torch.peak_device_memory()
-    else:
-        import jax
-
-        on_device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return on_device or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 # ------------------------------------------------------------------------- in the main
 
 
-def start(job: Job, patience: int, python: str) -> Row:
-    """Starts a row's process and waits until it is ready."""
-    command = [python, __file__, "--work", json.dumps(asdict(job))]
+def start(job: Job, patience: int, python: str, memory: dict[str, str]) -> Row:
+    """Starts a row's process and waits until it is ready.
+
+    Args:
+      job: What it is to do.
+      patience: Seconds until a process that does not answer is given up.
+      python: Its interpreter.
+      memory: Settings of malloc, for the rows of peers.
+    """
+    command = [python, str(ROW), json.dumps(asdict(job))]
     environ = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if job.row not in OURS:
+        environ |= memory
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -340,8 +146,8 @@ def fastest(rows: list[Row]) -> Row | None:
     return max(rows, key=lambda row: statistics.median(row.speeds), default=None)
 
 
-def report(rows: list[Row]) -> dict[str, Any]:
-    """Prints the table of a run and returns it."""
+def report(rows: list[Row], goal: float) -> dict[str, Any]:
+    """Prints the table of a run, against the goal for the last line; returns it."""
     rows = [row for row in rows if not row.error]
     ours = [row for row in rows if row.name in OURS]
     peers = [row for row in rows if row.name not in OURS]
@@ -387,10 +193,10 @@ def report(rows: list[Row]) -> dict[str, Any]:
     ):
         if (our := fastest(ours)) and peer:
             times = goals[text] = ratio(our, peer)
-            verdict = "met" if times >= GOAL else "MISSED"
+            verdict = "met" if times >= goal else "MISSED"
             print(
                 f"{our.name} is {times:.2f} x {text}, {peer.name}"
-                f" (goal {GOAL}: {verdict})"
+                f" (goal {goal}: {verdict})"
             )
     print(flush=True)
     return {"rows": lines, "matmul_flops": peaks, "times": goals}
@@ -423,11 +229,13 @@ def main() -> None:
         help="interpreter with PyTorch, if another environment has it",
     )
     parser.add_argument("--out", type=Path, help="file for the numbers, JSON")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--peer-memory",
+        choices=("kept", "installed"),
+        default="kept",
+        help="whether peers keep their memory as ours does; default kept",
+    )
     parsed = parser.parse_args()
-    if parsed.work:
-        work(Job(**json.loads(parsed.work)))
-        return
     if min(parsed.rounds, parsed.runs, parsed.batch, parsed.image_size) < 1:
         parser.error("--rounds, --runs, --batch and --image-size must be at least 1")
     if not set(parsed.dtype.split(",")) <= {"float32", "bfloat16"}:
@@ -446,13 +254,14 @@ def main() -> None:
             replace(job, row=name),
             parsed.patience,
             parsed.torch_python if name in TORCH_MODES else sys.executable,
+            KEPT_MEMORY if parsed.peer_memory == "kept" else {},
         )
         for name in chosen
     ]
     tables = []
     for _ in range(parsed.runs):
         measure(rows, parsed.rounds)
-        tables.append(report(rows))
+        tables.append(report(rows, GOALS[parsed.model]))
     for row in rows:
         row.process.kill()
     if parsed.out:
@@ -460,6 +269,8 @@ def main() -> None:
 
         record = {"model": parsed.model, "image_size": parsed.image_size}
         record |= {"batch": parsed.batch, "environment": environment.describe()}
+        record |= {"peer_memory": parsed.peer_memory}
+        record["xla_flags"] = {row.name: row.ready.get("xla_flags") for row in rows}
         versions = {row.name: row.ready.get("version", row.error) for row in rows}
         record |= {"versions": versions, "tables": tables}
         parsed.out.write_text(json.dumps(record, indent=2) + "\n")

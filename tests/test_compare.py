@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -224,8 +225,10 @@ def test_unfinished_runs_of_another_configuration_are_refused_at_once(
 
 def results(report):
     """A report without what a clock measured."""
-    text, _, rest = report.partition("## Time to a target")
-    return text, rest[rest.index("## Methods") :]
+    text, _, rest = report.partition("## Time to target accuracy")
+    lines = text.splitlines()
+    untimed = [line for line in lines if "seconds to the target" not in line]
+    return untimed, rest[rest.index("## What was run") :]
 
 
 def test_killed_runs_go_on_and_no_number_of_the_report_changes(
@@ -260,7 +263,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
         run(files, tmp_path / "out", "--seeds=1")
     monkeypatch.setattr(records, "write", write)
     monkeypatch.setattr(
-        campaign.trial, "run", lambda trial, _: pytest.fail(trial.config.name)
+        campaign.loop, "run", lambda trial, _: pytest.fail(trial.config.name)
     )
     with pytest.raises(pytest.fail.Exception, match="tiny_adamw"):
         run(files, tmp_path / "out", "--seeds=1")
@@ -302,6 +305,35 @@ def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
         assert record.result["test_accuracy"] is None
         assert record.result["val_accuracy"] is not None
         assert record.config["optimizer"]["b1"] == record.swept["optimizer.b1"]
+
+
+@pytest.mark.parametrize("trials", [2, 6, 8, 9])
+def test_proposed_grids_are_mirrored_and_run_as_they_are(files, capsys, trials):
+    more = [f"--trials={trials}", "--trial_seeds=2", "--ratio=5", "--out=o p"]
+    assert compare.main(["grid", "--configs", files, *more]) == 0
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    swept = []
+    for words, path in zip(lines, files.split(","), strict=True):
+        assert words[:4] == ["python", "-m", "lion_jax.compare", "run"]
+        options = dict(zip(words[4::2], words[5::2], strict=True))
+        assert options["--configs"] == path
+        assert (options["--seeds"], options["--out"]) == ("2", "o p")
+        texts = [w for w in words if w.startswith("optimizer.")]
+        sweeps = dict(compare._sweep(text) for text in texts)
+        assert len(campaign.plan([path], {}, sweeps)) == trials
+        swept.append({field: np.array(v, float) for field, v in sweeps.items()})
+    lion, adamw = swept
+    rate, decay = "optimizer.learning_rate", "optimizer.weight_decay"
+    np.testing.assert_allclose(adamw[rate] / lion[rate], 5, rtol=0.05)
+    np.testing.assert_allclose(lion[decay] / adamw[decay], 5, rtol=0.05)
+    assert 1e-2 in adamw[rate]  # the file's own
+
+
+def test_grids_are_for_optimizers_that_have_a_mirror(files, tmp_path):
+    sgd = tmp_path / "sgd.py"
+    sgd.write_text(CONFIG.format(optimizer="sgd", rate=0.1))
+    with pytest.raises(configs.ConfigError, match=r"not for 'sgd'.*--sweep"):
+        compare.main(["grid", "--configs", f"{files},{sgd}"])
 
 
 def test_a_run_that_diverges_is_recorded(files, tmp_path):
@@ -365,7 +397,13 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
         (["run", "--configs=LION", "--out=x", "--config.batch_size=999"], "999"),
         (["report", "--out=none"], "holds no records"),
         (["report", "--out=none", "--target=90"], "must be > 0 and < 1"),
+        (["report", "--out=none", "--target=vit="], "must be > 0 and < 1"),
+        (["report", "--out=none", "--primary=speed"], "test_accuracy"),
         (["report", "--out=none", "fast"], "'fast' is no flag"),
+        (["grid", "--configs=none.py"], "none.py: there is no such file"),
+        (["grid", "--configs=LION", "--trials=1"], "at least 2 trials"),
+        (["grid", "--configs=LION", "--trial_seeds=0"], "of at least 1 seed"),
+        (["grid", "--configs=LION", "--ratio=2"], "from 3 to 10"),
     ],
 )
 def test_mistakes_are_told_in_one_line_and_nothing_is_written(

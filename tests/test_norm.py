@@ -8,7 +8,7 @@ from flax import nnx
 from lion_jax.models.layers.norm import BatchNorm
 
 X = 2 + 3 * jax.random.normal(jax.random.key(0), (6, 5, 4, 3))
-SCALE, BIAS = jnp.array([0.5, 1.5, -1.0]), jnp.array([0.1, -0.2, 0.3])
+SCALE, BIAS = np.float32([0.5, 1.5, -1.0]), np.float32([0.1, -0.2, 0.3])
 WEIGHTS = jax.random.normal(jax.random.key(1), X.shape)
 
 
@@ -17,7 +17,7 @@ def flax_norm():
 
 
 def set_up(norm):
-    norm.scale[...], norm.bias[...] = SCALE, BIAS
+    norm.scale[...], norm.bias[...] = jnp.asarray(SCALE), jnp.asarray(BIAS)
     return norm
 
 
@@ -59,7 +59,7 @@ def test_evaluation_normalises_by_the_running_statistics_and_leaves_them():
     norm = set_up(BatchNorm(3, scale=1.0, dtype=jnp.float32))
     norm.mean[...], norm.var[...] = jnp.array([1.0, 2.0, 3.0]), jnp.array([4.0, 1, 9])
     before = jax.tree.map(jnp.copy, nnx.state(norm))
-    expected = (X - jnp.array([1.0, 2.0, 3.0])) / jnp.sqrt(jnp.array([4.0, 1, 9]))
+    expected = (X - np.array([[[[1.0, 2.0, 3.0]]]])) / np.sqrt([[[[4.0, 1, 9]]]])
     np.testing.assert_allclose(
         norm(X, train=False), expected * SCALE + BIAS, rtol=1e-4, atol=1e-4
     )

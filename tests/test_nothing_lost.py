@@ -71,7 +71,7 @@ def start(folder, where, calls, fate, **environment):
     """Starts the run in a process of its own."""
     module, _, name = where.rpartition(".")
     script = KILLED.format(tests=str(Path(__file__).parent))
-    arguments = [str(folder), f"lion_jax.{module}", name, str(calls), fate]
+    arguments = [str(folder), f"lion_jax.training.{module}", name, str(calls), fate]
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         env=os.environ | environment,

@@ -1,16 +1,31 @@
 """Reports of made-up records: what is compared, what is said, what is drawn."""
 
+import csv
 import dataclasses
+import io
 import json
 import math
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 
-from lion_jax.compare import comparison, figures, markdown, records, report, stats
+from lion_jax.compare import (
+    exports,
+    figures,
+    markdown,
+    measures,
+    paired,
+    pairs,
+    records,
+    report,
+    stats,
+)
+from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.records import Record
-from lion_jax.config import Config
+from lion_jax.config import Config, ConfigError
 from lion_jax.training import logs
 
 RNG = np.random.default_rng(0)
@@ -41,6 +56,7 @@ def made_run(optimizer="lion", seed=0, accuracy=0.8, *, model="resnet50", **chan
         "diverged": None,
         "stop_reason": "diverged" if diverged else "epochs",
         "val_accuracy": accuracy,
+        "val_loss": 2 / 3,
         "test_accuracy": accuracy,
         "test_loss": 1 - accuracy,
         "last_test_accuracy": None if diverged else accuracy - 0.01,
@@ -72,9 +88,10 @@ def made_runs(optimizer, accuracies, **changes):
 LOW, HIGH = RNG.normal(0.80, 0.01, 8), RNG.normal(0.90, 0.01, 8)
 
 
-def written(runs, folder, **options):
-    report.write(runs, folder, **options)
-    return (folder / report.REPORT).read_text()
+def text_of(runs, *, primary="test_accuracy", target=None):
+    """The report without its pictures, which take their time."""
+    targets = None if target is None else {"": target}
+    return report.markdown_of(analyse(runs, Options(primary, targets)))
 
 
 def rows(text, start):
@@ -83,155 +100,395 @@ def rows(text, start):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_main_table_says_what_the_statistics_say(tmp_path):
-    text = written(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
-    row = rows(text, "resnet50_lion / resnet50_adamw")[0]
-    a, b = 100 * HIGH, 100 * LOW
-    test = stats.mann_whitney(a, b)
-    assert row[1] == "test accuracy, best validation, %"
-    assert row[2] == "8 / 8"
-    summary = stats.summarize(a)
-    assert row[3].startswith(
-        f"{summary.median:.4g} [{summary.lower_quartile:.4g},"
-        f" {summary.upper_quartile:.4g}] / "
+def comparisons(runs, primary="test_accuracy"):
+    """Comparisons by the measure's name."""
+    found = analyse(runs, Options(primary)).comparisons
+    return {comparison.contrast.measure.name: comparison for comparison in found}
+
+
+def test_the_main_table_says_what_the_statistics_say():
+    text = text_of(made_runs("lion", HIGH) + made_runs("adamw", LOW))
+    lion, adamw = (
+        rows(text, f"ResNet-50, {name} | 8")[0] for name in ("Lion", "AdamW")
     )
-    assert row[4].startswith(f"{summary.mean:.4g}, {summary.sd:.2g} / ")
-    difference = stats.difference(a, b)
-    assert row[5] == "{:.3g} [{:.3g}, {:.3g}]".format(*difference)
-    assert row[6] == f"{test.u:g}, exact"
-    assert row[7] == markdown.p_value(test.p)
-    assert row[9] == "{:.2g} [{:.2g}, {:.2g}]".format(*stats.a12(a, b))
-    assert "**resnet50_lion is better**" in text
+    a, b = 100 * HIGH, 100 * LOW
+    for row, values in (lion, a), (adamw, b):
+        summary, mean = stats.summarize(values), paired.mean_difference(values)
+        assert row[1:4] == ["8", f"{summary.mean:.2f}", f"{summary.sd:.2f}"]
+        assert row[4] == (
+            f"{summary.median:.2f} [{summary.lower_quartile:.2f},"
+            f" {summary.upper_quartile:.2f}]"
+        )
+        assert row[5] == f"[{mean.low:.2f}, {mean.high:.2f}]"
+    gap, test = paired.mean_difference(a - b), paired.sign_flip(a - b)
+    contrast = rows(text, "Lion minus AdamW, per seed")[0]
+    assert contrast[1:3] == ["8 pairs", f"{gap.estimate:.2f}"]
+    assert contrast[5:] == [
+        f"[{gap.low:.2f}, {gap.high:.2f}]",
+        *[markdown.p_value(test.p)] * 2,
+    ]
+    beside = rows(text, "ResNet-50, Lion / ResNet-50, AdamW | test accuracy, best")[0]
+    ranks = stats.mann_whitney(a, b)
+    assert beside[2:5] == [
+        "8 / 8",
+        f"{ranks.statistic:g}",
+        f"{markdown.p_value(ranks.p)}, exact",
+    ]
+    assert beside[6] == "{:.2f} [{:.2f}, {:.2f}]".format(*stats.a12(a, b))
+    assert "**ResNet-50, Lion is better** (difference +" in text
+    assert "sign flips, exact, n = 8 pairs" in text
 
 
 def test_loss_and_time_are_better_when_lower():
-    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
-    groups = comparison.groups(runs)
-    for measure in (*comparison.test_measures(), *comparison.speeds({"resnet50": 0.6})):
-        (found,) = comparison.compare(groups, measure)
-        assert found.a == "resnet50_lion"
-        assert found.a12.estimate > 0.5, measure.title
+    found = comparisons(made_runs("lion", HIGH) + made_runs("adamw", LOW))
+    assert set(found) == set(measures.NAMES)
+    for comparison in found.values():
+        assert comparison.contrast.titles[0] == "ResNet-50, Lion"
+        assert comparison.contrast.a12.estimate > 0.5
+        assert comparison.contrast.first_is_better
 
 
-def test_p_is_adjusted_over_the_comparisons_of_a_measure():
-    models = ("resnet50", "vit_b16", "vit_ti8")
-    runs = [
-        run
-        for model, shift in zip(models, (0, 0.005, 0.01), strict=True)
-        for run in made_runs("lion", LOW + shift, model=model)
-        + made_runs("adamw", LOW[::-1] + 0.001, model=model)
+def test_runs_are_paired_by_their_seeds_whatever_their_order():
+    shared = RNG.normal(0.8, 0.05, 8)  # what a seed does to both
+    lion, adamw = made_runs("lion", shared + 0.01), made_runs("adamw", shared)
+    found = comparisons([*lion[::-1], *adamw])["test_accuracy"].contrast
+    assert found.seeds == tuple(range(8))
+    np.testing.assert_allclose(found.pairs, 1.0)
+    assert found.test.p == 2 / 2**8
+    assert found.unpaired.p > 0.2  # without pairs, the seeds hide it
+
+
+@pytest.mark.parametrize(
+    ("seeds", "pairs", "test"),
+    [
+        (range(8), 8, "sign flips, exact"),
+        (range(2, 10), 6, "sign flips, exact"),
+        (range(5, 13), 0, "exact"),  # under half are shared
+        (range(100, 108), 0, "exact"),
+    ],
+)
+def test_seeds_that_are_not_shared_are_not_paired(seeds, pairs, test):
+    other = [
+        made_run("adamw", seed, accuracy)
+        for seed, accuracy in zip(seeds, LOW, strict=True)
     ]
-    found = comparison.compare(comparison.groups(runs), comparison.test_measures()[0])
-    assert len(found) == 3
-    assert [c.p_holm for c in found] == stats.holm([c.test.p for c in found])
+    found = comparisons(made_runs("lion", HIGH) + other)["test_accuracy"].contrast
+    assert (len(found.seeds), found.test.method) == (pairs, test)
+    if not pairs:
+        assert found.difference == stats.difference(100 * HIGH, 100 * LOW)
+        assert found.test == found.unpaired
 
 
-def test_too_few_runs_are_said_to_be_no_answer(tmp_path):
-    text = written(made_runs("lion", HIGH[:3]) + made_runs("adamw", LOW[:3]), tmp_path)
-    assert "**no answer**. 3 and 3 runs cannot show a difference at 5%" in text
-    assert "the smallest p possible is 0.1" in text
+def three_models():
+    """Six runs of each optimizer for three models, a little better each time."""
+    return [
+        run
+        for model, shift in (("resnet50", 0), ("vit_b16", 0.005), ("vit_ti8", 0.01))
+        for run in made_runs("lion", LOW[:6] + shift, model=model)
+        + made_runs("adamw", LOW[5::-1] + 0.001, model=model)
+    ]
+
+
+def test_the_primary_measure_is_adjusted_over_the_models_alone():
+    found = analyse(three_models()).comparisons
+    primary = [c for c in found if c.primary]
+    assert [c.contrast.measure.name for c in primary] == ["test_accuracy"] * 3
+    adjusted = stats.holm([c.contrast.test.p for c in primary])
+    assert [c.p_holm for c in primary] == adjusted
+    assert {c.family for c in primary} == {3}
+
+
+def test_all_other_p_values_are_adjusted_over_everything_printed():
+    runs = three_models()
+    found = analyse(runs).comparisons
+    others = [c for c in found if not c.primary]
+    ps = [c.contrast.test.p for c in others] + [c.contrast.unpaired.p for c in found]
+    adjusted = stats.holm(ps)
+    assert [c.p_holm for c in others] == adjusted[: len(others)]
+    assert [c.unpaired_p_holm for c in found] == adjusted[len(others) :]
+    assert {c.family for c in others} == {len(ps)}
+    text = text_of(runs)
+    assert text.count(f"p (Holm, {len(ps)})") == len(others)
+    assert text.count("p (Holm, 3)") == 3
+
+
+def test_another_primary_measure_is_named():
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    text = text_of(runs, primary="last_test_loss")
+    results = text.partition("## Exploratory")[0]
+    assert "`--primary=last_test_loss`" in results
+    assert "test loss, end of schedule: **ResNet-50, Lion is better**" in results
+    assert "accuracy, best validation" not in results
+    with pytest.raises(ConfigError, match=r"needs a target.*--target"):
+        text_of(runs, primary="epochs_to_target")
+    text = text_of(runs, primary="epochs_to_target", target=0.75)
+    assert "epochs to the target: **ResNet-50, Lion is better**" in text
+
+
+def test_too_few_runs_are_said_to_be_underpowered():
+    text = text_of(made_runs("lion", HIGH[:3]) + made_runs("adamw", LOW[:3]))
+    assert "**underpowered**; with 3 + 3 runs the smallest possible p is 0.10" in text
     assert "is better**" not in text
 
 
-def test_no_difference_is_said(tmp_path):
-    text = written(made_runs("lion", LOW) + made_runs("adamw", LOW + 1e-4), tmp_path)
+def test_five_pairs_are_tested_by_ranks_and_six_by_signs():
+    """The sign-flip test of five pairs cannot reach 0.05."""
+    five, six = (
+        comparisons(made_runs("lion", HIGH[:n]) + made_runs("adamw", LOW[:n]))
+        for n in (5, 6)
+    )
+    assert five["test_accuracy"].contrast.test.p == pytest.approx(2 / 252)
+    assert not five["test_accuracy"].contrast.is_paired
+    assert len(five["test_accuracy"].contrast.pairs) == 5  # for the interval
+    assert six["test_accuracy"].contrast.test.p == 2 / 2**6
+    assert six["test_accuracy"].contrast.is_paired
+
+
+def test_no_difference_is_said():
+    text = text_of(made_runs("lion", LOW) + made_runs("adamw", LOW[::-1]))
     assert "**no difference shown**" in text
     assert "is better**" not in text
 
 
-def test_siblings_that_are_none_are_not_compared(tmp_path):
+def test_siblings_that_are_none_are_not_compared():
     other = made_runs("adamw", LOW, config={"batch_size": 128})
-    text = written(made_runs("lion", HIGH) + other, tmp_path)
-    assert "resnet50_adamw and resnet50_lion are not compared" in text
+    text = text_of(made_runs("lion", HIGH) + other)
+    assert "**resnet50_adamw and resnet50_lion are not compared" in text
     assert "they differ in batch_size (128 and 64)" in text
-    assert not rows(text, "resnet50_lion / ")
-    assert rows(text, "resnet50_lion | test accuracy")
+    assert "There are no two configurations to compare." in text
+    assert not rows(text, "Lion minus")
+    assert rows(text, "ResNet-50, Lion | 8")
 
 
-def test_other_seeds_are_told(tmp_path):
-    text = written(made_runs("lion", HIGH) + made_runs("adamw", LOW[:7]), tmp_path)
-    assert "The seeds of resnet50_lion, resnet50_adamw are not the same" in text
+def test_other_seeds_are_reported():
+    text = text_of(made_runs("lion", HIGH) + made_runs("adamw", LOW[:7]))
+    assert "**The seeds of resnet50_lion, resnet50_adamw are not the same" in text
+    assert rows(text, "Lion minus AdamW, per seed")[0][1] == "7 pairs"
 
 
 def test_a_diverged_run_counts_as_the_worst():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     runs[0] = made_run("lion", 0, 0.99, diverged=True)
-    groups = comparison.groups(runs)
-    _, at_end, *_ = (
-        comparison.compare(groups, m)[0] for m in comparison.test_measures()
-    )
+    at_end = comparisons(runs)["last_test_accuracy"].contrast
     assert at_end.summaries[0].n == 8
-    assert at_end.test.u == 7 * 8  # seven beat all eight, the diverged one none
+    assert at_end.unpaired.statistic == 7 * 8  # the diverged one beats none
     assert math.isnan(at_end.difference.estimate)
+    assert at_end.test.method == "signed ranks, exact"
+    # Ranks 1 to 7 for the first, the largest against it: 8 of 36.
+    assert at_end.test == paired.signed_ranks(at_end.pairs)
+    assert at_end.test.statistic == (28 - 8) / 8
 
 
-def test_diverged_runs_are_counted_in_the_report(tmp_path):
+def test_diverged_runs_are_counted_in_the_report():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     runs[0] = made_run("lion", 0, 0.9, diverged=True)
-    text = written(runs, tmp_path)
-    assert rows(text, "resnet50_lion / ")[1][4].startswith("failed, - /")
-    assert rows(text, "resnet50 | resnet50_lion")[0][-2:] == ["8", "1"]
-    assert rows(text, "resnet50 | resnet50_adamw")[0][-2:] == ["8", "0"]
+    text = text_of(runs)
+    assert rows(text, "ResNet-50, Lion | 8 | failed | -")
+    assert rows(text, "ResNet-50, Lion | `resnet50_lion`")[0][-3:] == ["0-7", "8", "1"]
+    assert rows(text, "ResNet-50, AdamW | `")[0][-3:] == ["0-7", "8", "0"]
 
 
-def test_time_to_a_target_by_hand_with_misses(tmp_path):
+def test_equal_numbers_of_best_and_end_stand_once():
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    for run in runs:
+        run.result["last_test_accuracy"] = run.result["test_accuracy"]
+    found = comparisons(runs)
+    assert found["test_accuracy"].contrast.measure.also == ("last_test_accuracy",)
+    assert "last_test_accuracy" not in found
+    assert "last_test_loss" in found
+    text = text_of(runs)
+    assert "**ResNet-50, test accuracy, best validation = end of schedule, %**" in text
+    by_end = comparisons(runs, "last_test_accuracy")  # the primary one stays
+    assert by_end["last_test_accuracy"].primary
+    assert "test_accuracy" not in by_end
+
+
+def test_time_to_a_target_by_hand_with_misses():
     runs = made_runs("lion", [0.9, 0.9, 0.9, 0.7, 0.7])
-    epochs, seconds = comparison.speeds({"resnet50": 0.8})
+    epochs, seconds = measures.speeds({"resnet50": 0.8})
     assert list(epochs.of(runs)) == [2, 2, 2, math.inf, math.inf]
     assert list(seconds.of(runs)) == [10, 10, 10, math.inf, math.inf]
-    text = written(runs + made_runs("adamw", [0.6] * 5), tmp_path, target=0.8)
-    row = rows(text, "resnet50_lion | 3 of 5")[0]
-    assert row[2:4] == ["2 [2, never]", "10 [10, never]"]
-    assert rows(text, "resnet50_adamw | 0 of 5")[0][2] == "never [never, never]"
+    text = text_of(runs + made_runs("adamw", [0.6] * 5), target=0.8)
+    assert rows(text, "ResNet-50, Lion | 3 of 5")
+    assert rows(text, "ResNet-50, AdamW | 0 of 5")
+    times = rows(text, "ResNet-50, Lion | 5 | never")
+    assert [row[4] for row in times] == ["2.0 [2.0, never]", "10.0 [10.0, never]"]
 
 
 def test_the_default_target_is_what_half_of_the_worst_reach():
-    groups = comparison.groups(
+    groups = pairs.groups(
         made_runs("lion", [0.9, 0.9, 0.9]) + made_runs("adamw", [0.7, 0.789, 0.8])
     )
-    assert comparison.default_targets(groups) == {"resnet50": 0.78}
-    two = groups + comparison.groups(made_runs("lion", [0.5], model="vit_b16"))
-    assert comparison.default_targets(two) == {"resnet50": 0.78, "vit_b16": 0.5}
+    assert measures.default_targets(groups) == {"resnet50": 0.78}
+    two = groups + pairs.groups(made_runs("lion", [0.5], model="vit_b16"))
+    assert measures.default_targets(two) == {"resnet50": 0.78, "vit_b16": 0.5}
 
 
-def test_memory_and_speed_stand_beside(tmp_path):
-    text = written(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
-    assert rows(text, "resnet50_lion | 8 of 8")[0][4:] == ["100", "1.00", "1"]
+def test_a_target_is_named_or_said_to_come_from_the_same_runs():
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    assert "ResNet-50: 80.00 % on validation, **taken from" in text_of(runs)
+    text = text_of(runs, target=0.855)
+    assert "ResNet-50: 85.50 % on validation, named beforehand" in text
+    assert "taken from" not in text
 
 
-def swept_run(optimizer, rate, decay, accuracy):
-    swept = {"optimizer.learning_rate": rate, "optimizer.weight_decay": decay}
-    return made_run(optimizer, 100, accuracy, swept=swept)
+def test_targets_are_for_all_models_or_by_model():
+    defaults = {"resnet50": 0.5, "vit_b16": 0.6}
+    assert measures.parse_targets("0.9") == {"": 0.9}
+    both = measures.parse_targets("resnet50=0.9,vit_b16=0.8")
+    assert measures.for_models(both, defaults) == {"resnet50": 0.9, "vit_b16": 0.8}
+    one = measures.for_models({"vit_b16": 0.8}, defaults)
+    assert one == {"resnet50": 0.5, "vit_b16": 0.8}
+    with pytest.raises(ConfigError, match="no runs of vit; name one of resnet50"):
+        measures.for_models({"vit": 0.8}, defaults)
+    for text in ("90", "resnet50=", "much", "0.9,resnet50=nan"):
+        with pytest.raises(ConfigError, match="must be > 0 and < 1"):
+            measures.parse_targets(text)
 
 
-def test_a_sweep_is_ranked_by_validation_with_its_budget(tmp_path):
+def test_memory_and_speed_stand_beside():
+    text = text_of(made_runs("lion", HIGH) + made_runs("adamw", LOW))
+    assert rows(text, "ResNet-50, Lion | 8 of 8")[0][2:] == ["100", "1.00", "1"]
+
+
+def test_the_report_holds_what_makes_the_numbers_again():
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    for run in runs[8:]:
+        run.config["optimizer"]["b2"] = 0.999
+        run.environment["commit"] = "def"
+    text = text_of(runs)
+    assert rows(text, "ResNet-50, Lion | `resnet50_lion`")[0][2:5] == [
+        *("0.0003", "1", "0.9, 0.99")
+    ]
+    assert rows(text, "ResNet-50, AdamW | `")[0][4] == "0.9, 0.999"
+    for setting in ("batch_size 64", "image_size 224", "clip_norm 0", "crop_padding 0"):
+        assert setting in text
+    for setting in ("schedule constant", "split_seed 42", "jax 0", "processors 2"):
+        assert setting in text
+    assert rows(text, "resnet50_lion | abc")  # what differs stands by configuration
+    assert rows(text, "resnet50_adamw | def")
+
+
+def test_the_error_over_images_stands_beside_the_one_over_seeds():
+    sample = {"data": dataclasses.asdict(Config().data) | {"name": "fashion_mnist"}}
+    text = text_of(made_runs("lion", [0.8, 0.9], config=sample))
+    # Between 0.8 and 0.9: their standard deviation by sqrt(2); 85 % of 10,000 images.
+    assert "with these test images, 5.00 points" in text
+    assert "samples of 10,000 test images, 0.36 points" in text
+    unknown = {"data": sample["data"] | {"name": "mine"}}
+    text = text_of(made_runs("lion", [0.8, 0.9], config=unknown))
+    assert "standard errors" not in text
+
+
+def swept_run(optimizer, rate, decay, accuracy, seed=100):
+    values = {"learning_rate": rate, "weight_decay": decay}
+    swept = {f"optimizer.{field}": value for field, value in values.items()}
+    settings = made_run(optimizer).config["optimizer"] | values
+    changed = {"optimizer": settings}
+    return made_run(optimizer, seed, accuracy, swept=swept, config=changed)
+
+
+def test_a_sweep_is_ranked_by_validation_with_its_budget():
     runs = [
         swept_run("lion", 1e-4, 1.0, 0.80),
         swept_run("lion", 3e-4, 1.0, 0.85),
         swept_run("adamw", 1e-3, 0.1, 0.70),
         swept_run("adamw", 3e-3, 0.1, 0.75),
     ]
-    text = written(runs, tmp_path)
-    assert "resnet50_lion: 2 trials" in text
-    assert "(equal budgets, in runs and seeds)" in text
-    best = rows(text, "resnet50_lion")[0]
-    assert best[1] == "optimizer.learning_rate=0.0003, optimizer.weight_decay=1"
-    assert best[3] == "85"
-    assert (tmp_path / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
+    text = text_of(runs)
+    assert "ResNet-50, Lion: 2 trials, ResNet-50, AdamW: 2 trials (equal" in text
+    best = rows(text, "ResNet-50, Lion")[0]
+    assert best[1:4] == ["learning rate 0.0003, decay 1", "1", "85.00"]
     assert "## Results" not in text
-    assert "(**not equal** budgets" in written(runs[:3], tmp_path)
+    assert "(**not equal** budgets" in text_of(runs[:3])
     again = dataclasses.replace(runs[0], seed=101)
-    assert "(**not equal** budgets" in written([*runs, again], tmp_path)
+    assert "(**not equal** budgets" in text_of([*runs, again])
     vit = made_run("lion", 100, swept={"optimizer.b1": 0.9}, model="vit_b16")
-    text = written([*runs, vit], tmp_path)  # another network has its own budget
+    text = text_of([*runs, vit])  # another model has its own budget
     assert text.count("(equal budgets") == 2
 
 
-def test_a_trial_that_diverged_at_once_counts_as_nothing(tmp_path):
+def test_trials_of_several_seeds_have_a_mean_and_its_standard_error():
+    runs = [
+        swept_run("lion", rate, 1.0, accuracy, seed)
+        for rate, accuracies in ((1e-4, (0.80, 0.84)), (3e-4, (0.83, 0.82)))
+        for seed, accuracy in zip((100, 101), accuracies, strict=True)
+    ]
+    first, second = rows(text_of(runs), "ResNet-50, Lion | learning")
+    assert first[1:4] == ["learning rate 0.0003, decay 1", "2", "82.50 ± 0.50"]
+    assert second[1:4] == ["learning rate 0.0001, decay 1", "2", "82.00 ± 2.00"]
+
+
+def test_a_trial_that_diverged_at_once_counts_as_nothing():
     failed = swept_run("lion", 1.0, 1.0, 0.5)
-    failed.result.update(val_accuracy=None, stop_reason="diverged")
-    text = written([failed, swept_run("lion", 3e-4, 1.0, 0.85)], tmp_path)
-    assert rows(text, " | optimizer.learning_rate=1,")[0][3:] == ["0", "1"]
+    failed.result.update(val_accuracy=None, val_loss=None, stop_reason="diverged")
+    text = text_of([failed, swept_run("lion", 3e-4, 1.0, 0.85)])
+    row = rows(text, "ResNet-50, Lion | learning rate 1, decay 1")[0]
+    assert row[3:6] == ["0.00", "infinite", "1"]
+
+
+def tuned_runs(rate, decay, **changes):
+    """Final runs of Lion with some values."""
+    optimizer = made_run().config["optimizer"]
+    optimizer |= {"learning_rate": rate, "weight_decay": decay}
+    return made_runs("lion", HIGH[:2], config={"optimizer": optimizer} | changes)
+
+
+GRID = [
+    swept_run("lion", rate, decay, 0.8 + 0.01 * bonus)
+    for rate, decay, bonus in [
+        *((1e-4, 1.0, 0), (3e-4, 1.0, 3), (1e-3, 1.0, 1)),
+        *((3e-4, 0.1, 2), (3e-4, 10.0, 1)),
+    ]
+]
+
+
+def warnings(runs):
+    text = text_of(runs)
+    _, _, rest = text.partition("## Warnings\n\n")
+    return re.findall(r"^- \*\*(.*)\*\*$", rest.partition("\n\n")[0], re.MULTILINE)
+
+
+def test_the_trial_that_the_runs_used_is_marked_and_nothing_else():
+    runs = GRID + tuned_runs(3e-4, 1.0)
+    assert warnings(runs) == []
+    marked = [row for row in rows(text_of(runs), "") if "**used**" in row]
+    (row,) = marked
+    assert row[1] == "learning rate 0.0003, decay 1"
+    assert row[7] == ""
+
+
+def test_runs_that_did_not_use_the_best_trial_are_said_in_bold():
+    """As the ViT-Ti/8 comparison of version 0.1 did."""
+    said = warnings(GRID + tuned_runs(3e-4, 0.1))
+    assert said == [
+        "ResNet-50, Lion: the final runs did not use the best trial: learning rate"
+        " 0.0003, decay 0.1 reached 82.00 % on validation, learning rate 0.0003, decay"
+        " 1 83.00 %.",
+        "ResNet-50, Lion: the trial used lies on the edge of its grid: decay 0.1 is the"
+        " smallest tried.",
+    ]
+
+
+def test_values_that_no_trial_had_are_said_in_bold():
+    (said,) = warnings(GRID + tuned_runs(5e-4, 1.0))
+    assert "used learning rate 0.0005, decay 1, which is none of the 5 trials" in said
+
+
+def test_an_edge_is_where_more_could_have_been_tried():
+    corner = [*GRID, swept_run("lion", 1e-3, 10.0, 0.9)]
+    (said,) = warnings(corner + tuned_runs(1e-3, 10.0))
+    assert "learning rate 0.001 is the largest tried and decay 10 is the larg" in said
+    zero = [*GRID, swept_run("lion", 3e-4, 0.0, 0.9)]  # nothing lies below 0
+    assert warnings(zero + tuned_runs(3e-4, 0.0)) == []
+
+
+def test_trials_of_another_protocol_or_of_the_same_seeds_are_said():
+    (said,) = warnings(GRID + tuned_runs(3e-4, 1.0, epochs=7))
+    assert "another protocol than the final runs: epochs 100, not 7" in said
+    same = [dataclasses.replace(run, seed=1) for run in GRID]
+    (said,) = warnings(same + tuned_runs(3e-4, 1.0))
+    assert "trials and final runs share the seeds 1" in said
 
 
 def test_the_same_records_make_the_same_report_and_pictures(tmp_path):
@@ -242,24 +499,26 @@ def test_the_same_records_make_the_same_report_and_pictures(tmp_path):
     paths = report.write(read, tmp_path)
     first = [path.read_bytes() for path in paths]
     assert [path.name for path in paths] == [
-        *("report.md", "runs.png", "curves.png", "time.png")
+        *("report.md", "report.html", "report.json"),
+        *("comparisons.csv", "comparisons.tex"),
+        *(f"{n}.{kind}" for n in ("runs", "curves", "time") for kind in ("png", "svg")),
     ]
     assert report.write(read[::-1], tmp_path) == paths
     assert [path.read_bytes() for path in paths] == first
     text = paths[0].read_text()
-    for path in paths[1:]:
-        assert f"]({path.name})" in text
+    for name in ("runs.svg", "curves.svg", "time.svg"):
+        assert f"]({name})" in text
 
 
 def test_an_epoch_without_a_finite_loss_is_a_gap_in_the_curves(tmp_path):
     runs = made_runs("lion", HIGH[:2])
     runs[0].epochs[-1]["val_loss"] = None
-    middle = figures._quartiles(runs, "val_accuracy")[2]
+    middle = figures.quartiles_of(runs, "val_accuracy")[2]
     assert middle[-1] == pytest.approx(HIGH[1])  # of the other run alone
     runs[1].epochs[-1]["parameters_finite"] = False
-    middle = figures._quartiles(runs, "val_loss")[2]
+    middle = figures.quartiles_of(runs, "val_loss")[2]
     assert list(np.isnan(middle)) == [False, False, True]
-    written(runs, tmp_path)
+    report.write(runs, tmp_path)
 
 
 def test_a_diverged_epoch_reaches_nothing():
@@ -268,17 +527,27 @@ def test_a_diverged_epoch_reaches_nothing():
     for run in runs[:2]:
         for row in run.epochs:
             row["val_loss"], row["val_accuracy"] = None, 0.95
-    epochs, seconds = comparison.speeds({"resnet50": 0.8})
+    epochs, seconds = measures.speeds({"resnet50": 0.8})
     assert list(epochs.of(runs)) == [math.inf, math.inf, 2]
     assert list(seconds.of(runs)) == [math.inf, math.inf, 10]
-    assert comparison.default_targets(comparison.groups(runs)) == {"resnet50": 0}
+    assert measures.default_targets(pairs.groups(runs)) == {"resnet50": 0}
 
 
-def test_a_configuration_without_a_sibling_is_reported_alone(tmp_path):
+def test_a_configuration_without_a_sibling_is_reported_alone():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
-    text = written(runs + made_runs("lion", LOW, model="vit_b16"), tmp_path)
-    assert rows(text, "resnet50_lion / resnet50_adamw")
-    assert rows(text, "vit_b16_lion | test accuracy, best validation, %")
+    text = text_of(runs + made_runs("lion", LOW, model="vit_b16"))
+    assert rows(text, "Lion minus AdamW, per seed")
+    assert "**ViT-B/16, test accuracy, best validation, %**" in text
+    assert rows(text, "ViT-B/16, Lion | 8")
+
+
+def test_configurations_of_one_title_are_told_apart_by_their_names():
+    other = [
+        dataclasses.replace(run, label="lion_b", config=run.config | {"name": "lion_b"})
+        for run in made_runs("lion", LOW)
+    ]
+    text = text_of(made_runs("lion", HIGH) + other)
+    assert "**ResNet-50, Lion (resnet50_lion) is better**" in text
 
 
 def test_siblings_share_their_schedule():
@@ -286,22 +555,106 @@ def test_siblings_share_their_schedule():
     for run in adamw:
         run.config["optimizer"]["schedule"] = "cosine"
         run.config["data"]["cache_dir"] = "/elsewhere"  # no matter
-    first, second = comparison.groups(lion + adamw)
+    first, second = pairs.groups(lion + adamw)
     different = ["optimizer.schedule (cosine and constant)"]
-    assert comparison.unequal(first, second) == different
+    assert pairs.unequal(first, second) == different
 
 
-def test_four_seeds_of_two_networks_are_no_answer_after_holm(tmp_path):
+def test_four_seeds_of_two_models_are_underpowered_after_holm():
     runs = [
         run
         for model in ("resnet50", "vit_b16")
         for run in made_runs("lion", HIGH[:4], model=model)
         + made_runs("adamw", LOW[:4], model=model)
     ]
-    text = written(runs, tmp_path)
-    assert text.count("**no answer**. 4 and 4 runs") == 4
-    assert "the smallest p possible is 0.057 after Holm" in text
-    assert "is better**" in written(runs[:8], tmp_path)
+    text = text_of(runs)
+    assert text.count("**underpowered**; with 4 + 4 runs") == 2
+    assert "the smallest possible p is 0.057 after Holm" in text
+    assert "is better**" in text_of(runs[:8])
+
+
+def test_json_is_strict_and_holds_every_value():
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    runs[0] = made_run("lion", 0, 0.9, diverged=True)
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    text = exports.texts(analyse([*runs, *GRID]))["report.json"]
+    found = json.loads(text, parse_constant=refuse)
+    lion, adamw = found["configurations"]
+    values = adamw["measures"]["test_accuracy"]["values"]
+    assert values == pytest.approx(list(100 * LOW))
+    assert lion["measures"]["last_test_accuracy"]["values"][0] is None
+    assert lion["measures"]["last_test_accuracy"]["failed"] == 1
+    assert found["options"]["primary"] == "test_accuracy"
+    assert found["targets"]["resnet50"]["named"] is False
+    first = found["comparisons"][0]
+    assert first["primary"] is True
+    assert (first["first"], first["second"]) == ("resnet50_lion", "resnet50_adamw")
+    assert first["seeds"] == [*range(8)]
+    assert len(first["differences"]) == first["n_pairs"] == 8
+    (sweep,) = found["sweeps"]
+    assert sweep["trials"][0]["values"]["optimizer.learning_rate"] == 3e-4
+    assert set(found) == {
+        *("format", "options", "targets", "configurations", "comparisons"),
+        *("sweeps", "warnings"),
+    }
+
+
+def test_csv_has_a_row_per_comparison_with_stable_columns():
+    analysis = analyse(made_runs("lion", HIGH) + made_runs("adamw", LOW))
+    text = exports.texts(analysis)["comparisons.csv"]
+    found = [*csv.DictReader(io.StringIO(text))]
+    assert [row["measure"] for row in found] == list(measures.NAMES)
+    assert tuple(found[0]) == exports.COLUMNS
+    assert float(found[0]["p"]) == 2 / 2**8
+    assert float(found[0]["difference"]) == pytest.approx(100 * np.mean(HIGH - LOW))
+
+
+def test_latex_is_a_table_whose_special_characters_are_escaped():
+    analysis = analyse(made_runs("lion", HIGH) + made_runs("adamw", LOW))
+    text = exports.texts(analysis)["comparisons.tex"]
+    lines = text.splitlines()
+    assert lines[1].startswith(r"\begin{tabular}{lllrrrlrr}")
+    cells = [line.split(" & ") for line in lines if line.startswith("ResNet-50 & ")]
+    assert len(cells) == len(measures.NAMES)
+    assert {len(row) for row in cells} == {9}
+    assert cells[0][:4] == [
+        *("ResNet-50", "Lion / AdamW", r"test accuracy, best validation, \%", "8")
+    ]
+    assert exports.escape("a_b & 5% <~\\") == (
+        r"a\_b \& 5\% $<$\textasciitilde{}\textbackslash{}"
+    )
+
+
+BROWSERS = [*filter(None, map(shutil.which, ("chromium", "google-chrome")))]
+
+
+def test_html_needs_nothing_else_and_opens_in_a_browser(tmp_path):
+    """Where Chromium is installed, it draws the page, without any network."""
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW) + GRID
+    odd = "<script>document.title='broken'</script>"
+    runs[0].environment["commit"] = odd
+    report.write(runs, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('src="data:image/svg+xml;base64,') == page.count("<img") == 4
+    assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+    for browser in BROWSERS[:1]:
+        (tmp_path / "alone").mkdir()
+        shutil.copy(tmp_path / "report.html", tmp_path / "alone")
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu"]
+        command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+        ran = subprocess.run(
+            [*command, (tmp_path / "alone" / "report.html").as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert "<title>Comparison of runs</title>" in ran.stdout
+        assert ran.stdout.count("<table>") == page.count("<table>") > 5
+        assert "&lt;script&gt;" in ran.stdout
 
 
 def test_records_of_one_label_are_of_one_configuration(tmp_path):
@@ -310,6 +663,46 @@ def test_records_of_one_label_are_of_one_configuration(tmp_path):
     said = r"than seed 0: epochs \(100 there, 3 asked for\)"
     with pytest.raises(records.RecordError, match=said):
         records.read_all(tmp_path)
+
+
+def test_a_copy_of_a_record_is_refused_naming_both_files(tmp_path):
+    """A copied folder once turned p = 0.056 into p = 0.0075."""
+    records.write(made_run("lion", 0), tmp_path)
+    own = records.path_of(tmp_path, "resnet50_lion", 0)
+    copy = own.parent.with_name("resnet50_lion (copy)")
+    shutil.copytree(own.parent, copy)
+    with pytest.raises(records.RecordError) as refused:
+        records.read_all(tmp_path)
+    said = str(refused.value)
+    assert str(own) in said
+    assert str(copy / "seed_0.json") in said
+    assert f"move {copy / 'seed_0.json'} out of records/" in said
+    shutil.move(copy, tmp_path / "elsewhere")  # the remedy
+    assert len(records.read_all(tmp_path)) == 1
+    shutil.copy(own, own.with_name("seed_0 (1).json"))
+    with pytest.raises(records.RecordError, match="would count twice"):
+        records.read_all(tmp_path)
+
+
+def test_a_record_at_another_place_is_refused_with_its_own(tmp_path):
+    records.write(made_run("lion", 0), tmp_path)
+    own = records.path_of(tmp_path, "resnet50_lion", 0)
+    own.rename(own.with_name("seed_3.json"))
+    with pytest.raises(records.RecordError, match=r"seed_3.*whose place is .*seed_0"):
+        records.read_all(tmp_path)
+    own.with_name("seed_3.json").rename(own)  # the remedy
+    assert len(records.read_all(tmp_path)) == 1
+
+
+def test_a_record_of_a_newer_format_is_not_to_be_removed(tmp_path):
+    records.write(made_run(), tmp_path)
+    path = records.path_of(tmp_path, "resnet50_lion", 0)
+    path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
+    with pytest.raises(
+        records.RecordError, match=r"newer lion_jax.*upgrade"
+    ) as refused:
+        records.read_all(tmp_path)
+    assert "remove" not in str(refused.value)
 
 
 def test_a_record_without_a_later_field_has_its_default(tmp_path):
@@ -330,13 +723,13 @@ def test_somebodys_pyplot_is_left_alone(tmp_path):
     import matplotlib.pyplot as plt
 
     before = plt.get_backend(), plt.get_fignums()
-    written(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
+    report.write(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
     logs.plot_curves(tmp_path, made_run().epochs, "a run")
     assert (plt.get_backend(), plt.get_fignums()) == before
 
 
 DAMAGE = {
-    '"format": 1': '"format": 9',
+    '"format": 1': '"format": 0',
     '"stop_reason"': '"stopped"',
     '"val_loss"': '"loss"',
     '"optimizer_state"': '"state"',

@@ -1,4 +1,4 @@
-"""The house: which module imports which, what the top names are, what README draws."""
+"""Import rules, public names, and what the documentation states about the files."""
 
 import ast
 import graphlib
@@ -142,25 +142,52 @@ def test_nothing_is_pickled_or_evaluated():
                         assert not ast.literal_eval(option.value), name
 
 
-def test_readme_draws_every_file_of_the_package():
+def drawn_files(text):
+    """Paths in the tree of a Markdown page, whose levels are indented by two spaces."""
+    (tree,) = re.findall(r"```\n(lion_jax/\n.*?)```", text, re.DOTALL)
+    folders, files = [], set()
+    for line in tree.splitlines():
+        name = line.split()[0]
+        level = (len(line) - len(line.lstrip())) // 2
+        folders[level:] = [name.rstrip("/")]
+        if not name.endswith("/"):
+            files.add("/".join(folders))
+        elif level == 0:
+            files.add(name)
+    return files
+
+
+def test_architecture_draws_every_file_of_the_package():
+    drawn = drawn_files((ROOT / "docs" / "architecture.md").read_text())
+    there = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    empty = {name for name in there if name.endswith("/__init__.py")}
+    folders = {name for name in drawn if name.endswith("/")}
+    assert drawn - folders == there - empty | {"lion_jax/__init__.py"}
+    listed = {"benchmarks", "configs", "docs", "notebooks", "results", "tests", "tools"}
+    assert folders == {f"{name}/" for name in {"lion_jax"} | listed}
+
+
+def pages():
+    """README, CONTRIBUTING and so on, and the pages of docs/."""
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+def test_readme_is_short_and_gives_the_makefiles_commands():
     readme = (ROOT / "README.md").read_text()
-    for path in PACKAGE.rglob("*.py"):
-        if path.name != "__init__.py":
-            assert path.name in readme, path
-    for folder in ("benchmarks/", "configs/", "notebooks/", "tests/", "results/"):
-        assert folder in readme
-
-
-def test_readmes_commands_are_the_makefiles():
+    assert len(readme.splitlines()) <= 200
     makefile = (ROOT / "Makefile").read_text()
     for target in ("train", "test"):
-        assert f"make {target}" in (ROOT / "README.md").read_text()
+        assert f"make {target}" in readme
         assert f"\n{target}:" in makefile
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_every_test_that_readme_names_is_there():
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text()))
+def test_every_test_that_the_documentation_names_is_there():
+    named = {
+        name
+        for page in pages()
+        for name in re.findall(r"`(test_\w+)`", page.read_text())
+    }
     files = (ROOT / "tests").glob("test_*.py")
     defined = {
         name
@@ -169,6 +196,12 @@ def test_every_test_that_readme_names_is_there():
     }
     assert len(named) > 20
     assert named <= defined
+
+
+def test_every_link_of_the_documentation_leads_to_a_file():
+    for page in pages():
+        for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_readmes_python_runs():

@@ -58,7 +58,7 @@ def test_cautious_takes_the_mean_over_the_whole_tensor_on_any_mesh():
     mesh = jax.make_mesh((8,), ("data",), (AxisType.Auto,))
     # Each device's part has another share of agreement.
     u = jnp.ones((8, 40))
-    g = jnp.where(jnp.arange(40) < 5 * jnp.arange(8)[:, None], 1.0, -1.0)
+    g = jnp.where(jnp.arange(40)[None] < 5 * jnp.arange(8)[:, None], 1.0, -1.0)
     expected = variants.cautious_direction(u, g)
     split = jax.device_put((u, g), NamedSharding(mesh, PartitionSpec("data")))
     ours = jax.jit(variants.cautious_direction)(*split)

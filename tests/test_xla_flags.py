@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from lion_jax import runtime, xla_flags
 
+REFERENCE = Path(__file__).with_name("float64_reference.py")
 FUSION, ONEDNN = "xla_backend_extra_options", "xla_cpu_experimental_onednn_custom_call"
 
 
@@ -112,3 +115,26 @@ def test_xla_knows_every_flag_of_the_installed_version():
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True
     )
     assert ran.stdout.strip() == "4096", ran.stderr
+
+
+def test_steps_with_the_flags_follow_float64(tmp_path):
+    """Losses and gradients of float32 with the flags on, beside float64 without."""
+    flags = [f for f in xla_flags.FLAGS if xla_flags.jaxlib_version() in f.jaxlibs]
+    on = " ".join(f"--{flag.name}={flag.value}" for flag in flags)
+    found = {}
+    for dtype, environ in (
+        ("float64", {"JAX_ENABLE_X64": "1", "XLA_FLAGS": ""}),
+        ("float32", {"XLA_FLAGS": on}),
+    ):
+        out = tmp_path / f"{dtype}.npz"
+        ran = subprocess.run(
+            [sys.executable, str(REFERENCE), dtype, str(out)],
+            env=os.environ | environ,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        found[dtype] = dict(np.load(out))
+    for name, expected in found["float64"].items():
+        error = np.abs(found["float32"][name] - expected).max()
+        assert error < 1e-4 * np.abs(expected).max(), name

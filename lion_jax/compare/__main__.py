@@ -1,4 +1,4 @@
-"""Many runs and what they say: `python -m lion_jax.compare run`, `... report`."""
+"""Many runs and what they say: `python -m lion_jax.compare run | report | grid`."""
 
 import argparse
 import math
@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from lion_jax import cli, data, runtime
-from lion_jax.compare import campaign, records, report
+from lion_jax.compare import campaign, grid, measures, records, report
+from lion_jax.compare.analysis import Options
 from lion_jax.config import ConfigError
 from lion_jax.training import checkpoint, logs
 
@@ -22,14 +23,20 @@ configuration is trained with every combination of the swept values, and no run 
 the test set: what is to be chosen is chosen on validation. Fields are set for all
 configurations with --config.<field>=<value>."""
 REPORT = """\
-Makes report.md and pictures of the records in --out, and nothing else: the same records
-make the same report."""
+Makes a report of the records in --out (report.md, report.html, report.json,
+comparisons.csv, comparisons.tex, pictures as PNG and SVG), and nothing else: the same
+records make the same report."""
+
+GRID = """\
+Prints the commands that tune every configuration alike: as many trials each, AdamW's
+around the values in its file, Lion's with --ratio times smaller learning rates and as
+many times larger decays."""
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
     parser = cli.ArgumentParser(prog="python -m lion_jax.compare", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="run | report")
+    commands = parser.add_subparsers(required=True, metavar="run | report | grid")
     run = commands.add_parser(
         "run", help="make runs", description=RUN, allow_abbrev=False
     )
@@ -58,13 +65,33 @@ def main(argv: list[str]) -> int:
     )
     told.add_argument("--out", type=Path, required=True, help="folder of the records")
     told.add_argument(
+        "--primary",
+        choices=measures.NAMES,
+        default=measures.PRIMARY,
+        help="the one measure that decides, named before the runs are made; all others"
+        " are exploratory; default %(default)s",
+    )
+    told.add_argument(
         "--target",
-        type=float,
         metavar="ACCURACY",
-        help="validation accuracy to reach, in (0, 1); default: for each network"
-        " what half of the runs of its worst configuration reach, in whole percent",
+        help="validation accuracy to reach, in (0, 1), named before the runs are made,"
+        " or one per model: resnet50=0.9,vit_b16=0.8; default: for each model what half"
+        " of the runs of its worst configuration reach, in whole percent",
     )
     told.set_defaults(command=_report)
+    tuned = commands.add_parser(
+        "grid", help="propose trials", description=GRID, allow_abbrev=False
+    )
+    tuned.add_argument(
+        "--configs", required=True, help="configuration files, by commas"
+    )
+    tuned.add_argument("--trials", type=int, default=8, help="per file; default 8")
+    tuned.add_argument(
+        "--trial_seeds", type=int, default=1, help="per trial; default 1"
+    )
+    tuned.add_argument("--ratio", type=float, default=10.0, help="3 to 10; default 10")
+    tuned.add_argument("--out", type=Path, default=Path("DIR"), help="for compare run")
+    tuned.set_defaults(command=_grid)
     arguments, rest = parser.parse_known_args(argv)
     return arguments.command(arguments, rest)
 
@@ -143,16 +170,22 @@ def _report(arguments: argparse.Namespace, rest: list[str]) -> int:
         raise ConfigError(
             f"{rest[0]!r} is no flag; see python -m lion_jax.compare report --help."
         )
-    target = arguments.target
-    if target is not None and not 0 < target < 1:
-        raise ConfigError(
-            f"--target={target} must be > 0 and < 1: a share of the images; set"
-            " --target=0.9, or leave it out."
-        )
+    targets = measures.parse_targets(arguments.target) if arguments.target else None
     out = arguments.out.expanduser()
     found = records.read_all(out)
-    written = report.write(found, out, target)
+    written = report.write(found, out, Options(arguments.primary, targets))
     print(*written, sep="\n")
+    return 0
+
+
+def _grid(arguments: argparse.Namespace, rest: list[str]) -> int:
+    if rest:
+        raise ConfigError(
+            f"{rest[0]!r} is no flag; see python -m lion_jax.compare grid --help."
+        )
+    paths = arguments.configs.split(",")
+    numbers = arguments.trials, arguments.trial_seeds, arguments.ratio
+    print(*grid.commands(paths, *numbers, arguments.out), sep="\n")
     return 0
 
 

@@ -1,138 +1,98 @@
-"""Pictures of many runs, to be read in grey and by the colour-blind.
+"""Pictures of how runs went: curves by epoch, accuracy by time."""
 
-Configurations differ in colour (Okabe and Ito's), line and marker at once.
-"""
-
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure  # not pyplot, which would choose a screen
+from matplotlib.ticker import LogLocator, MaxNLocator
 
-from lion_jax.compare.comparison import Group, Measure, model_of
+from lion_jax.compare import drawing, titles
+from lion_jax.compare.analysis import Analysis
+from lion_jax.compare.pairs import Group, model_of
 from lion_jax.compare.records import Record
-from lion_jax.files import temporary_of
 from lion_jax.training.history import is_finite
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
-LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"
+FIELDS = {"val_accuracy": "validation accuracy, %", "val_loss": "validation loss"}
 
 
-def style(number: int, *, line: bool = True) -> dict[str, Any]:
-    """Returns how the n-th configuration of a group is drawn."""
-    found = {
-        "color": COLORS[number % len(COLORS)],
-        "marker": MARKERS[number % len(MARKERS)],
-    }
-    return found | ({"linestyle": LINES[number % len(LINES)]} if line else {})
-
-
-def curves(groups: list[Group], path: Path) -> None:
+def curves(groups: list[Group], path: Path) -> list[Path]:
     """Validation accuracy and loss by epoch: median, and a band of the quartiles."""
-    measures = {"val_accuracy": "validation accuracy, %", "val_loss": "validation loss"}
-    figure, axes = _axes(len(groups), 2)
+    figure, axes = drawing.axes(len(groups), 2)
     for row, group in zip(axes, groups, strict=True):
-        for axis, (field, title) in zip(row, measures.items(), strict=True):
+        named = titles.of_configurations([r for runs in group.values() for r in runs])
+        for axis, (field, title) in zip(row, FIELDS.items(), strict=True):
             factor = 100 if field == "val_accuracy" else 1
+            shown: list[float] = []
             for number, (label, runs) in enumerate(group.items()):
-                epochs, low, middle, high = _quartiles(runs, field)
-                drawn = style(number)
+                epochs, *quartiles = quartiles_of(runs, field)
+                low, middle, high = (factor * values for values in quartiles)
+                look = drawing.style(number)
                 axis.plot(
                     epochs,
-                    factor * middle,
-                    label=f"{label}, n = {len(runs)}",
+                    middle,
+                    label=f"{titles.short(named[label])}, n = {len(runs)}",
                     markevery=max(1, len(epochs) // 12),
                     ms=4,
-                    **drawn,
+                    **look,
                 )
-                axis.fill_between(
-                    epochs, factor * low, factor * high, color=drawn["color"], alpha=0.2
-                )
-            axis.set(xlabel="epoch", ylabel=title, title=model_of(group))
-            axis.xaxis.get_major_locator().set_params(integer=True)
-        row[0].legend()
-    _save(figure, path)
+                axis.fill_between(epochs, low, high, color=look["color"], alpha=0.2)
+                shown += [*low, *high]
+            axis.set(xlabel="epoch", ylabel=title)
+            axis.set_title(titles.of_model(model_of(group)))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if field == "val_accuracy":
+                drawing.accuracy_scale(axis, shown)
+            else:
+                _loss_scale(axis)
+        row[0].legend(loc="lower right")
+    return drawing.save(figure, path)
 
 
-def runs(groups: list[Group], measures: list[Measure], path: Path) -> None:
-    """A point for every run beside its configuration's box, for each measure."""
-    figure, axes = _axes(len(groups), len(measures))
-    for row, group in zip(axes, groups, strict=True):
-        for axis, measure in zip(row, measures, strict=True):
-            every = [measure.of(runs) for runs in group.values()]
-            values = [v[np.isfinite(v)] for v in every]
-            places = np.arange(1, len(values) + 1)
-            axis.boxplot(
-                values,
-                positions=places,
-                widths=0.3,
-                showfliers=False,
-                medianprops={"color": "black"},
-            )
-            for number, (place, points) in enumerate(zip(places, values, strict=True)):
-                # Spread evenly in their order, beside the box and not upon it.
-                beside = place + 0.25 + 0.15 * np.linspace(0, 1, max(1, len(points)))
-                axis.plot(
-                    beside[: len(points)],
-                    points,
-                    ms=5,
-                    alpha=0.7,
-                    linestyle="",
-                    **style(number, line=False),
-                )
-            names = [
-                f"{label}\nn = {len(finite)}"
-                + (f", and {len(v) - len(finite)} failed" * (len(v) > len(finite)))
-                for label, v, finite in zip(group, every, values, strict=True)
-            ]
-            axis.set_xticks(places, names)
-            axis.set_xlim(0.6, len(values) + 0.6)
-            unit = f", {measure.unit}" if measure.unit else ""
-            axis.set(ylabel=measure.title + unit, title=model_of(group))
-    _save(figure, path)
-
-
-def time_against_accuracy(groups: list[Group], path: Path) -> None:
-    """Median validation accuracy by the median seconds of training so far."""
-    figure, axes = _axes(len(groups), 1)
-    for (axis,), group in zip(axes, groups, strict=True):
+def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
+    """Validation accuracy by the median seconds so far, quartiles, and the target."""
+    figure, axes = drawing.axes(len(analysis.groups), 1, size=(6.5, 3.6))
+    for (axis,), group in zip(axes, analysis.groups, strict=True):
+        named = titles.of_configurations([r for runs in group.values() for r in runs])
+        shown: list[float] = []
         for number, (label, runs) in enumerate(group.items()):
-            _, _, accuracy, _ = _quartiles(runs, "val_accuracy")
-            _, _, seconds, _ = _quartiles(runs, "seconds")
+            _, *quartiles = quartiles_of(runs, "val_accuracy")
+            low, middle, high = (100 * values for values in quartiles)
+            seconds = np.cumsum(quartiles_of(runs, "seconds")[2])
+            look = drawing.style(number)
+            every = max(1, len(seconds) // 12)
             axis.plot(
-                np.cumsum(seconds), 100 * accuracy, label=label, ms=4, **style(number)
+                seconds,
+                middle,
+                label=titles.short(named[label]),
+                ms=4,
+                markevery=every,
+                **look,
             )
+            axis.fill_between(seconds, low, high, color=look["color"], alpha=0.2)
+            shown += [*low, *high]
+        model = model_of(group)
+        target = 100 * analysis.targets[model]
+        origin = "named beforehand" if analysis.named(model) else "from these runs"
+        axis.axhline(target, color="0.3", lw=1, ls=(0, (6, 3)))
+        axis.annotate(
+            f"target {target:g} %, {origin}",
+            (0.01, target),
+            xycoords=axis.get_yaxis_transform(),
+            xytext=(0, 2),
+            textcoords="offset points",
+            fontsize="small",
+        )
         axis.set(
             xlabel="seconds of training and validation",
-            ylabel="validation accuracy, %",
-            title=model_of(group),
+            ylabel=FIELDS["val_accuracy"],
+            title=titles.of_model(model),
         )
-        axis.legend()
-    _save(figure, path)
+        drawing.accuracy_scale(axis, [*shown, target])
+        axis.legend(loc="lower right")
+    return drawing.save(figure, path)
 
 
-def sensitivity(
-    lines: dict[str, list[tuple[float, float]]], ylabel: str, path: Path
-) -> None:
-    """Best validation accuracy by learning rate, a line for each of the rest.
-
-    Args:
-      lines: By name, pairs of learning rate and accuracy in percent.
-      ylabel: What the accuracy is of.
-      path: Where the picture goes.
-    """
-    figure, ((axis,),) = _axes(1, 1)
-    figure.set_size_inches(6.5, 3.6 + 0.2 * len(lines))
-    for number, (name, points) in enumerate(lines.items()):
-        rates, values = zip(*sorted(points), strict=True)
-        axis.plot(rates, values, label=name, ms=5, **style(number))
-    axis.set(xscale="log", xlabel="learning rate", ylabel=ylabel)
-    figure.legend(loc="outside lower center")
-    _save(figure, path)
-
-
-def _quartiles(
+def quartiles_of(
     runs: list[Record], field: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns epochs and the quartiles of the runs that were still going on, finite."""
@@ -146,16 +106,11 @@ def _quartiles(
     return np.arange(1, longest + 1), low, middle, high
 
 
-def _axes(rows: int, columns: int) -> tuple[Any, np.ndarray]:
-    size = max(5.5, 4.7 * columns), 3.6 * rows
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.grid(alpha=0.3)
-    return figure, axes
-
-
-def _save(figure: Any, path: Path) -> None:
-    temporary = temporary_of(path)
-    figure.savefig(temporary, dpi=120, format="png")
-    os.replace(temporary, path)
+def _loss_scale(axis: Any) -> None:
+    """A logarithmic scale with round numbers, not powers of ten alone."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_minor_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)))
+    for formatted in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        formatted(lambda value, _: f"{value:g}")
+    axis.tick_params(axis="y", which="minor", labelsize="small")

@@ -7,23 +7,45 @@ from collections.abc import Iterable, Sequence
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Returns a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
 
 
-def number(value: float, digits: int = 4, infinite: str = "infinite") -> str:
-    """Returns a number with some digits; a dash where there is none.
+def cell(value: object) -> str:
+    """Returns a value as a table's cell, which neither a bar nor a line end ends."""
+    return " ".join(str(value).replace("|", "\\|").split())
 
-    `infinite` is the word for one that has no bounds.
+
+def items(lines: Iterable[str]) -> str:
+    """Returns a list with bullets."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def fixed(value: float, decimals: int, infinite: str = "infinite") -> str:
+    """Returns a number with fixed decimals; a dash where there is none.
+
+    `infinite` is the word for one that has no bounds; the usual one has a sign.
     """
     if math.isnan(value):
         return "-"
     if math.isinf(value):
-        return infinite
-    if abs(value) >= 10**digits:
-        return f"{value:.0f}"
-    return f"{value:.{digits}g}"
+        return "-infinite" if infinite == "infinite" and value < 0 else infinite
+    return f"{value:.{decimals}f}"
+
+
+def bracket(low: float, high: float, decimals: int, infinite: str = "infinite") -> str:
+    """Returns two numbers in brackets; a dash where there are none."""
+    if math.isnan(low) or math.isnan(high):
+        return "-"
+    texts = (fixed(value, decimals, infinite) for value in (low, high))
+    return f"[{', '.join(texts)}]"
 
 
 def p_value(p: float) -> str:
-    """Returns a p value in three digits at most."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+    """Returns a p value in two digits, zeros included."""
+    return "< 0.0001" if p < 0.0001 else f"{p:#.2g}"
+
+
+def p_equals(p: float) -> str:
+    """Returns `p = 0.012`, or `p < 0.0001`."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"

@@ -56,6 +56,15 @@ def what_is_run(config: dict[str, Any]) -> dict[str, Any]:
     return rest | {"data": data}
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the leaves of nested dictionaries by dotted path."""
+    leaves = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict)
+        leaves |= flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return leaves
+
+
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Names the fields in which two configurations compute something else."""
     return config.differences(what_is_run(found), what_is_run(wanted))
@@ -76,6 +85,12 @@ def read(path: Path) -> Record:
     """
     try:
         values = json.loads(path.read_text())
+        found = values.get("format", FORMAT)
+        if isinstance(found, int) and found > FORMAT:
+            raise RecordError(
+                f"{path} has format {found}, made by a newer lion_jax than this one,"
+                f" which reads format {FORMAT}; upgrade lion_jax."
+            )
         # Fields that came after the record was made were at their defaults.
         values["config"] = _fill(dataclasses.asdict(config.Config()), values["config"])
         record = Record(**values)
@@ -88,7 +103,7 @@ def read(path: Path) -> Record:
         _require(MEMORY, record.memory)
         if not record.epochs:
             raise ValueError("it has no epoch")
-    except (OSError, LookupError, ValueError, TypeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise RecordError(
             f"{path} is no record of a run ({error}); remove it, and the run is made"
             " again."
@@ -99,10 +114,18 @@ def read(path: Path) -> Record:
 def read_all(out: Path) -> list[Record]:
     """Reads all records of a comparison, by label and seed.
 
+    A run is its label and seed, once, at its own place: a copy would count twice.
+
     Raises:
-      RecordError: If there are none, or one cannot be read.
+      RecordError: If there are none, one cannot be read, or one is at another place
+        than its own.
     """
-    found = [read(path) for path in sorted((out / FOLDER).glob("*/seed_*.json"))]
+    found = []
+    for path in sorted((out / FOLDER).glob("*/seed_*.json")):
+        found.append(read(path))
+        own = path_of(out, found[-1].label, found[-1].seed)
+        if path != own:
+            raise RecordError(_misplaced(path, own, found[-1]))
     if not found:
         raise RecordError(
             f"--out={out} holds no records; make some with python -m lion_jax.compare"
@@ -117,6 +140,17 @@ def read_all(out: Path) -> list[Record]:
                 f" than seed {other.seed}: {', '.join(different)}; remove one of them."
             )
     return sorted(found, key=lambda record: (record.label, record.seed))
+
+
+def _misplaced(path: Path, own: Path, record: Record) -> str:
+    """Says what to do with a record that is not at its own place."""
+    run = f"{record.label}, seed {record.seed}"
+    if own.exists():
+        return (
+            f"{path} and {own} are both records of one run ({run}), which would count"
+            f" twice; move {path} out of {FOLDER}/."
+        )
+    return f"{path} is the record of {run}, whose place is {own}; move it there."
 
 
 def _fill(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -1,287 +1,218 @@
-"""From records to report.md and its pictures: tables, tests, and what they say."""
+"""From records to report.md, report.html, tables for other programs, and pictures."""
 
 import math
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from lion_jax.compare import comparison, figures, stats, tuning
-from lion_jax.compare.comparison import ALPHA, Comparison
-from lion_jax.compare.markdown import number, p_value, table
+from lion_jax.compare import (
+    exports,
+    figures,
+    html,
+    measures,
+    pair_figures,
+    pairs,
+    protocol,
+    results,
+    titles,
+    tuning,
+    tuning_figures,
+)
+from lion_jax.compare.analysis import DEFAULTS, Analysis, Options, analyse
+from lion_jax.compare.markdown import fixed, items, table
 from lion_jax.compare.records import Record
+from lion_jax.compare.stats import LEVEL, summarize
 from lion_jax.files import write_whole
 
 REPORT = "report.md"
 METHODS = f"""\
 ## Methods
 
-A row compares the runs of two configurations that differ in their optimizer only (its
-kind, rates, decay and betas, not schedule, warm-up, clipping or what decays), one run a
-seed; the network's initial weights, the split, the order of the batches and the
-augmentation are the same for a seed. *Best validation* is the state of the lowest
-validation loss, *end of schedule* the last one: where runs may stop early, the two
-answer different questions. p is two-sided, of the Mann-Whitney U test: exact without
-ties, else by permutation, as the row says; p (Holm) is adjusted over the comparisons
-by the same measure. A12 (Vargha and Delaney) is the chance that a run of the first
-configuration is better than one of the second, with Newcombe's fifth interval; the
-difference is that of the means, first minus second, with the BCa bootstrap's interval
-of {stats.RESAMPLES:,} resamples. Intervals are of {stats.LEVEL:.0%}. A run that
-diverged counts as worse than any other where it has no figure, and one that misses the
-target takes infinitely long; none is left out."""
+A contrast is of two configurations that differ in their optimizer only (its kind,
+rates, decay and betas, not schedule, warm-up, clipping or what decays). A seed gives
+both the same initial weights, split, order of the batches and augmentation, so runs are
+compared *in pairs*, per seed: the mean difference has Student's interval, and p is that
+of the exact sign-flip test (of signed ranks where a run failed). It needs 6 pairs to
+reach 0.05; with fewer, or where seeds are not shared, p is Mann and Whitney's, and
+without shared seeds the interval is Welch's. Intervals are of {LEVEL:.0%}; how often
+they cover the truth at n = 5, 8 and 25 was measured (benchmarks/LOG.md). p is
+two-sided; p (Holm, k) is adjusted over k values: by the primary measure over its own
+contrasts, by everything else over every p in this report that is not of the primary
+measure. A12 (Vargha and Delaney) is the chance that a run of the first configuration is
+better than one of the second, with Newcombe's fifth interval. *Best validation* is the
+state of the lowest validation loss, *end of schedule* the last one: where runs may stop
+early, the two answer different questions. A run that diverged counts as worse than any
+other where it has no figure, and one that misses the target takes infinitely long; none
+is left out."""
 
 
-def write(runs: list[Record], out: Path, target: float | None = None) -> list[Path]:
-    """Writes the report and its pictures.
+def write(runs: list[Record], out: Path, options: Options = DEFAULTS) -> list[Path]:
+    """Writes the report in all its forms, with its pictures.
 
     Args:
       runs: All records; those of sweeps are reported apart.
       out: Where the files go.
-      target: Validation accuracy to reach; None for one for each network that follows
-        from the records.
+      options: What was named beforehand.
 
     Returns:
       The files written.
+
+    Raises:
+      ConfigError: If the options do not fit each other or the records.
     """
-    runs = sorted(runs, key=lambda run: (run.label, run.seed))
-    final = [run for run in runs if not run.swept]
-    swept = [run for run in runs if run.swept]
-    parts = ["# Comparison of runs", *_provenance(runs)]
-    pictures: list[Path] = []
+    analysis = analyse(runs, options)
+    pictures = _draw(analysis, out)
+    text = markdown_of(analysis)
+    written = [
+        (out / REPORT, text),
+        (out / "report.html", html.page(text, out)),
+        *((out / name, content) for name, content in exports.texts(analysis).items()),
+    ]
+    for path, content in written:
+        write_whole(path, content)
+    return [*(path for path, _ in written), *pictures]
 
-    def draw(name: str, caption: str, make: Callable[[Path], None]) -> None:
-        pictures.append(out / f"{name}.png")
-        make(pictures[-1])
-        parts.append(f"![{caption}]({name}.png)")
 
-    if final:
-        groups = comparison.groups(final)
-        targets = comparison.default_targets(groups)
-        if target is not None:
-            targets = dict.fromkeys(targets, target)
-        measures = comparison.test_measures()
-        parts += _configurations(groups)
-        parts += _unfair(groups)
-        parts += _tests(groups, measures)
-        draw(
-            "runs",
-            "Test accuracy of every run beside its configuration's box",
-            lambda path: figures.runs(groups, measures[:2], path),
-        )
-        draw(
-            "curves",
-            "Validation accuracy and loss by epoch: median and quartiles of the runs"
-            " that were still going on, finite ones",
-            lambda path: figures.curves(groups, path),
-        )
-        parts += _costs(groups, targets)
-        draw(
-            "time",
-            "Validation accuracy by seconds of training",
-            lambda path: figures.time_against_accuracy(groups, path),
-        )
-    if swept:
-        parts += tuning.ranking(swept)
-        if lines := tuning.by_rate(swept):
-            draw(
-                "sensitivity",
-                "Best validation accuracy by learning rate",
-                lambda path: figures.sensitivity(
-                    lines, "validation accuracy, %, mean over seeds", path
-                ),
-            )
+def _draw(analysis: Analysis, out: Path) -> list[Path]:
+    """Draws the pictures that the report shows, as PNG and SVG."""
+    drawn = []
+    if analysis.groups:
+        drawn += pair_figures.draw(analysis, out / "runs")
+        drawn += figures.curves(analysis.groups, out / "curves")
+        drawn += figures.time_against_accuracy(analysis, out / "time")
+    if analysis.sweeps:
+        drawn += tuning_figures.draw(analysis.sweeps, out / "tuning")
+    return drawn
+
+
+def markdown_of(analysis: Analysis) -> str:
+    """Returns the whole report."""
+    parts = ["# Comparison of runs", _head(analysis)]
+    if analysis.groups:
+        parts += _answer(analysis)
+    if analysis.warnings:
+        parts += ["## Warnings", items(analysis.warnings)]
+    if analysis.groups:
+        parts += _results(analysis)
+        parts += _costs(analysis)
+    if analysis.sweeps:
+        parts += tuning.section(analysis.sweeps)
+        parts.append("![Validation accuracy of every trial](tuning.svg)")
+    parts += protocol.section(analysis.final or analysis.runs)
     parts.append(METHODS)
-    write_whole(out / REPORT, "\n\n".join(parts) + "\n")
-    return [out / REPORT, *pictures]
+    return "\n\n".join(parts) + "\n"
 
 
-def verdict(found: Comparison) -> str:
-    """Says in one sentence what a comparison shows."""
-    n, m = (summary.n for summary in found.summaries)
-    what = f"{found.a} against {found.b}, {found.measure.title}"
-    p = p_value(found.p_holm)
-    p = f"p {p if p.startswith('<') else f'= {p}'} after Holm"
-    if not found.can_be_significant:
-        return (
-            f"{what}: **no answer**. {n} and {m} runs cannot show a difference at"
-            f" {ALPHA:.0%} whatever they give (the smallest p possible is"
-            f" {p_value(found.smallest_p)} after Holm); more seeds are needed."
-        )
-    if found.p_holm > ALPHA:
-        return (
-            f"{what}: **no difference shown** ({p}; A12 = {_interval(found.a12, 2)})."
-        )
-    better = found.a if found.a12.estimate > 0.5 else found.b
-    gap = ""
-    if math.isfinite(found.difference.estimate):
-        unit = " points" if found.measure.unit == "%" else ""
-        gap = f"; difference of the means {_interval(found.difference)}{unit}"
+def _head(analysis: Analysis) -> str:
+    """Says how many runs there are, of what, and where they were made."""
+    data = ", ".join(sorted({run.config["data"]["name"] for run in analysis.runs}))
+    commits = sorted({str(run.environment.get("commit")) for run in analysis.runs})
     return (
-        f"{what}: **{better} is better** ({p}; A12 = {_interval(found.a12, 2)}{gap})."
+        f"{len(analysis.final)} final runs and"
+        f" {len(analysis.runs) - len(analysis.final)} trials on {data}; commit"
+        f" {', '.join(commits)}."
     )
 
 
-def _provenance(runs: list[Record]) -> list[str]:
-    """Says where the numbers come from."""
+def _answer(analysis: Analysis) -> list[str]:
+    """The primary measure: a sentence for each contrast, the table, the picture."""
+    primary = analysis.options.primary
+    title = {m.name: m.title for m in measures.test_measures()}.get(primary, primary)
+    picture = "![Every run, lines between equal seeds; differences](runs.svg)"
+    parts = [
+        "## Results on the test set",
+        f"Primary measure: {title.replace('_', ' ')} (`--primary={primary}`), to be"
+        " named before the runs are made. Everything else below is exploratory.",
+    ]
+    if analysis.comparisons:
+        parts.append(items(results.verdict(found) for found in analysis.primary))
+    else:
+        parts.append("There are no two configurations to compare.")
+    parts += results.tables(analysis, (primary,))
+    return [*parts, *_errors(analysis), picture]
 
-    def all_of(*names: str) -> str:
-        told = {
-            " ".join(str(run.environment.get(name)) for name in names) for run in runs
-        }
-        return ", ".join(sorted(told))
 
+def _errors(analysis: Analysis) -> list[str]:
+    """Sets the error over images beside the one over seeds."""
+    images = protocol.images_of(analysis.final)
+    accuracy = measures.test_measures()[0]
+    runs = [runs for group in analysis.groups for runs in group.values()]
+    found = [summarize(accuracy.of(same)) for same in runs]
+    seeds = [s.sd / math.sqrt(s.n) for s in found if math.isfinite(s.sd)]
+    if not images or not seeds:
+        return []
+    shares = [s.mean / 100 for s in found if math.isfinite(s.mean)]
+    over = [100 * math.sqrt(p * (1 - p) / images[1]) for p in shares]
     return [
-        f"{len(runs)} runs. Commit {all_of('commit')}; jax {all_of('jax')}; device"
-        f" {all_of('devices', 'device')} on {all_of('processors')} processors; data"
-        f" {', '.join(sorted({run.config['data']['name'] for run in runs}))}."
+        "Two standard errors: of a mean over seeds, with these test images,"
+        f" {_span(seeds)} points; of a single run's accuracy over other samples of"
+        f" {images[1]:,} test images, {_span(over)} points. Intervals and p hold the"
+        " former: they speak of other seeds on the same test set, and more seeds do not"
+        " make the latter smaller."
     ]
 
 
-def _configurations(groups: list[comparison.Group]) -> list[str]:
+def _span(values: list[float]) -> str:
+    low, high = fixed(min(values), 2), fixed(max(values), 2)
+    return low if low == high else f"{low} to {high}"
+
+
+def _results(analysis: Analysis) -> list[str]:
+    """Everything else on the test set, and the curves."""
+    others = tuple(n for n in measures.TEST if n != analysis.options.primary)
+    parts = ["## Exploratory results", *results.tables(analysis, others)]
+    if analysis.comparisons:
+        parts += [
+            "Beside these tests, without pairs: whether a run of one configuration"
+            " tends to be better than a run of the other.",
+            results.by_ranks(analysis.comparisons),
+        ]
+    curves = (
+        "![Validation accuracy and loss by epoch: median and quartiles of the runs"
+        " that were still going on, diverged runs excluded](curves.svg)"
+    )
+    return [*parts, curves]
+
+
+def _costs(analysis: Analysis) -> list[str]:
+    """Time and memory: to a target, of a step, of the whole run."""
     rows = []
-    for group in groups:
-        for label, runs in group.items():
-            optimizer = runs[0].config["optimizer"]
-            rows.append(
-                (
-                    comparison.model_of(group),
-                    label,
-                    optimizer["name"],
-                    f"{optimizer['learning_rate']:g}",
-                    f"{optimizer['weight_decay']:g}",
-                    runs[0].config["epochs"],
-                    len(runs),
-                    sum(run.diverged for run in runs),
-                )
-            )
-    heads = ("network", "configuration", "optimizer", "learning rate", "weight decay")
-    return [
-        "## Configurations",
-        table((*heads, "epochs at most", "runs", "diverged"), rows),
-    ]
-
-
-def _unfair(groups: list[comparison.Group]) -> list[str]:
-    """Names pairs that are of one network and yet not compared, and why."""
-    said = []
-    for index, group in enumerate(groups):
-        for other in groups[index + 1 :]:
-            if comparison.model_of(group) == comparison.model_of(other):
-                said.append(
-                    f"- {', '.join(group)} and {', '.join(other)} are not compared:"
-                    f" they differ in {', '.join(comparison.unequal(group, other))}."
-                )
-        seeds = {label: {run.seed for run in runs} for label, runs in group.items()}
-        if len(set(map(frozenset, seeds.values()))) > 1:
-            said.append(f"- The seeds of {', '.join(group)} are not the same.")
-    return ["\n".join(said)] if said else []
-
-
-def _tests(
-    groups: list[comparison.Group], measures: list[comparison.Measure]
-) -> list[str]:
-    """The main table, and a sentence for each comparison of accuracies."""
-    compared = [comparison.compare(groups, measure) for measure in measures]
-    parts = ["## Results on the test set"]
-    if not compared[0]:
-        return [*parts, "There are no two configurations to compare.", _alone(groups)]
-    said = [verdict(found) for by_measure in compared[:2] for found in by_measure]
-    parts.append("\n".join(f"- {sentence}" for sentence in said))
-    parts.append(_comparison_table(found for row in compared for found in row))
-    single = [group for group in groups if len(group) == 1]
-    return [*parts, *([_alone(single)] if single else [])]
-
-
-def _alone(groups: list[comparison.Group]) -> str:
-    rows = []
-    for group in groups:
-        for label, runs in group.items():
-            for measure in comparison.test_measures():
-                summary = stats.summarize(measure.of(runs))
-                told = _summary(summary, measure)
-                rows.append((label, _title(measure), summary.n, *told))
-    return table(("configuration", "measure", "n", "median [IQR]", "mean, sd"), rows)
-
-
-def _comparison_table(found: Iterable[Comparison]) -> str:
-    rows = []
-    for c in found:
-        first, second = c.summaries
-        told = [_summary(summary, c.measure) for summary in c.summaries]
+    named = titles.of_configurations(analysis.final)
+    epochs = measures.speeds(analysis.targets)[0]
+    for label, runs in pairs.by_label(analysis.final).items():
+        speed = [run.result["images_per_second"] for run in runs]
+        memory = runs[0].memory
+        step = memory.get("step")
         rows.append(
             (
-                f"{c.a} / {c.b}",
-                _title(c.measure),
-                f"{first.n} / {second.n}",
-                *(" / ".join(both) for both in zip(*told, strict=True)),
-                _interval(c.difference),
-                f"{c.test.u:g}, {c.test.method}",
-                p_value(c.test.p),
-                p_value(c.p_holm),
-                _interval(c.a12, 2),
+                named[label],
+                f"{np.isfinite(epochs.of(runs)).sum()} of {len(runs)}",
+                fixed(float(np.median(speed)), 0),
+                fixed(memory["optimizer_state"] / memory["parameters"], 2),
+                f"{step / 2**20:,.0f}" if step else "-",
             )
         )
-    heads = ("first / second", "measure", "n", "median [IQR]", "mean, sd")
-    return table((*heads, "difference", "U", "p", "p (Holm)", "A12"), rows)
-
-
-def _costs(groups: list[comparison.Group], targets: dict[str, float]) -> list[str]:
-    """Time and memory: to a target, a step's, the whole run's."""
-    rows = []
-    for group in groups:
-        for label, runs in group.items():
-            times = comparison.speeds(targets)
-            reached = np.isfinite(times[0].of(runs)).sum()
-            speed = [run.result["images_per_second"] for run in runs]
-            parameters = runs[0].memory["parameters"]
-            step = runs[0].memory.get("step")
-            rows.append(
-                (
-                    label,
-                    f"{reached} of {len(runs)}",
-                    *(_summary(stats.summarize(m.of(runs)), m)[0] for m in times),
-                    number(float(np.median(speed)), 3),
-                    f"{runs[0].memory['optimizer_state'] / parameters:.2f}",
-                    f"{step / 2**20:,.0f}" if step else "-",
-                )
-            )
-    heads = ("configuration", "reached", "epochs", "seconds", "images/s")
-    told = [f"{model} {100 * target:g} %" for model, target in targets.items()]
-    parts = [
-        "## Time to a target, and memory",
-        f"Targets, in validation accuracy: {', '.join(told)}.",
-        table((*heads, "state / parameters", "a step's memory, MiB"), rows),
-        "Medians over seeds, quartiles in brackets; the time is of training and"
-        " validation, on a machine that may have had other work. State is the"
-        " optimizer's, in bytes of the parameters; a step's memory is what the compiler"
-        " says.",
+    heads = ("configuration", "target reached", "images/s")
+    heads += ("optimizer state / parameter bytes", "memory of a step, MiB")
+    shown = tuple(n for n in measures.SPEED if n != analysis.options.primary)
+    return [
+        "## Time to target accuracy, and memory",
+        items(_target(analysis, model) for model in analysis.targets),
+        table(heads, rows),
+        "Images/s is the median over seeds of training alone, on a machine that may"
+        " have had other work; seconds are of training and validation. The memory of a"
+        " step is the compiler's count.",
+        *results.tables(analysis, shown),
+        "![Validation accuracy by seconds of training](time.svg)",
     ]
-    compared = [
-        found
-        for measure in comparison.speeds(targets)
-        for found in comparison.compare(groups, measure)
-    ]
-    return [*parts, *([_comparison_table(compared)] if compared else [])]
 
 
-def _title(measure: comparison.Measure) -> str:
-    return f"{measure.title}, {measure.unit}" if measure.unit else measure.title
-
-
-def _summary(summary: stats.Summary, measure: comparison.Measure) -> tuple[str, str]:
-    """Median with quartiles; mean with standard deviation."""
-
-    def told(value: float, digits: int = 4) -> str:
-        return number(value, digits, measure.failure)
-
-    quartiles = f"[{told(summary.lower_quartile)}, {told(summary.upper_quartile)}]"
-    return f"{told(summary.median)} {quartiles}", (
-        f"{told(summary.mean)}, {told(summary.sd, 2)}"
+def _target(analysis: Analysis, model: str) -> str:
+    percent = fixed(100 * analysis.targets[model], 2)
+    target = f"{titles.of_model(model)}: {percent} % on validation"
+    if analysis.named(model):
+        return f"{target}, named beforehand (`--target`)."
+    return (
+        f"{target}, **taken from these same runs** (what half of the runs of the worst"
+        " configuration reach); name one beforehand with `--target`."
     )
-
-
-def _interval(interval: stats.Interval, digits: int = 3) -> str:
-    if math.isnan(interval.estimate):
-        return "-"
-    estimate, low, high = (number(x, digits) for x in interval)
-    return f"{estimate} [{low}, {high}]"

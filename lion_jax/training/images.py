@@ -60,7 +60,7 @@ def _erase(
     def inside(length: int, side: Array, key: Key[Array, ""]) -> Bool[Array, "b n"]:
         side = jnp.clip(jnp.round(side), 1, length)
         start = jnp.floor(jax.random.uniform(key, (b,)) * (length - side + 1))
-        place = jnp.arange(length)
+        place = jnp.arange(length, dtype=jnp.float32)
         return (place >= start[:, None]) & (place < (start + side)[:, None])
 
     rows = inside(h, jnp.sqrt(area * aspect), top)[:, :, None, None]
@@ -117,5 +117,5 @@ def standardize(
     b, _, _, c = images.shape
     x = images.astype(jnp.float32) / 255
     x = jax.image.resize(x, (b, size, size, c), "bilinear", antialias=True)
-    x = (x - jnp.asarray(mean)) / jnp.asarray(std)
+    x = (x - jnp.asarray([[[mean]]])) / jnp.asarray([[[std]]])
     return x if c == channels else jnp.repeat(x, channels, axis=-1)

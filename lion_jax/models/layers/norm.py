@@ -42,12 +42,19 @@ class BatchNorm(nnx.Module):
         scale, bias = self.scale[...], self.bias[...]
         if not train:
             rate = jax.lax.rsqrt(self.var[...] + EPSILON) * scale
-            return ((x - self.mean[...]) * rate + bias).astype(self.dtype)
+            centred = x - _per_channel(self.mean[...])
+            y = centred * _per_channel(rate) + _per_channel(bias)
+            return y.astype(self.dtype)
         normed: Any = _norm(x, scale, bias, self.dtype)
         y, mean, var = normed
         for running, seen in (self.mean, mean), (self.var, var):
             running[...] = MOMENTUM * running[...] + (1 - MOMENTUM) * seen
         return y
+
+
+def _per_channel(values: Float[Array, " c"]) -> Float[Array, "1 1 1 c"]:
+    """Gives one value per channel the rank of an image batch."""
+    return values[None, None, None]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -58,24 +65,28 @@ def _norm(x, scale, bias, dtype):
 
 def _forward(x, scale, bias, dtype):
     values = x.astype(jnp.float32)
+    factor, shift = scale.astype(jnp.float32), bias.astype(jnp.float32)
     mean = values.mean(AXES)
     # One pass over the batch for both, as Flax has it; what is lost where the mean is
     # far larger than the deviation, it loses too.
     var = jnp.maximum(jnp.square(values).mean(AXES) - jnp.square(mean), 0)
     rate = jax.lax.rsqrt(var + EPSILON)
-    y = ((values - mean) * (rate * scale) + bias).astype(dtype)
-    return (y, mean, var), (x, mean, rate, scale, bias)
+    y = (values - _per_channel(mean)) * _per_channel(rate * factor)
+    y += _per_channel(shift)
+    return (y.astype(dtype), mean, var), (x, mean, rate, scale, bias)
 
 
 def _backward(dtype, kept, cotangents):
     del dtype
     x, mean, rate, scale, bias = kept
     grad = cotangents[0].astype(jnp.float32)
-    centred = x.astype(jnp.float32) - mean
+    centred = x.astype(jnp.float32) - _per_channel(mean)
     n = x.size / x.shape[-1]
     d_bias = grad.sum(AXES)
     d_scale = (grad * centred).sum(AXES) * rate
-    d_x = (grad - d_bias / n - centred * (rate * d_scale / n)) * (rate * scale)
+    shift, slope = _per_channel(d_bias / n), _per_channel(rate * d_scale / n)
+    factor = rate * scale.astype(jnp.float32)
+    d_x = (grad - shift - centred * slope) * _per_channel(factor)
     return d_x.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype)
 
 

@@ -1,0 +1,116 @@
+"""All numbers of a report, computed once; report, pictures and exports show them."""
+
+import dataclasses
+from typing import NamedTuple
+
+from lion_jax.compare import measures, pairs, tuning
+from lion_jax.compare.measures import Measure, Targets
+from lion_jax.compare.pairs import Comparison, Group
+from lion_jax.compare.records import Record
+from lion_jax.config import ConfigError
+
+
+class Options(NamedTuple):
+    """What is named before the records are read."""
+
+    primary: str = measures.PRIMARY  # one of measures.NAMES
+    targets: Targets | None = None  # validation accuracy by model; "" for all
+
+
+DEFAULTS = Options()
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What the records of an experiment show."""
+
+    options: Options
+    runs: list[Record]  # all, trials included
+    groups: list[Group]  # of final runs
+    targets: Targets
+    measures: list[list[Measure]]  # of each group, the primary one first
+    comparisons: list[Comparison]  # of all groups and measures
+    sweeps: list[tuning.Sweep]
+    warnings: list[str]
+
+    @property
+    def final(self) -> list[Record]:
+        """The runs that are no trials."""
+        return [run for run in self.runs if not run.swept]
+
+    @property
+    def primary(self) -> list[Comparison]:
+        """The comparisons by the measure that was named beforehand."""
+        return [found for found in self.comparisons if found.primary]
+
+    def named(self, model: str) -> bool:
+        """Tells whether a model's target was named, not taken from the runs."""
+        return bool(self.options.targets) and (
+            model in self.options.targets or "" in self.options.targets
+        )
+
+    def of(self, group: Group, names: tuple[str, ...]) -> list[Measure]:
+        """Returns those of a group's measures that have one of some names."""
+        found = self.measures[self.groups.index(group)]
+        return [measure for measure in found if measure.name in names]
+
+
+def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
+    """Computes everything that a report says.
+
+    Raises:
+      ConfigError: If the options do not fit each other or the records.
+    """
+    if options.primary in measures.SPEED and not options.targets:
+        raise ConfigError(
+            f"--primary={options.primary} needs a target that is named beforehand; set"
+            " --target=0.9, say."
+        )
+    runs = sorted(runs, key=lambda run: (run.label, run.seed))
+    final = [run for run in runs if not run.swept]
+    groups = pairs.groups(final)
+    defaults = measures.default_targets(groups)
+    targets = measures.for_models(options.targets or {}, defaults) if final else {}
+    by_group = [_measures(group, targets, options.primary) for group in groups]
+    contrasts = [
+        contrast
+        for group, own in zip(groups, by_group, strict=True)
+        for contrast in pairs.contrasts(group, own)
+    ]
+    sweeps = tuning.sweeps([run for run in runs if run.swept], final)
+    return Analysis(
+        options,
+        runs,
+        groups,
+        targets,
+        by_group,
+        pairs.adjust(contrasts, options.primary),
+        sweeps,
+        _unfair(groups) + [text for sweep in sweeps for text in sweep.warnings],
+    )
+
+
+def _measures(group: Group, targets: Targets, primary: str) -> list[Measure]:
+    runs = [run for same in group.values() for run in same]
+    found = measures.distinct(measures.test_measures(), runs, primary)
+    found += measures.speeds(targets)
+    return sorted(found, key=lambda measure: measure.name != primary)
+
+
+def _unfair(groups: list[Group]) -> list[str]:
+    """Names pairs that are of one model and yet not compared, and why."""
+    found = []
+    for index, group in enumerate(groups):
+        for other in groups[index + 1 :]:
+            if pairs.model_of(group) == pairs.model_of(other):
+                found.append(
+                    f"**{', '.join(group)} and {', '.join(other)} are not compared:"
+                    f" they differ in {', '.join(pairs.unequal(group, other))}.**"
+                )
+        seeds = {label: {run.seed for run in runs} for label, runs in group.items()}
+        if len(set(map(frozenset, seeds.values()))) > 1:
+            found.append(
+                f"**The seeds of {', '.join(group)} are not the same; runs without a"
+                " partner are left out of the differences per seed.**"
+            )
+    return found

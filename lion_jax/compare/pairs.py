@@ -1,0 +1,187 @@
+"""From records to numbers: which runs may be compared, and how they compare."""
+
+import dataclasses
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+
+from lion_jax.compare import paired, stats, titles
+from lion_jax.compare.measures import Measure
+from lion_jax.compare.records import Record, what_is_run
+
+ALPHA = 0.05
+# What siblings must share of their optimizers' fields.
+SHARED = ("schedule", "warmup_fraction", "clip_norm", "decay")
+
+Group = dict[str, list[Record]]  # runs by label
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """Two configurations by one measure, not yet adjusted for other contrasts."""
+
+    measure: Measure
+    model: str  # name of the model that both train
+    labels: tuple[str, str]
+    titles: tuple[str, str]
+    summaries: tuple[stats.Summary, stats.Summary]
+    seeds: tuple[int, ...]  # those of the pairs; () where runs are not paired
+    pairs: stats.Sample  # differences per seed, first minus second
+    difference: stats.Interval  # of the means: Student's of the pairs, or Welch's
+    test: stats.Test
+    unpaired: stats.Test  # Mann and Whitney's; the same as `test` where that is it
+    a12: stats.Interval  # chance that a run of the first is better than of the second
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the test is of the pairs."""
+        return len(self.seeds) >= paired.FEWEST_PAIRS
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p that so many runs can reach, before any adjustment."""
+        if self.is_paired:
+            return paired.smallest_p(len(self.seeds))
+        n, m = (summary.n for summary in self.summaries)
+        return stats.smallest_p(n, m)
+
+    @property
+    def first_is_better(self) -> bool:
+        """Which way the test points."""
+        if self.is_paired and np.isfinite(self.pairs).all():
+            return self.measure.better * self.difference.estimate > 0
+        return self.a12.estimate > 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A contrast with its p values adjusted within their family."""
+
+    contrast: Contrast
+    primary: bool  # of the measure that was named beforehand
+    family: int  # how many p values are adjusted together
+    p_holm: float
+    unpaired_p_holm: float  # always among the exploratory ones, if not `test` itself
+
+    @property
+    def can_be_significant(self) -> bool:
+        """Whether so many runs could show a difference, if they alone did."""
+        return self.smallest_p <= ALPHA
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest adjusted p that so many runs can reach by themselves."""
+        return min(1.0, self.family * self.contrast.smallest_p)
+
+
+def by_label(runs: list[Record]) -> Group:
+    """Returns the runs of each configuration, Lion's first."""
+    labels = {run.label: run.config["optimizer"]["name"] for run in runs}
+    ordered = sorted(labels, key=lambda label: (labels[label] != "lion", label))
+    return {label: [run for run in runs if run.label == label] for label in ordered}
+
+
+def groups(runs: list[Record]) -> list[Group]:
+    """Returns the configurations that differ in their optimizers only, together."""
+    found: dict[str, Group] = {}
+    for label, same in by_label(runs).items():
+        key = json.dumps(_common(same[0]), sort_keys=True)
+        found.setdefault(key, {})[label] = same
+    return sorted(found.values(), key=lambda group: sorted(group)[0])
+
+
+def model_of(group: Group) -> str:
+    """Returns the name of the model that a group trains."""
+    return next(iter(group.values()))[0].config["model"]["name"]
+
+
+def unequal(a: Group, b: Group) -> list[str]:
+    """Names what two groups differ in, apart from what siblings may."""
+    first, second = (_common(next(iter(group.values()))[0]) for group in (a, b))
+    return [
+        f"{field} ({first.get(field)} and {second.get(field)})"
+        for field in sorted(first.keys() | second.keys())
+        if first.get(field) != second.get(field)
+    ]
+
+
+def _common(run: Record) -> dict[str, Any]:
+    """Returns what the siblings of a run must share with it, by dotted path."""
+    values = what_is_run(run.config)
+    optimizer = values.pop("optimizer")
+    del values["name"]
+    return values | {f"optimizer.{field}": optimizer[field] for field in SHARED}
+
+
+def common_seeds(a: list[Record], b: list[Record]) -> tuple[int, ...]:
+    """Returns the seeds that pair two configurations' runs.
+
+    They are the seeds that both have, if those are at least half of each one's; else
+    none, and the runs are compared as two independent samples.
+    """
+    both = {run.seed for run in a} & {run.seed for run in b}
+    return tuple(sorted(both)) if 2 * len(both) >= max(len(a), len(b)) else ()
+
+
+def contrast(group: Group, labels: tuple[str, str], measure: Measure) -> Contrast:
+    """Compares two configurations of a group by one measure."""
+    first, second = (group[label] for label in labels)
+    a, b = measure.of(first), measure.of(second)
+    seeds = common_seeds(first, second)
+    sides = ([run for run in runs if run.seed in seeds] for runs in (first, second))
+    gaps = paired.differences(*(measure.of(_by_seed(side)) for side in sides))
+    unpaired = stats.mann_whitney(a, b)
+    named = titles.of_configurations([*itertools.chain(*group.values())])
+    return Contrast(
+        measure,
+        model_of(group),
+        labels,
+        (named[labels[0]], named[labels[1]]),
+        (stats.summarize(a), stats.summarize(b)),
+        seeds,
+        gaps,
+        paired.mean_difference(gaps) if len(seeds) > 1 else stats.difference(a, b),
+        paired.sign_flip(gaps) if len(seeds) >= paired.FEWEST_PAIRS else unpaired,
+        unpaired,
+        stats.a12(measure.better * a, measure.better * b),
+    )
+
+
+def contrasts(group: Group, measures: list[Measure]) -> list[Contrast]:
+    """Compares all pairs of configurations within a group by each measure."""
+    return [
+        contrast(group, labels, measure)
+        for labels in itertools.combinations(group, 2)
+        for measure in measures
+    ]
+
+
+def adjust(found: list[Contrast], primary: str) -> list[Comparison]:
+    """Adjusts p values by Holm: of the primary measure together, all others together.
+
+    Args:
+      found: All contrasts of a report.
+      primary: Name of the measure that was chosen beforehand. By it, contrasts are
+        adjusted over each other alone; everything else is exploratory, and adjusted
+        over every p that a report prints, those of Mann and Whitney's test included.
+    """
+    family = stats.holm([c.test.p for c in found if c.measure.name == primary])
+    tests = [c.test.p for c in found if c.measure.name != primary]
+    unpaired = [c.unpaired.p for c in found if c.is_paired]
+    explored = stats.holm(tests + unpaired)
+    main, others = iter(family), iter(explored[: len(tests)])
+    beside = iter(explored[len(tests) :])
+    adjusted = []
+    for c in found:
+        first = c.measure.name == primary
+        p = next(main if first else others)
+        size = len(family) if first else len(explored)
+        by_ranks = next(beside) if c.is_paired else p
+        adjusted.append(Comparison(c, first, size, p, by_ranks))
+    return adjusted
+
+
+def _by_seed(runs: list[Record]) -> list[Record]:
+    return sorted(runs, key=lambda run: run.seed)

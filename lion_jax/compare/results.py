@@ -1,0 +1,140 @@
+"""Comparisons in words and tables: a row per configuration, then one per contrast."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from lion_jax.compare import markdown, paired, pairs, stats
+from lion_jax.compare import titles as named
+from lion_jax.compare.analysis import Analysis
+from lion_jax.compare.markdown import bracket, fixed, p_equals, p_value, table
+from lion_jax.compare.measures import Measure
+from lion_jax.compare.pairs import ALPHA, Comparison
+
+HEADS = ("", "n", "mean", "sd", "median [quartiles]", "95 % interval of the mean")
+
+
+def verdict(found: Comparison) -> str:
+    """Says in one sentence what a comparison shows."""
+    c = found.contrast
+    first, second = c.titles
+    what = f"{first} against {second}, {c.measure.title}"
+    n = [summary.n for summary in c.summaries]
+    if not found.can_be_significant:
+        runs = f"with {n[0]} + {n[1]} runs the smallest possible p is"
+        return (
+            f"{what}: **underpowered**; {runs} {p_value(found.smallest_p)} after Holm,"
+            f" above {ALPHA:g}. More seeds are needed."
+        )
+    p = f"{p_equals(found.p_holm)} after Holm, {design(c)}"
+    gap = f"difference {gap_of(c)}" if math.isfinite(c.difference.estimate) else ""
+    a12 = f"A12 = {c.a12.estimate:.2f} {bracket(c.a12.low, c.a12.high, 2)}"
+    numbers = "; ".join(filter(None, [gap, p, a12]))
+    if found.p_holm > ALPHA:
+        return f"{what}: **no difference shown** ({numbers})."
+    better = first if c.first_is_better else second
+    return f"{what}: **{better} is better** ({numbers})."
+
+
+def design(c: pairs.Contrast) -> str:
+    """Returns how p was computed and from how many runs."""
+    if c.is_paired:
+        return f"{c.test.method}, n = {len(c.seeds)} pairs"
+    first, second = (summary.n for summary in c.summaries)
+    return f"Mann-Whitney U, {c.test.method}, n = {first} + {second}"
+
+
+def gap_of(c: pairs.Contrast) -> str:
+    """Returns the difference of the means with its unit and interval."""
+    unit = {"%": " points", "s": " s"}.get(c.measure.unit, "")
+    decimals = c.measure.decimals
+    estimate = f"{c.difference.estimate:+.{decimals}f}{unit}"
+    return f"{estimate} {bracket(c.difference.low, c.difference.high, decimals)}"
+
+
+def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
+    """Returns a table for each group and measure of some names.
+
+    A row per configuration; below, a row per contrast of two of them.
+    """
+    parts = []
+    for group in analysis.groups:
+        for measure in analysis.of(group, names):
+            found = [
+                c
+                for c in analysis.comparisons
+                if c.contrast.measure is measure and c.contrast.labels[0] in group
+            ]
+            titles = named.of_configurations([r for rs in group.values() for r in rs])
+            rows = [
+                (titles[label], *_configuration(measure.of(runs), measure))
+                for label, runs in group.items()
+            ]
+            model = named.of_model(pairs.model_of(group))
+            p = ("p", f"p (Holm, {found[0].family})") if found else ()
+            rows = [(*row, *("",) * len(p)) for row in rows]
+            rows += [_contrast(comparison) for comparison in found]
+            parts.append(f"**{model}, {measure.heading}**")
+            parts.append(table((*HEADS, *p), rows))
+    return parts
+
+
+def _configuration(values: np.ndarray, measure: Measure) -> tuple[object, ...]:
+    summary = stats.summarize(values)
+    mean = paired.mean_difference(values) if np.isfinite(values).all() else None
+    interval = bracket(mean.low, mean.high, measure.decimals) if mean else "-"
+    return (summary.n, *_summary(summary, measure), interval)
+
+
+def _contrast(found: Comparison) -> tuple[object, ...]:
+    c = found.contrast
+    decimals = c.measure.decimals
+    interval = bracket(c.difference.low, c.difference.high, decimals)
+    # A title's model stands above the table already.
+    first, second = (named.short(title) for title in c.titles)
+    title = f"{first} minus {second}"
+    ps = p_value(c.test.p), p_value(found.p_holm)
+    if not c.seeds:
+        n = " + ".join(str(summary.n) for summary in c.summaries)
+        return title, n, fixed(c.difference.estimate, decimals), "-", "-", interval, *ps
+    word = dataclasses.replace(c.measure, failure="infinite")
+    summary = _summary(stats.summarize(c.pairs), word)
+    title = f"{title}, per seed"
+    return title, f"{len(c.seeds)} pairs", *summary, interval, *ps
+
+
+def _summary(summary: stats.Summary, measure: Measure) -> tuple[str, str, str]:
+    """Mean, standard deviation, median with quartiles."""
+
+    def text(value: float) -> str:
+        return fixed(value, measure.decimals, measure.failure)
+
+    quartiles = bracket(
+        summary.lower_quartile,
+        summary.upper_quartile,
+        measure.decimals,
+        measure.failure,
+    )
+    return text(summary.mean), text(summary.sd), f"{text(summary.median)} {quartiles}"
+
+
+def by_ranks(found: Iterable[Comparison]) -> str:
+    """Returns the table of Mann and Whitney's test and of A12."""
+    rows = []
+    for comparison in found:
+        c = comparison.contrast
+        rows.append(
+            (
+                " / ".join(c.titles),
+                c.measure.title,
+                " / ".join(str(summary.n) for summary in c.summaries),
+                f"{c.unpaired.statistic:g}",
+                f"{p_value(c.unpaired.p)}, {c.unpaired.method}",
+                p_value(comparison.unpaired_p_holm),
+                f"{fixed(c.a12.estimate, 2)} {bracket(c.a12.low, c.a12.high, 2)}",
+            )
+        )
+    heads = ("first / second", "measure", "n", "U", "p", "p (Holm)", "A12")
+    return markdown.table(heads, rows)

@@ -1,0 +1,102 @@
+"""The picture of the trials: a panel per configuration, the chosen trial marked."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from lion_jax.compare import drawing, titles
+from lion_jax.compare.tuning import RATE, Sweep, Trial
+
+
+def draw(sweeps: list[Sweep], path: Path) -> list[Path]:
+    """Validation accuracy of every trial by learning rate, a line per other value.
+
+    The panels of a model stand in one row and share their scale. A star is the trial
+    whose values the final runs used; dotted lines are the ends of the grid.
+    """
+    models: dict[str, list[Sweep]] = {}
+    for sweep in sweeps:
+        models.setdefault(sweep.model, []).append(sweep)
+    columns = max(map(len, models.values()))
+    figure, axes = drawing.axes(len(models), columns, size=(5.2, 3.9), sharey="row")
+    for row, own in zip(axes, models.values(), strict=True):
+        for axis, sweep in zip(row, own, strict=False):
+            _panel(axis, sweep)
+        for axis in row[len(own) :]:
+            axis.set_visible(False)
+    return drawing.save(figure, path)
+
+
+def _panel(axis: Any, sweep: Sweep) -> None:
+    across = _field(sweep)
+    lines: dict[str, list[Trial]] = {}
+    for trial in sweep.trials:
+        rest = {k: v for k, v in trial.values.items() if k != across}
+        lines.setdefault(titles.of_values(rest), []).append(trial)
+    for number, (name, trials) in enumerate(sorted(lines.items(), key=_by_values)):
+        trials = sorted(trials, key=lambda trial: trial.values[across])
+        errors = [0 if math.isnan(t.error) else t.error for t in trials]
+        axis.errorbar(
+            [trial.values[across] for trial in trials],
+            [trial.accuracy for trial in trials],
+            errors if any(errors) else None,
+            label=name or None,
+            ms=5,
+            capsize=3,
+            **drawing.style(number),
+        )
+    tried = [trial.values[across] for trial in sweep.trials]
+    if min(tried) > 0:
+        axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator(sorted(set(tried))))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for end in {min(tried), max(tried)}:
+        axis.axvline(end, color="0.5", lw=0.9, ls=":", zorder=0)
+    if sweep.used is not None:
+        _mark(axis, sweep, sweep.used, across)
+    several = "mean and standard error over seeds"
+    many = any(len(trial.seeds) > 1 for trial in sweep.trials)
+    axis.set(xlabel=f"{titles.of_field(across)} (dotted: ends of the grid)")
+    axis.set_ylabel("validation accuracy, %" + (f"\n{several}" if many else ""))
+    axis.set_title(f"{sweep.title}, {len(sweep.trials)} trials")
+    axis.margins(0.08, 0.18)
+    if any(lines) or sweep.used:
+        axis.legend(fontsize="small")
+
+
+def _mark(axis: Any, sweep: Sweep, used: Trial, across: str) -> None:
+    """Puts a star on the chosen trial and names the edges on which it lies."""
+    x, y = used.values[across], used.accuracy
+    best = "best" if used is sweep.trials[0] else "not the best"
+    sides = [f"{side} {titles.of_field(f)}" for f, side in sweep.edges(used)]
+    edges = f"; edge of the grid: {', '.join(sides)}" if sides else ""
+    axis.plot(
+        [x],
+        [y],
+        ls="",
+        marker="*",
+        ms=17,
+        mfc="none",
+        mec="k",
+        mew=1.3,
+        label=f"used in the final runs ({best}{edges})",
+    )
+
+
+def _field(sweep: Sweep) -> str:
+    """Returns the field to draw across: the rate, or else the first with numbers."""
+    values = sweep.trials[0].values
+    numbers = [f for f, v in values.items() if type(v) in (int, float)]
+    if RATE in values:
+        return RATE
+    return numbers[0] if numbers else next(iter(values))
+
+
+def _by_values(line: tuple[str, list[Trial]]) -> tuple[Any, ...]:
+    """Sorts lines by their numbers, not by their names."""
+    values = line[1][0].values.values()
+    return tuple(v if isinstance(v, int | float) else np.inf for v in values)
