@@ -73,7 +73,8 @@ def _rows_by_exponent(
     decay = factor(decay, steepest)
     bound = (1 - decay) * steepest + decay * int8.load(m._replace(codes=level))
     exponent = _biased_exponent(bound).reshape(-1, 1)
-    return jnp.sum(exponent == jnp.arange(EXPONENTS), axis=0, dtype=jnp.int32)
+    each = jnp.arange(EXPONENTS).reshape(1, -1)
+    return jnp.sum(exponent == each, axis=0, dtype=jnp.int32)
 
 
 def _in_pieces(x: Array) -> Array:

@@ -109,9 +109,12 @@ def walk(count: ArrayLike) -> UInt32[Array, ""]:
     return jnp.asarray(count).astype(jnp.uint32) * jnp.uint32(GOLDEN)
 
 
-def _thresholds(shape: tuple[int, ...], walk: UInt32[Array, ""]) -> Int[Array, " last"]:
+def _thresholds(
+    shape: tuple[int, ...], walk: UInt32[Array, ""]
+) -> Int[Array, "*ones last"]:
     """Bits in [0, STEP), along the last axis, that are added before rounding down."""
-    index = jnp.arange(shape[-1], dtype=jnp.uint32)
+    ones = (1,) * (len(shape) - 1)
+    index = jnp.arange(shape[-1], dtype=jnp.uint32).reshape(*ones, -1)
     return ((walk + index * jnp.uint32(SPREAD)) >> 12).astype(jnp.int32)
 
 
