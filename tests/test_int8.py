@@ -115,13 +115,13 @@ def test_the_exponent_follows_and_waits_for_a_first_gradient():
     update, one = jax.jit(tx.update), jnp.ones(SHAPE)
     state, seen = tx.init(one), []
     for t in range(300):
-        _, state = update(one * (t >= 3) * (1 if t < 200 else 2.0**-30), state)
+        _, state = update(one * (t >= 3) * (1 if t < 150 else 2.0**-30), state)
         seen.append(int(state.exponents[0]))
     assert seen[:3] == [0, 0, 0]  # no gradient yet
     assert seen[3] == 127 - 7  # 0.01
     assert seen[128] == 127 - 1  # 0.71, at a power of two
     assert seen[199] == seen[255] == seen[128]
-    assert seen[256] == 127 - 2  # 0.49, at a multiple of the period
+    assert seen[256] == 127 - 2  # 0.27, at a multiple of the period
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 3.0])
@@ -280,7 +280,7 @@ def test_nan_and_infinity_are_seen():
     assert jnp.isnan(m[3, 5])
     assert m[7, 1] == -jnp.inf
     others = m.at[3, 5].set(0.01).at[7, 1].set(0.01)  # one value each, no row
-    np.testing.assert_allclose(others, 0.01, rtol=0.07)
+    np.testing.assert_allclose(others, 0.01, rtol=0.1)
     updates, _ = tx.update(jnp.ones(SHAPE), state)
     assert jnp.isnan(updates[3, 5])
     np.testing.assert_array_equal(updates[3, 6:], 1)

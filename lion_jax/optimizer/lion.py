@@ -99,12 +99,7 @@ def scale_by_lion(
 
 
 def _directions(
-    b1: ArrayLike,
-    b2: ArrayLike,
-    mu_dtype: DTypeLike | None,
-    mode: str,
-    smooth_beta: ArrayLike,
-    cautious: bool,
+    b1: Any, b2: Any, mu_dtype: Any, mode: str, smooth_beta: Any, cautious: bool
 ) -> optax.GradientTransformation:
     """`scale_by_lion` with its directions in float32 or wider."""
     check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")

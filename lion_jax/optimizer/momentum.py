@@ -16,7 +16,7 @@ from lion_jax.optimizer.state import LionState, QuantizedLionState
 Momentum = Any  # an array, an Int8Momentum, or MaskedNode for what is not trained
 
 
-def check_dtype(mu_dtype: DTypeLike | None) -> DTypeLike | None:
+def check_dtype(mu_dtype: Any) -> DTypeLike | None:
     """Returns the dtype asked for a momentum.
 
     Raises:

@@ -1,10 +1,12 @@
 """From the optimizer's configuration to an Optax chain."""
 
+from typing import cast
+
 import jax
 import optax
 
 from lion_jax.config import OptimizerConfig
-from lion_jax.optimizer.lion import lion
+from lion_jax.optimizer.lion import Mode, lion
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -58,7 +60,7 @@ def make_optimizer(
             mu_dtype=config.mu_dtype,
             weight_decay=decay,
             mask=mask,
-            mode=config.mode,
+            mode=cast(Mode, config.mode),  # checked by the configuration
             cautious=config.cautious,
             cautious_weight_decay=config.cautious_weight_decay,
             independent_weight_decay=config.independent_weight_decay,
