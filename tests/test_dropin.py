@@ -316,7 +316,7 @@ def test_a_momentum_may_become_int8_and_return():
     chex.assert_trees_all_equal_shapes_and_dtypes(adopted, ours.init(PARAMS))
     assert adopted.count == 3
     back = lion_jax.to_optax(adopted, theirs.init(PARAMS))
-    chex.assert_trees_all_close(back, state, rtol=0.07, atol=1e-5)
+    chex.assert_trees_all_close(back, state, rtol=1 / 8, atol=1e-5)  # a level
     trained(ours, params, adopted, range(3, 5))
 
 

@@ -83,6 +83,8 @@ def to_optax(state: Any, like: Any) -> Any:
             return _returned(ours, theirs.mu)
         if not _is_chain(theirs):
             return ours
+        if type(ours) is tuple:  # a chain of one's own, with `scale_by_lion`
+            return (converted(theirs[0], ours[0]), *ours[1:])
         counts = jax.tree.map(lambda _: ours.count, theirs[1:])
         return (_returned(ours, theirs[0].mu), *counts)
 

@@ -11,8 +11,7 @@ them outside of everything that looks at the weights, and outside of wrappers th
 choose between updates, such as `optax.apply_if_finite`; the updates are float32.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +27,7 @@ from lion_jax.optimizer.float_bits import (
     round_to_bfloat16,
     to_bits,
 )
-from lion_jax.optimizer.leaves import wide
+from lion_jax.optimizer.leaves import is_none, map_updates, wide
 
 
 class ErrorBitsState(NamedTuple):
@@ -100,7 +99,7 @@ def with_error_bits(
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError("params=None, but update needs the weights it rounds.")
-        masters = _map(
+        masters = map_updates(
             lambda _, p, e: _join(p, e, bits) if _is_bf16(p) else p,
             updates,
             params,
@@ -109,14 +108,14 @@ def with_error_bits(
         steps, inner_state = _inner_update(
             inner, updates, state.inner_state, params, masters, extra_args
         )
-        targets = _map(_add_if_bf16, steps, params, masters)
-        moves = _map(
+        targets = map_updates(_add_if_bf16, steps, params, masters)
+        moves = map_updates(
             lambda u, p, t: _move(p, _round(t)) if _is_bf16(p) else u,
             steps,
             params,
             targets,
         )
-        error = _map(
+        error = map_updates(
             lambda u, p, t: (
                 _error(t, _round(from_bits(_bits(p)) + wide(u)), bits)
                 if _is_bf16(p)
@@ -140,16 +139,11 @@ def with_stochastic_rounding(
 
     Args:
       inner: Any optimizer; it sees float32 weights and gradients.
-      seed: Of the rounding. The same seed, the same run, on any number of devices.
+      seed: Of the rounding; its results do not depend on the number of devices.
 
     Returns:
-      A gradient transformation whose state is a `StochasticRoundingState`. `update`
-      needs `params`; apply its updates, float32 for bfloat16 weights, with
-      `optax.apply_updates` and nothing in between.
-
-    References:
-      Zamirai et al., Revisiting BFloat16 Training, 2020,
-      https://arxiv.org/abs/2010.06192
+      A gradient transformation whose state is a `StochasticRoundingState`, to be used
+      as that of `with_error_bits`. For the source see there.
     """
     inner = optax.with_extra_args_support(inner)
 
@@ -160,17 +154,19 @@ def with_stochastic_rounding(
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError("params=None, but update needs the weights it rounds.")
-        masters = _map(lambda _, p: _widened(p) if _is_bf16(p) else p, updates, params)
+        masters = map_updates(
+            lambda _, p: _widened(p) if _is_bf16(p) else p, updates, params
+        )
         steps, inner_state = _inner_update(
             inner, updates, state.inner_state, params, masters, extra_args
         )
-        targets = _map(_add_if_bf16, steps, params, masters)
+        targets = map_updates(_add_if_bf16, steps, params, masters)
         key = jax.random.fold_in(jax.random.key(seed), state.count)
-        leaves, structure = jax.tree.flatten(steps, is_leaf=_is_none)
+        leaves, structure = jax.tree.flatten(steps, is_leaf=is_none)
         keys = structure.unflatten(
             [jax.random.fold_in(key, i) for i in range(len(leaves))]
         )
-        moves = _map(
+        moves = map_updates(
             lambda u, p, t, k: _move(p, _round(t, key=k)) if _is_bf16(p) else u,
             steps,
             params,
@@ -185,24 +181,10 @@ def with_stochastic_rounding(
 
 def _inner_update(inner, updates, inner_state, params, masters, extra_args):
     """Runs the wrapped optimizer on float32 gradients and weights."""
-    wide_updates = _map(
+    wide_updates = map_updates(
         lambda g, p: g.astype(jnp.float32) if _is_bf16(p) else g, updates, params
     )
     return inner.update(wide_updates, inner_state, masters, **extra_args)
-
-
-def _map(f: Callable[..., Any], updates: Any, *trees: Any) -> Any:
-    """Maps over updates; the result is None where the update is."""
-    return jax.tree.map(
-        lambda u, *leaves: None if u is None else f(u, *leaves),
-        updates,
-        *trees,
-        is_leaf=_is_none,
-    )
-
-
-def _is_none(x: Any) -> bool:
-    return x is None
 
 
 def _is_bf16(x: ArrayLike) -> bool:

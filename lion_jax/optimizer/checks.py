@@ -47,6 +47,11 @@ def check_number(
         raise ValueError(f"lion: {name}={value!r}, but it must be {rule}.")
 
 
+def check_rate(name: str, value: object) -> None:
+    """Refuses what is neither a number >= 0 nor a schedule, as `check_number` does."""
+    check_number(name, value, lambda rate: rate >= 0, ">= 0", schedule=True)
+
+
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Refuses a value that is none of some names.
 

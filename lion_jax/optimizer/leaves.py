@@ -1,5 +1,6 @@
 """What the optimizer asks of a tree's leaves: dtypes, and masks for each of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -42,3 +43,23 @@ def for_every_leaf(mask: Any, params: optax.Params) -> Any:
         mask = mask(params)
     prefix = True if mask is None else mask
     return jax.tree.map(lambda m, p: jax.tree.map(lambda _: m, p), prefix, params)
+
+
+def map_updates(f: Callable[..., Any], updates: Any, *trees: Any) -> Any:
+    """Maps over updates; the result is None where the update is None."""
+    return jax.tree.map(
+        lambda u, *leaves: None if u is None else f(u, *leaves),
+        updates,
+        *trees,
+        is_leaf=is_none,
+    )
+
+
+def is_none(x: Any) -> bool:
+    """Whether a leaf is None, which stands for no update."""
+    return x is None
+
+
+def at(value: ArrayLike | optax.Schedule, count: ArrayLike) -> Any:
+    """Returns a number, or a schedule's at this count."""
+    return value(count) if callable(value) else value

@@ -6,9 +6,8 @@ With gradient g, momentum m, parameters theta, learning rate eta, decay lambda:
     m     = b2 m + (1 - b2) g           momentum: the one buffer Lion keeps
     theta = theta - eta (sign(c) + lambda theta)
 
-The first two are `_directions`, the third is `lion`. From which of the two momenta c is
-read, and why, is in `in_place`; how a momentum is stored in `momentum` and `int8`; what
-else is made of c and of the decay in `variants`.
+The first two are `_directions`, the third is `lion`; see `in_place` for which momentum
+c is read from and why, `momentum` for how it is stored, and `variants`.
 """
 
 from collections.abc import Callable
@@ -20,8 +19,16 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from lion_jax.optimizer import in_place, momentum, variants
-from lion_jax.optimizer.checks import check_choice, check_number
-from lion_jax.optimizer.leaves import factor, for_every_leaf, trained, wide, wider
+from lion_jax.optimizer.checks import check_choice, check_number, check_rate
+from lion_jax.optimizer.leaves import (
+    at,
+    factor,
+    for_every_leaf,
+    map_updates,
+    trained,
+    wide,
+    wider,
+)
 from lion_jax.optimizer.state import LionState, QuantizedLionState
 
 Mode = Literal["hard", "smooth", "refined"]
@@ -153,8 +160,8 @@ def lion(
         \theta_t = \theta_{t-1} - \eta_t \, (\operatorname{sign}(b_1 m_{t-1}
         + (1 - b_1) g_t) + \lambda \theta_{t-1})
 
-    Every weight moves by the learning rate, whatever the gradient's size: use a 3-10x
-    smaller learning rate and a 3-10x larger weight decay than for AdamW. In float32,
+    Every weight moves by the learning rate: use a 3-10x smaller learning rate and a
+    3-10x larger weight decay than for AdamW. In float32,
     momenta are bitwise those of `optax.lion`, and updates too, except where |c| is
     below float32 rounding error (see `scale_by_lion`). A run begun with `optax.lion`
     continues with `lion_jax.from_optax`.
@@ -207,8 +214,8 @@ def lion(
       Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
       https://arxiv.org/abs/2302.06675
     """
-    check_number("learning_rate", learning_rate, _not_negative, ">= 0", schedule=True)
-    check_number("weight_decay", weight_decay, _not_negative, ">= 0", schedule=True)
+    check_rate("learning_rate", learning_rate)
+    check_rate("weight_decay", weight_decay)
     check_choice("mode", mode, variants.MODES)
     without_decay = isinstance(weight_decay, int | float) and weight_decay == 0
     if without_decay and (cautious_weight_decay or independent_weight_decay):
@@ -227,11 +234,9 @@ def lion(
         del extra_args
         if params is None:
             raise ValueError("lion: params=None, but update needs them for its decay.")
-        eta, decay = _at(learning_rate, state.count), _at(weight_decay, state.count)
+        eta, decay = (at(x, state.count) for x in (learning_rate, weight_decay))
 
         def step(u: Any, g: Any, p: Any, decays: Any) -> Any:
-            if u is None:
-                return None
             if not trained(p):
                 return jnp.zeros_like(p)
             back = pull(p, u, decay) if decays and not without_decay else 0.0
@@ -241,17 +246,6 @@ def lion(
 
         directions, state = inner.update(updates, state)
         decays = for_every_leaf(mask, params)
-        steps = jax.tree.map(
-            step, directions, updates, params, decays, is_leaf=lambda u: u is None
-        )
-        return steps, state
+        return map_updates(step, directions, updates, params, decays), state
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
-
-
-def _not_negative(x: float) -> bool:
-    return x >= 0
-
-
-def _at(value: ArrayLike | optax.Schedule, count: ArrayLike) -> Any:
-    return value(count) if callable(value) else value
