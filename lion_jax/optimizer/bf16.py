@@ -135,10 +135,9 @@ def with_stochastic_rounding(
 ) -> optax.GradientTransformationExtraArgs:
     """Rounds new bfloat16 weights up or down at random, so that the mean is exact.
 
-    It needs no memory, and adds noise. Leaves of other dtypes pass through.
-
     Args:
-      inner: Any optimizer; it sees float32 weights and gradients.
+      inner: Any optimizer; it sees float32 weights and gradients. Leaves of other
+        dtypes pass through.
       seed: Of the rounding; its results do not depend on the number of devices.
 
     Returns:

@@ -161,10 +161,9 @@ def lion(
         + (1 - b_1) g_t) + \lambda \theta_{t-1})
 
     Every weight moves by the learning rate: use a 3-10x smaller learning rate and a
-    3-10x larger weight decay than for AdamW. In float32,
-    momenta are bitwise those of `optax.lion`, and updates too, except where |c| is
-    below float32 rounding error (see `scale_by_lion`). A run begun with `optax.lion`
-    continues with `lion_jax.from_optax`.
+    3-10x larger weight decay than for AdamW. In float32, momenta are bitwise those of
+    `optax.lion`, and updates too, except where |c| is below float32 rounding error. A
+    run begun with `optax.lion` continues with `lion_jax.from_optax`.
 
     Args:
       learning_rate: Step size, >= 0, or a schedule (count -> step size).
