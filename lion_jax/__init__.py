@@ -1,12 +1,16 @@
 """The Lion optimizer in JAX: `lion` composes into any Optax chain."""
 
+from lion_jax.optimizer.adopt import from_optax, to_optax
 from lion_jax.optimizer.bf16 import with_error_bits, with_stochastic_rounding
-from lion_jax.optimizer.lion import LionState, lion, scale_by_lion
+from lion_jax.optimizer.lion import lion, scale_by_lion
+from lion_jax.optimizer.state import LionState
 
 __all__ = [
     "LionState",
+    "from_optax",
     "lion",
     "scale_by_lion",
+    "to_optax",
     "with_error_bits",
     "with_stochastic_rounding",
 ]

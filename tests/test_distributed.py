@@ -124,3 +124,45 @@ def test_it_trains():
         updates, state = jax.block_until_ready(step(state, grads))
         w = w + updates[0]
     assert float(jnp.mean(jnp.abs(w - target))) < 0.1
+
+
+def test_replicated_parameters_stay_so_and_take_the_voted_step():
+    """The call of the docstring, beside a vote that is counted on the host."""
+    tx = optax.chain(
+        scale_by_distributed_lion("data"), optax.scale_by_learning_rate(0.5)
+    )
+    mesh = jax.make_mesh((8,), ("data",), (AxisType.Auto,))
+
+    def gradient(params, rows):
+        return jax.grad(lambda p: jnp.mean((rows @ p - 1.0) ** 2))(params)
+
+    def one(params, state, rows):
+        mine = jax.tree.map(lambda x: x[0], state)
+        updates, mine = tx.update(gradient(params, rows), mine, params)
+        params = optax.apply_updates(params, updates)
+        return params, jax.tree.map(lambda x: x[None], mine)
+
+    step = jax.jit(
+        jax.shard_map(
+            one,
+            mesh=mesh,
+            in_specs=(PartitionSpec(), SPLIT, SPLIT),
+            out_specs=(PartitionSpec(), SPLIT),
+            check_vma=False,
+        )
+    )
+    batch = jax.random.normal(jax.random.key(0), (16, 5))
+    params = expected = jnp.zeros(5)
+    state = jax.tree.map(lambda x: jnp.stack([x] * 8), tx.init(params))
+    alone = scale_by_lion()
+    states = [alone.init(params) for _ in range(8)]
+    for _ in range(3):
+        params, state = jax.block_until_ready(step(params, state, batch))
+        votes = jnp.zeros(5)
+        for i in range(8):
+            g = gradient(expected, batch[2 * i : 2 * i + 2])
+            sign, states[i] = alone.update(g, states[i])
+            votes = votes + sign
+        expected = expected - 0.5 * jnp.sign(votes)
+        np.testing.assert_array_equal(params, expected)
+    assert len({bytes(np.asarray(s.data)) for s in params.addressable_shards}) == 1

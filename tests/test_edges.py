@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from lion_jax import lion, scale_by_lion
+from lion_jax.optimizer import in_place
 
 FLOATS = ["float32", "bfloat16", "float16"]
 
@@ -213,3 +214,46 @@ def test_sharded_equals_unsharded_to_the_bit(axes, mu_dtype):
         split = NamedSharding(mesh, PartitionSpec("data"))
         ours = run(*jax.device_put((params, grads), split))
     chex.assert_trees_all_equal(jax.device_get(ours), expected)
+
+
+@pytest.mark.parametrize("mu_dtype", [None, "bfloat16", "float16", "int8"])
+def test_zero_momentum_and_gradient_are_a_zero_step(mu_dtype):
+    tx, zero = scale_by_lion(mu_dtype=mu_dtype), jnp.zeros((64, 64))
+    updates, state = tx.update(zero, tx.init(zero))
+    np.testing.assert_array_equal(updates, 0)
+    np.testing.assert_array_equal(tx.update(zero, state)[0], 0)
+
+
+@pytest.mark.parametrize("mu_dtype", [None, "bfloat16", "int8"])
+def test_equal_betas_take_an_infinite_gradient_as_a_sign(mu_dtype):
+    # c is the new momentum itself: no infinity is multiplied by b2/b1 - 1 = 0.
+    g = jnp.ones((64, 64)).at[2, 3].set(jnp.inf).at[4, 5].set(-jnp.inf)
+    tx = scale_by_lion(b1=0.9, b2=0.9, mu_dtype=mu_dtype)
+    updates, _ = tx.update(g, tx.init(g))
+    assert updates[2, 3] == 1
+    assert updates[4, 5] == -1
+    assert jnp.isfinite(updates).all()
+
+
+@pytest.mark.parametrize("mu_dtype", [None, "bfloat16", "int8"])
+@pytest.mark.parametrize("power", [-90, 100])
+def test_updates_do_not_depend_on_the_gradients_scale(mu_dtype, power):
+    tx, rng = lion(1e-3, mu_dtype=mu_dtype), np.random.default_rng(0)
+    w = jnp.ones((64, 64))
+    one, other = tx.init(w), tx.init(w)
+    for _ in range(5):
+        g = jnp.asarray(rng.normal(size=w.shape), jnp.float32)
+        expected, one = tx.update(g, one, w)
+        found, other = tx.update(g * np.float32(2.0**power), other, w)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_xlas_flags_are_read_at_construction(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    outside = in_place.Interpolation.of(0.9, 0.99)
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_backend_extra_options={in_place.ONE_LOOP}")
+    within = in_place.Interpolation.of(0.9, 0.99)
+    assert (outside.one_loop, within.one_loop) == (False, True)
+    g, old, new = jnp.float32(0.0), jnp.float32(3.0), jnp.float32(5.0)
+    assert outside(g, old, new, exact=False) == 5
+    np.testing.assert_allclose(within(g, old, new, exact=False), 0.9 * 3)

@@ -62,8 +62,10 @@ def test_no_copy_of_a_momentum_in_a_chain():
 
 def test_a_byte_momentum_takes_no_float32_room():
     program = compiled(lion(1e-4, mu_dtype="int8"))
-    # XLA:CPU copies the bytes; decoded they would take four times as much.
-    assert program.memory_analysis().temp_size_in_bytes < LEAVES * BYTES / 2
+    # XLA:CPU copies the bytes, and counts in four bytes per value of one array at a
+    # time; decoded, all momenta would take four bytes per value.
+    room = program.memory_analysis().temp_size_in_bytes
+    assert room < 1.05 * (LEAVES * BYTES / 4 + BYTES)
 
 
 def test_the_yardstick_sees_optaxs_copies():

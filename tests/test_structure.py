@@ -95,8 +95,10 @@ def test_no_room_has_a_cycle(graph):
 def test_the_top_level_names_are_the_optimizer():
     assert sorted(lion_jax.__all__) == [
         "LionState",
+        "from_optax",
         "lion",
         "scale_by_lion",
+        "to_optax",
         "with_error_bits",
         "with_stochastic_rounding",
     ]

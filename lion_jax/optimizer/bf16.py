@@ -1,8 +1,8 @@
-"""bfloat16 weights that learn: two wrappers of any Optax optimizer.
+"""bfloat16 training: two wrappers of any Optax optimizer.
 
-A bfloat16 has 8 significant bits, so a step below 1/512 of a weight rounds to no step:
-under Lion with learning rate 1e-4 all weights above 0.05 stand still. Either the bits
-that rounding cuts off are kept in the state, or rounding is random, so that the
+A bfloat16 has 8 significant bits, so updates below 1/512 of a weight are rounded away:
+under Lion with learning rate 1e-4 all weights above 0.05 stand still. Either the state
+stores the low-order bits (error compensation), or rounding is random, so that the
 expected step is right.
 
 Both hand float32 to the inner optimizer and split its results with integer arithmetic
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, BFloat16, Float32, Int, PyTree
+from jaxtyping import Array, BFloat16, Float32, Inexact, Int, PyTree
 
 from lion_jax.optimizer.float_bits import (
     CUT,
@@ -27,6 +27,7 @@ from lion_jax.optimizer.float_bits import (
     round_to_bfloat16,
     to_bits,
 )
+from lion_jax.optimizer.leaves import is_none, map_updates, wide
 
 
 class ErrorBitsState(NamedTuple):
@@ -46,7 +47,7 @@ class StochasticRoundingState(NamedTuple):
 def with_error_bits(
     inner: optax.GradientTransformation, bits: int = 16
 ) -> optax.GradientTransformationExtraArgs:
-    """Keeps what bfloat16 weights lack, in the optimizer's state.
+    """Stores the low-order bits of bfloat16 weights in the optimizer's state.
 
     With 16 bits, weight and state together are a float32, and training follows float32
     weights to the bit; with 8 they have 16 significant bits. Leaves of other dtypes
@@ -98,28 +99,31 @@ def with_error_bits(
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError("params=None, but update needs the weights it rounds.")
-        masters = jax.tree.map(
-            lambda p, e: _join(p, e, bits) if _is_bf16(p) else p, params, state.error
+        masters = map_updates(
+            lambda _, p, e: _join(p, e, bits) if _is_bf16(p) else p,
+            updates,
+            params,
+            state.error,
         )
         steps, inner_state = _inner_update(
             inner, updates, state.inner_state, params, masters, extra_args
         )
-        targets = jax.tree.map(_add_if_bf16, params, masters, steps)
-        moves = jax.tree.map(
-            lambda p, t, u: _move(p, _round(t)) if _is_bf16(p) else u,
+        targets = map_updates(_add_if_bf16, steps, params, masters)
+        moves = map_updates(
+            lambda u, p, t: _move(p, _round(t)) if _is_bf16(p) else u,
+            steps,
             params,
             targets,
-            steps,
         )
-        error = jax.tree.map(
-            lambda p, t, u: (
-                _error(t, _round(from_bits(_bits(p)) + u), bits)
+        error = map_updates(
+            lambda u, p, t: (
+                _error(t, _round(from_bits(_bits(p)) + wide(u)), bits)
                 if _is_bf16(p)
                 else optax.MaskedNode()
             ),
+            moves,
             params,
             targets,
-            moves,
         )
         return moves, ErrorBitsState(inner_state, error)
 
@@ -131,20 +135,14 @@ def with_stochastic_rounding(
 ) -> optax.GradientTransformationExtraArgs:
     """Rounds new bfloat16 weights up or down at random, so that the mean is exact.
 
-    It needs no memory, and adds noise. Leaves of other dtypes pass through.
-
     Args:
-      inner: Any optimizer; it sees float32 weights and gradients.
-      seed: Of the rounding. The same seed, the same run, on any number of devices.
+      inner: Any optimizer; it sees float32 weights and gradients. Leaves of other
+        dtypes pass through.
+      seed: Of the rounding; its results do not depend on the number of devices.
 
     Returns:
-      A gradient transformation whose state is a `StochasticRoundingState`. `update`
-      needs `params`; apply its updates, float32 for bfloat16 weights, with
-      `optax.apply_updates` and nothing in between.
-
-    References:
-      Zamirai et al., Revisiting BFloat16 Training, 2020,
-      https://arxiv.org/abs/2010.06192
+      A gradient transformation whose state is a `StochasticRoundingState`, to be used
+      as that of `with_error_bits`. For the source see there.
     """
     inner = optax.with_extra_args_support(inner)
 
@@ -155,21 +153,23 @@ def with_stochastic_rounding(
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError("params=None, but update needs the weights it rounds.")
-        masters = jax.tree.map(lambda p: _widened(p) if _is_bf16(p) else p, params)
+        masters = map_updates(
+            lambda _, p: _widened(p) if _is_bf16(p) else p, updates, params
+        )
         steps, inner_state = _inner_update(
             inner, updates, state.inner_state, params, masters, extra_args
         )
-        targets = jax.tree.map(_add_if_bf16, params, masters, steps)
+        targets = map_updates(_add_if_bf16, steps, params, masters)
         key = jax.random.fold_in(jax.random.key(seed), state.count)
-        leaves, structure = jax.tree.flatten(params)
+        leaves, structure = jax.tree.flatten(steps, is_leaf=is_none)
         keys = structure.unflatten(
             [jax.random.fold_in(key, i) for i in range(len(leaves))]
         )
-        moves = jax.tree.map(
-            lambda p, t, u, k: _move(p, _round(t, key=k)) if _is_bf16(p) else u,
+        moves = map_updates(
+            lambda u, p, t, k: _move(p, _round(t, key=k)) if _is_bf16(p) else u,
+            steps,
             params,
             targets,
-            steps,
             keys,
         )
         count = optax.safe_increment(state.count)
@@ -180,7 +180,7 @@ def with_stochastic_rounding(
 
 def _inner_update(inner, updates, inner_state, params, masters, extra_args):
     """Runs the wrapped optimizer on float32 gradients and weights."""
-    wide_updates = jax.tree.map(
+    wide_updates = map_updates(
         lambda g, p: g.astype(jnp.float32) if _is_bf16(p) else g, updates, params
     )
     return inner.update(wide_updates, inner_state, masters, **extra_args)
@@ -199,13 +199,17 @@ def _widened(p: ArrayLike) -> ArrayLike | jax.ShapeDtypeStruct:
     return jnp.asarray(p).astype(jnp.float32)
 
 
-def _add_if_bf16(p: Array, master: Array, step: Array) -> Array:
+def _add_if_bf16(step: Array, p: Array, master: Array) -> Array:
     return master + step.astype(jnp.float32) if _is_bf16(p) else p
 
 
-def _move(p: BFloat16[Array, "*s"], bits: Int[Array, "*s"]) -> Float32[Array, "*s"]:
+def _move(p: BFloat16[Array, "*s"], bits: Int[Array, "*s"]) -> Inexact[Array, "*s"]:
     """The update that takes a weight to the bfloat16 with these float32 bits."""
-    return from_bits(bits) - from_bits(_bits(p))
+    step = from_bits(bits) - from_bits(_bits(p))
+    if jax.config.jax_numpy_dtype_promotion != "strict":
+        return step
+    # The same, where a weight changes by less than its half; else nearly the same.
+    return from_bits(_round(step)).astype(jnp.bfloat16)
 
 
 def _join(

@@ -1,9 +1,9 @@
-"""Lion between devices that send each other one bit a value instead of gradients.
+"""1-bit communication: Lion by majority vote, one bit per value instead of gradients.
 
 Every device keeps a momentum of its own gradients and votes with the sign of its own
 interpolation; all take the step that most voted for. Device i counts the votes of the
 i-th part of each array and sends the outcome, minus, plus or tie, to all. A device
-so sends 1 bit and receives 2 bits a value, however many devices there are; a mean of
+so sends 1 bit and receives 2 bits per value, however many devices there are; a mean of
 float32 gradients takes 64.
 """
 
@@ -14,8 +14,8 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Int, UInt8
 
+from lion_jax.optimizer.leaves import trained
 from lion_jax.optimizer.lion import scale_by_lion
-from lion_jax.optimizer.momentum import trained
 from lion_jax.optimizer.variants import componentwise
 
 
@@ -27,10 +27,10 @@ def scale_by_distributed_lion(
 ) -> optax.GradientTransformation:
     """Replaces each device's gradient by the direction that most devices vote for.
 
-    To be used inside `jax.shard_map` or `jax.pmap` with gradients that were not
-    averaged. The updates are the same on all devices; the momenta are not, so the
-    state needs an axis for the devices outside. Chain it with
-    `optax.add_decayed_weights` and `optax.scale_by_learning_rate`.
+    To be used inside `jax.shard_map` with gradients that were not averaged, so with
+    `check_vma=False`: otherwise JAX averages the gradients of replicated parameters
+    itself. The updates are the same on all devices, so parameters stay replicated; the
+    momenta are not, so the state has a leading axis for the devices.
 
     One bit has no room for zero: a device whose interpolation is zero votes for minus
     in one step and plus in the next, and devices take turns. Where all are zero, an
@@ -49,6 +49,38 @@ def scale_by_distributed_lion(
 
     Raises:
       ValueError: For a value outside of its range.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from jax.sharding import AxisType, PartitionSpec as P
+      >>> from lion_jax.distributed import scale_by_distributed_lion
+      >>> tx = optax.chain(
+      ...     scale_by_distributed_lion("data"),
+      ...     optax.add_decayed_weights(0.1),
+      ...     optax.scale_by_learning_rate(0.5),
+      ... )
+      >>> def step(params, state, batch):
+      ...     mine = jax.tree.map(lambda x: x[0], state)
+      ...     grads = jax.grad(lambda p: jnp.mean((batch @ p) ** 2))(params)
+      ...     updates, mine = tx.update(grads, mine, params)
+      ...     params = optax.apply_updates(params, updates)
+      ...     return params, jax.tree.map(lambda x: x[None], mine)
+      >>> devices = len(jax.devices())
+      >>> mesh = jax.make_mesh((devices,), ("data",), (AxisType.Auto,))
+      >>> step = jax.jit(
+      ...     jax.shard_map(
+      ...         step,
+      ...         mesh=mesh,
+      ...         in_specs=(P(), P("data"), P("data")),
+      ...         out_specs=(P(), P("data")),
+      ...         check_vma=False,
+      ...     )
+      ... )
+      >>> params = jnp.array([1.0, -2.0])
+      >>> state = jax.tree.map(lambda x: jnp.stack([x] * devices), tx.init(params))
+      >>> params, state = step(params, state, jnp.ones((2 * devices, 2)))
+      >>> print(params)
+      [ 1.45 -1.4 ]
 
     References:
       Liu et al., Communication Efficient Distributed Training with Distributed Lion,

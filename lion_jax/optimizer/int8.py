@@ -1,121 +1,132 @@
-"""A momentum in one byte a value: a sign, seven bits of logarithm, one scale a row.
+"""A momentum in one byte per value: a sign and seven bits of logarithm.
 
-A row is the last axis, so the values keep the parameter's shape and its sharding. With
-s the row's scale, a bound of its largest magnitude, level k of 1..127 stands for the
-number whose float32 bits are those of s less (127 - k) * STEP. Bits of floats grow
-with their logarithm (exactly at powers of two, linearly between), so the levels reach
-from s down to s / 2**16, 6 % to 12 % apart, and multiplying a row by 2**k changes the
-scale and no level. Only a zero is stored as zero; -128 is a NaN.
+The codes have the parameter's shape and sharding. All that an array's values share is
+one integer, its exponent; it lies outside of the parameters' tree, so that nothing that
+places, masks or wraps a state by its parameters can break it.
 
-Rounding to the nearest level would freeze the momentum: a step changes it by 1 % where
-the levels are 6 % apart. Random rounding cures that and adds noise. Instead the
-threshold between two levels walks with the step, by the golden ratio, from a start
-that differs from value to value: the errors of successive steps cancel. In simulation
-(gradients with noise of 0.3, 3 and 10 times their drifting mean, 1,000 steps) the share
-of signs that agree with a float32 momentum's is 0.82, 0.97, 0.97 for the nearest level,
-0.98, 0.97, 0.96 for random rounding and 0.99, 0.98, 0.97 for this.
+**Code.** Level k of 1..127 stands for the number whose float32 bits are `_offset(k)`
+above 2**exponent. Bits of floats grow with their logarithm (exactly at powers of two,
+linearly between). From 2**-LOW to 2**HIGH times 2**exponent there are 8 levels per
+octave, 6 to 12 % apart; beyond them one level per octave, so that a value far smaller
+or larger than its neighbours moves too. Only a zero is stored as zero. Level 127 is an
+infinity and -128 a NaN: each costs one value.
+
+**Exponent.** At some steps it becomes that of the median of the rows' largest values
+(`calibration`). A factor of 2**k in all gradients changes the exponent by k and no
+code. In all other steps everything is elementwise.
+
+**Rounding.** A step changes the momentum by 1 % where the levels are 6 % apart: rounded
+to the nearest level it would freeze. Random rounding cures that and adds noise. Instead
+the threshold between two levels walks with the step, by the golden ratio, from a start
+that differs along the last axis: the errors of successive steps cancel, and so do those
+of neighbours.
 """
 
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float32, Int, Int8
+from jaxtyping import Array, Float32, Int, Int8, UInt32
 
 from lion_jax.optimizer.float_bits import SIGN, from_bits, to_bits
+from lion_jax.optimizer.leaves import factor
 
-LEVELS = 127
-NAN = -128
+LOW, HIGH = 10, 2  # octaves below and above 2**exponent with 8 levels each
+UP = 8  # octaves above these with one level each; the other levels are below
+INFINITE, NAN = 127, -128
 STEP = 1 << 20  # bits between two levels: 8 of them are an octave
-SMALLEST = 1 << 23  # bits of the smallest normal float32: less is flushed to zero
-MIN_ROW = 64  # a shorter row's scale would cost more than 1/16 of a byte a value
+OCTAVE = 1 << 23
+TOP = INFINITE - 1 - UP  # the highest level with fine spacing
+BOTTOM = TOP - 8 * (LOW + HIGH)  # the lowest one
+INFINITY_BITS = 0x7F800000
+SMALLEST, LARGEST = 13, 254 - HIGH - UP  # exponents whose levels' bits do not overflow
 MIN_SIZE = 4096  # a smaller array is not worth a byte code
 GOLDEN = 0x9E3779B9  # 2**32 divided by the golden ratio
-SPREAD = 0xC13FA9A9  # an odd number: the start of a value's threshold
+SPREAD = 0xC13FA9A9  # an odd number: from one start to the next
 
 
 class Int8Momentum(NamedTuple):
-    """A momentum of any shape whose last axis is long enough."""
+    """A momentum while a step works on it."""
 
-    values: Int8[Array, "*shape n"]  # signed levels
-    scale: Float32[Array, "*shape 1"]  # at least the largest magnitude of each row
+    codes: Int8[Array, "*shape"]  # signed levels
+    exponent: Int[Array, ""]  # of the codes: a float32's, biased; 0 while all are 0
+    next_exponent: Int[Array, ""]  # of the codes after this step
+    walk: UInt32[Array, ""]  # where the rounding's threshold is in this step
 
 
 def fits(shape: tuple[int, ...]) -> bool:
     """Whether an array of this shape is stored in bytes; small ones are not."""
-    return bool(shape) and shape[-1] >= MIN_ROW and math.prod(shape) >= MIN_SIZE
+    return math.prod(shape) >= MIN_SIZE
 
 
-def zeros(like: ArrayLike) -> Int8Momentum:
-    """Makes a zero momentum with the shape and the sharding of a parameter."""
-    values = jnp.zeros_like(like, dtype=jnp.int8)
-    # The barrier keeps XLA from folding the maximum at compile time, which takes long.
-    scale = jnp.max(lax.optimization_barrier(values), axis=-1, keepdims=True)
-    return Int8Momentum(values, scale.astype(jnp.float32))
+def zeros(like: ArrayLike | jax.ShapeDtypeStruct) -> Int8[Array, "*shape"]:
+    """Returns the codes of a zero momentum, with a parameter's shape and sharding."""
+    return jnp.zeros_like(like, dtype=jnp.int8)
 
 
-def load(momentum: Int8Momentum) -> Float32[Array, "*shape n"]:
+def load(momentum: Int8Momentum) -> Float32[Array, "*shape"]:
     """Decodes a momentum."""
-    levels = momentum.values.astype(jnp.int32)
-    magnitudes = _bits_of(jnp.abs(levels), momentum.scale)
-    signed = from_bits(magnitudes | (levels & SIGN))
-    return jnp.where(levels == 0, 0.0, jnp.where(levels == NAN, jnp.nan, signed))
-
-
-def decayed_bound(
-    old: Int8Momentum, gradient: Float32[Array, "*shape n"], decay: Any
-) -> Float32[Array, "*shape 1"]:
-    """Bounds each row of decay * old + (1 - decay) * gradient, within a few percent.
-
-    The maximum itself would need the sum in memory; of these two maxima one is read
-    off the levels and the other off the gradient.
-    """
-    highest = jnp.max(old.values, axis=-1, keepdims=True)
-    lowest = jnp.min(old.values, axis=-1, keepdims=True)
-    level = jnp.maximum(highest.astype(jnp.int32), -lowest.astype(jnp.int32))
-    level = jnp.minimum(level, LEVELS)
-    largest = jnp.where(level == 0, 0.0, from_bits(_bits_of(level, old.scale)))
-    # Nothing but an absolute value: XLA:CPU puts any other operand in memory first.
-    steepest = jnp.max(jnp.abs(gradient), axis=-1, keepdims=True)
-    return (1 - decay) * steepest + decay * largest
+    codes = momentum.codes.astype(jnp.int32)
+    level = jnp.abs(codes)
+    bits = jnp.minimum(level * STEP, level * OCTAVE - BOTTOM * (OCTAVE - STEP))
+    bits = jnp.maximum(bits, level * OCTAVE - TOP * (OCTAVE - STEP))
+    bits = jnp.maximum(bits + _origin(momentum.exponent), OCTAVE)  # no subnormals
+    bits = jnp.where(level == INFINITE, INFINITY_BITS, bits)
+    value = from_bits(bits | (codes & SIGN))
+    return jnp.where(codes == 0, 0.0, jnp.where(codes == NAN, jnp.nan, value))
 
 
 def store(
-    momentum: Float32[Array, "*shape n"],
-    scale: Float32[Array, "*shape 1"],
-    count: Int[Array, ""],
-) -> Int8Momentum:
-    """Encodes a momentum.
-
-    Args:
-      momentum: The values. A NaN or an infinity is one when decoded; it spoils the
-        other values of its row, though not their signs.
-      scale: At least the largest magnitude of each row.
-      count: Number of the step, for the rounding.
-    """
-    bits = to_bits(momentum)
+    values: Float32[Array, "*shape"],
+    exponent: Int[Array, ""],
+    walk: UInt32[Array, ""],
+) -> Int8[Array, "*shape"]:
+    """Encodes values, as in `Int8Momentum`."""
+    bits = to_bits(values)
     magnitude = bits & ~SIGN
-    above = (magnitude - to_bits(scale)).astype(jnp.float32) / STEP + LEVELS
-    threshold = _thresholds(momentum.shape, count)
-    level = jnp.floor(above + threshold).astype(jnp.int32)
-    level = jnp.clip(level, 1, LEVELS)  # never 0: the sign of a small value survives
+    above = jnp.minimum(magnitude - _origin(exponent), INFINITE * STEP * 4)
+    threshold = _thresholds(values.shape, walk)
+    fine = (above + threshold) >> 20
+    coarse = above + 8 * threshold
+    level = jnp.maximum(fine, (coarse + BOTTOM * (OCTAVE - STEP)) >> 23)
+    level = jnp.minimum(level, (coarse + TOP * (OCTAVE - STEP)) >> 23)
+    level = jnp.clip(level, 1, INFINITE - 1)  # never 0: a small value keeps its sign
+    level = jnp.where(magnitude >= INFINITY_BITS, INFINITE, level)
     level = jnp.where(magnitude == 0, 0, jnp.where(bits < 0, -level, level))
-    level = jnp.where(jnp.isnan(momentum), NAN, level)
-    return Int8Momentum(level.astype(jnp.int8), scale)
+    return jnp.where(magnitude > INFINITY_BITS, NAN, level).astype(jnp.int8)
 
 
-def _thresholds(shape: tuple[int, ...], count: Int[Array, ""]) -> Array:
-    """Numbers in [0, 1), evenly spread over the values and over successive steps."""
-    position = jnp.asarray(count).astype(jnp.uint32) * jnp.uint32(GOLDEN)
-    for axis in range(len(shape)):
-        stride = jnp.uint32(SPREAD * (2 * axis + 1) % 2**32)
-        index = lax.broadcasted_iota(jnp.uint32, shape, axis)
-        position = position + index * stride
-    return (position >> 8).astype(jnp.int32).astype(jnp.float32) * 2.0**-24
+def average(old: Int8Momentum, gradient: Array, decay: Any) -> Int8Momentum:
+    """Returns decay * old + (1 - decay) * gradient, encoded."""
+    codes = store(mean(old, gradient, decay), old.next_exponent, old.walk)
+    return old._replace(codes=codes, exponent=old.next_exponent)
 
 
-def _bits_of(level: Array, scale: Array) -> Array:
-    """Bits of the magnitude that a level stands for."""
-    return jnp.maximum(to_bits(scale) - (LEVELS - level) * STEP, SMALLEST)
+def walk(count: ArrayLike) -> UInt32[Array, ""]:
+    """Returns where the thresholds are in a step: evenly spread over steps."""
+    return jnp.asarray(count).astype(jnp.uint32) * jnp.uint32(GOLDEN)
+
+
+def _thresholds(
+    shape: tuple[int, ...], walk: UInt32[Array, ""]
+) -> Int[Array, "*ones last"]:
+    """Bits in [0, STEP), along the last axis, that are added before rounding down."""
+    ones = (1,) * (len(shape) - 1)
+    index = jnp.arange(shape[-1], dtype=jnp.uint32).reshape(*ones, -1)
+    return ((walk + index * jnp.uint32(SPREAD)) >> 12).astype(jnp.int32)
+
+
+def mean(old: Int8Momentum, gradient: Array, decay: Any) -> Float32[Array, "*shape"]:
+    """Returns decay * old + (1 - decay) * gradient before it is encoded."""
+    decay = factor(decay, gradient)
+    # A float64 gradient meets the float32 momentum in float64.
+    old_values = load(old).astype(gradient.dtype)
+    return ((1 - decay) * gradient + decay * old_values).astype(jnp.float32)
+
+
+def _origin(exponent: Int[Array, ""]) -> Int[Array, ""]:
+    """Bits of a level 0 of the fine spacing, which no code stands for."""
+    exponent = jnp.clip(exponent, SMALLEST, LARGEST)
+    return exponent * OCTAVE - (BOTTOM + 8 * LOW) * STEP

@@ -6,41 +6,40 @@ With gradient g, momentum m, parameters theta, learning rate eta, decay lambda:
     m     = b2 m + (1 - b2) g           momentum: the one buffer Lion keeps
     theta = theta - eta (sign(c) + lambda theta)
 
-The same c from the new momentum is b1/b2 (m + (b2/b1 - 1) g). In that form nothing
-reads the old momentum any more once the new one is written, so it can be written in
-place; in the other XLA:CPU copies every momentum first, and takes three times as long.
+The first two are `_directions`, the third is `lion`; see `in_place` for which momentum
+c is read from and why, `momentum` for how it is stored, and `variants`.
 """
 
-import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import PyTree
 
-from lion_jax.optimizer import momentum, variants
-from lion_jax.optimizer.momentum import trained, wide
+from lion_jax.optimizer import in_place, momentum, variants
+from lion_jax.optimizer.checks import check_choice, check_number, check_rate
+from lion_jax.optimizer.leaves import (
+    at,
+    factor,
+    for_every_leaf,
+    map_updates,
+    trained,
+    wide,
+    wider,
+)
+from lion_jax.optimizer.state import LionState, QuantizedLionState
 
-# With this in XLA_FLAGS, XLA:CPU makes one loop of all that reads the same momentum.
-ONE_LOOP = "xla_cpu_use_multi_output_fusion=true"
-
-
-class LionState(NamedTuple):
-    """What Lion remembers: how many updates it made, and one momentum."""
-
-    count: ArrayLike  # int32 scalar
-    mu: optax.Updates  # like the parameters; Int8Momentum leaves if asked for
+Mode = Literal["hard", "smooth", "refined"]
 
 
 def scale_by_lion(
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.99,
-    mu_dtype: DTypeLike | None = None,
+    mu_dtype: DTypeLike | Literal["int8"] | None = None,
     *,
-    mode: str = "hard",
+    mode: Mode = "hard",
     smooth_beta: ArrayLike = 1.0,
     cautious: bool = False,
 ) -> optax.GradientTransformation:
@@ -50,33 +49,35 @@ def scale_by_lion(
         u_t = \operatorname{sign}(b_1 m_{t-1} + (1 - b_1) g_t), \qquad
         m_t = b_2 m_{t-1} + (1 - b_2) g_t
 
-    A zero interpolation gives a zero step, and a NaN stays a NaN. All is computed in
-    float32 or wider, whatever the dtypes. The sign of an interpolation smaller than
-    the rounding of its own two terms may differ from `optax.scale_by_lion`'s: where
-    0 < b1 <= b2 are numbers, it is computed from the new momentum.
+    All is computed in float32 or wider, whatever the dtypes. Where gradient and
+    momentum are zero, the step is zero; a NaN stays a NaN. Directions equal those of
+    `optax.scale_by_lion` except where |c| is below the rounding error of its own two
+    terms (see `lion_jax.optimizer.in_place`).
 
     Args:
       b1: Weight of the momentum in the step's direction, in [0, 1).
-      b2: Decay rate of the momentum, in [0, 1).
+      b2: Decay rate of the momentum, in [0, 1). If b1 and b2 are traced, b2 must be at
+        least b1 / 16: below, directions are NaN.
       mu_dtype: Dtype of the momentum: floating, None for each parameter's own, or
-        `"int8"` for one byte a value and a scale a row (`lion_jax.optimizer.int8`);
-        arrays of fewer than 4,096 values or with a last axis below 64 then stay
-        float32. Complex momenta keep their own dtype.
+        `"int8"` for one byte per value (`lion_jax.optimizer.int8`); arrays of fewer
+        than 4,096 values then stay float32. Complex momenta keep their own dtype.
       mode: What is made of the interpolation c: `"hard"` sign(c), `"smooth"`
         tanh(smooth_beta c), `"refined"` c clipped to [-1, 1].
-      smooth_beta: Slope of the smooth mode at 0, > 0; 1 in the other modes.
+      smooth_beta: Slope of the smooth mode at 0, > 0; the other modes ignore it.
       cautious: Whether to step only where the direction has the gradient's sign, as
         in `lion_jax.optimizer.variants.cautious_direction`.
 
     Returns:
-      A gradient transformation whose state is a `LionState`. The updates have the
+      A gradient transformation whose state is a `LionState`, or, for an int8
+      momentum, a `lion_jax.optimizer.int8.QuantizedLionState`. The updates have the
       gradients' shapes and dtypes and point uphill, as Optax expects before
       `optax.scale_by_learning_rate`. Complex values have a sign each for their real
       and imaginary part. Integers and booleans have no momentum and zero updates.
 
     Raises:
-      ValueError: For a value outside of its range. Arrays, traced ones included,
-        are taken as they are, so `optax.inject_hyperparams` works.
+      TypeError: If b1, b2 or smooth_beta is not a number.
+      ValueError: For a value outside of its range; traced values are taken as they
+        are. As in Optax, an unknown mode is refused by `update`.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -90,59 +91,64 @@ def scale_by_lion(
       Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
       https://arxiv.org/abs/2302.06675. For the modes see `lion_jax.optimizer.variants`.
     """
-    _check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
-    _check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
+    inner = _directions(b1, b2, mu_dtype, mode, smooth_beta, cautious)
+
+    def update(updates, state, params=None):
+        directions, state = inner.update(updates, state, params)
+        narrow = jax.tree.map(
+            lambda u, g: u.astype(jnp.result_type(g)) if trained(g) else u,
+            directions,
+            updates,
+        )
+        return narrow, state
+
+    return optax.GradientTransformation(inner.init, update)
+
+
+def _directions(
+    b1: Any, b2: Any, mu_dtype: Any, mode: str, smooth_beta: Any, cautious: bool
+) -> optax.GradientTransformation:
+    """`scale_by_lion` with its directions in float32 or wider."""
+    check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
+    check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
+    check_number("smooth_beta", smooth_beta, lambda beta: beta > 0, "positive")
     momentum.check_dtype(mu_dtype)
-    shape = variants.shape_of_direction(mode, smooth_beta)
-    ahead = _look_ahead(b1, b2)
-    one_loop = ONE_LOOP in os.environ.get("XLA_FLAGS", "")
+    interpolation = in_place.Interpolation.of(b1, b2)
 
-    def init(params: optax.Params) -> LionState:
-        mu = jax.tree.map(lambda p: momentum.zeros(p, mu_dtype), params)
-        return LionState(jnp.zeros([], jnp.int32), mu)
+    def init(params: optax.Params) -> LionState | QuantizedLionState:
+        return momentum.first_state(params, mu_dtype)
 
-    def reads_new(m: Any) -> bool:
-        fused = one_loop and getattr(m, "dtype", None) == jnp.float32
-        return ahead is not None and not fused and momentum.keeps_side(m)
-
-    def average(g: Any, m: Any, count: Any) -> Any:
+    def average(g: Any, m: Any) -> Any:
         if isinstance(m, optax.MaskedNode):
             return m
-        g = wide(g)
-        new = (1 - b2) * g + b2 * momentum.load(m)
-        side = -ahead * g if reads_new(m) else None
-        return momentum.store(new, m, g=g, b2=b2, count=count, side=side)
+        return momentum.average(m, wide(g), b2, interpolation.side(m, wide(g)))
 
     def direction(g: Any, old: Any, new: Any) -> Any:
         if isinstance(old, optax.MaskedNode):
             return jnp.zeros(jnp.shape(g), bool)
-        dtype, g = jnp.result_type(g), wide(g)
-        if reads_new(old):
-            c: Any = momentum.load(new) + ahead * g
-            c = c if mode == "hard" else b1 / b2 * c
-        else:
-            c = (1.0 - b1) * g + b1 * momentum.load(old)
-        u = shape(c)
-        return (variants.cautious_direction(u, g) if cautious else u).astype(dtype)
+        c = interpolation(wide(g), old, new, exact=mode != "hard")
+        u = variants.direction(c, mode, smooth_beta)
+        return variants.cautious_direction(u, wide(g)) if cautious else u
 
     def update(updates, state, params=None):
         del params
-        mu = jax.tree.map(lambda g, m: average(g, m, state.count), updates, state.mu)
-        directions = jax.tree.map(direction, updates, state.mu, mu)
-        return directions, LionState(optax.safe_increment(state.count), mu)
+        old = momentum.opened(state, updates, b2)
+        new = jax.tree.map(average, updates, old)
+        directions = jax.tree.map(direction, updates, old, new)
+        return directions, momentum.closed(state, new)
 
     return optax.GradientTransformation(init, update)
 
 
 def lion(
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: ArrayLike | optax.Schedule,
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.99,
-    mu_dtype: DTypeLike | None = None,
-    weight_decay: optax.ScalarOrSchedule = 1e-3,
-    mask: PyTree[Any] | Callable[[optax.Params], PyTree[Any]] | None = None,
+    mu_dtype: DTypeLike | Literal["int8"] | None = None,
+    weight_decay: ArrayLike | optax.Schedule = 1e-3,
+    mask: Any | Callable[[optax.Params], Any] | None = None,
     *,
-    mode: str = "hard",
+    mode: Mode = "hard",
     smooth_beta: ArrayLike = 1.0,
     cautious: bool = False,
     cautious_weight_decay: bool = False,
@@ -154,15 +160,15 @@ def lion(
         \theta_t = \theta_{t-1} - \eta_t \, (\operatorname{sign}(b_1 m_{t-1}
         + (1 - b_1) g_t) + \lambda \theta_{t-1})
 
-    Every weight moves by the learning rate, whatever the gradient's size: take 3 to
-    10 times less than for AdamW, and as much more weight decay. In float32 the
-    momenta equal those of `optax.lion` to the bit, and so do the updates, but for
-    signs of interpolations lost in rounding (see `scale_by_lion`).
+    Every weight moves by the learning rate: use a 3-10x smaller learning rate and a
+    3-10x larger weight decay than for AdamW. In float32, momenta are bitwise those of
+    `optax.lion`, and updates too, except where |c| is below float32 rounding error. A
+    run begun with `optax.lion` continues with `lion_jax.from_optax`.
 
     Args:
       learning_rate: Step size, >= 0, or a schedule (count -> step size).
       b1: Weight of the momentum in the step's direction, in [0, 1).
-      b2: Decay rate of the momentum, in [0, 1).
+      b2: Decay rate of the momentum, in [0, 1); see `scale_by_lion` for traced betas.
       mu_dtype: Dtype of the momentum, see `scale_by_lion`: floating, `"int8"`, or
         None for each parameter's own.
       weight_decay: Decoupled decay lambda, >= 0, or a schedule of it; it is
@@ -170,7 +176,7 @@ def lion(
       mask: Which parameters decay: a tree of booleans, a prefix of the parameters'
         tree, or a callable that makes one from the parameters; None for all.
       mode: `"hard"`, `"smooth"` or `"refined"`, see `scale_by_lion`.
-      smooth_beta: Slope of the smooth mode at 0, > 0; 1 in the other modes.
+      smooth_beta: Slope of the smooth mode at 0, > 0; the other modes ignore it.
       cautious: Whether to step only where the direction has the gradient's sign, as
         in `lion_jax.optimizer.variants.cautious_direction`.
       cautious_weight_decay: Whether to decay only where that does not work against
@@ -181,12 +187,14 @@ def lion(
         should follow a schedule of the learning rate's shape.
 
     Returns:
-      A gradient transformation whose state is a `LionState`; its `update` needs
-      `params`. Updates have the wider of the gradient's and the parameter's dtype.
+      A gradient transformation with a state as that of `scale_by_lion`; its `update`
+      needs `params`. Updates have the wider of the gradient's and the parameter's
+      dtype; where the gradient is None there is no update.
 
     Raises:
+      TypeError: If a number is not a number.
       ValueError: For a value outside of its range, or a variant of weight decay
-        without any. Arrays are taken as they are.
+        without any. Traced values are taken as they are.
 
     Examples:
       >>> import jax, jax.numpy as jnp, optax
@@ -205,8 +213,9 @@ def lion(
       Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
       https://arxiv.org/abs/2302.06675
     """
-    _check_number("learning_rate", learning_rate, lambda eta: eta >= 0, ">= 0")
-    _check_number("weight_decay", weight_decay, lambda decay: decay >= 0, ">= 0")
+    check_rate("learning_rate", learning_rate)
+    check_rate("weight_decay", weight_decay)
+    check_choice("mode", mode, variants.MODES)
     without_decay = isinstance(weight_decay, int | float) and weight_decay == 0
     if without_decay and (cautious_weight_decay or independent_weight_decay):
         raise ValueError(
@@ -214,55 +223,28 @@ def lion(
             f" {independent_weight_decay=} say how to decay; set weight_decay > 0 or"
             " both to False."
         )
-    inner = scale_by_lion(
-        b1, b2, mu_dtype, mode=mode, smooth_beta=smooth_beta, cautious=cautious
-    )
+    inner = _directions(b1, b2, mu_dtype, mode, smooth_beta, cautious)
+
+    def pull(p: Any, u: Any, decay: Any) -> Any:
+        pull = factor(decay, u) * wide(p)
+        return variants.cautious_decay(pull, u) if cautious_weight_decay else pull
 
     def update(updates, state, params=None, **extra_args):
         del extra_args
         if params is None:
             raise ValueError("lion: params=None, but update needs them for its decay.")
-        eta, decay = _at(learning_rate, state.count), _at(weight_decay, state.count)
+        eta, decay = (at(x, state.count) for x in (learning_rate, weight_decay))
 
-        def step(u: Any, g: Any, p: Any, decays: bool) -> Any:
+        def step(u: Any, g: Any, p: Any, decays: Any) -> Any:
             if not trained(p):
                 return jnp.zeros_like(p)
-            dtype, u, pull = jnp.result_type(g, p), wide(u), 0.0
-            if decays and not without_decay:
-                pull = decay * wide(p)
-                pull = (
-                    variants.cautious_decay(pull, u) if cautious_weight_decay else pull
-                )
-            u = -eta * u - pull if independent_weight_decay else -eta * (u + pull)
-            return u.astype(dtype)
+            back = pull(p, u, decay) if decays and not without_decay else 0.0
+            rate = factor(eta, u)
+            u = -rate * u - back if independent_weight_decay else -rate * (u + back)
+            return u.astype(wider(g, p))
 
         directions, state = inner.update(updates, state)
-        decays = _for_every_leaf(mask, params)
-        return jax.tree.map(step, directions, updates, params, decays), state
+        decays = for_every_leaf(mask, params)
+        return map_updates(step, directions, updates, params, decays), state
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
-
-
-def _look_ahead(b1: ArrayLike, b2: ArrayLike) -> Any:
-    """Returns b2/b1 - 1, or None where the new momentum does not tell c accurately."""
-    if isinstance(b1, int | float) and isinstance(b2, int | float) and 0 < b1 <= b2:
-        return b2 / b1 - 1
-    return None
-
-
-def _at(value: optax.ScalarOrSchedule, count: ArrayLike) -> Any:
-    return value(count) if callable(value) else value
-
-
-def _for_every_leaf(mask: Any, params: optax.Params) -> PyTree[bool]:
-    """Spells a decay mask out: a prefix's value holds for all leaves below it."""
-    prefix = mask(params) if callable(mask) else True if mask is None else mask
-    return jax.tree.map(lambda m, p: jax.tree.map(lambda _: m, p), prefix, params)
-
-
-def _check_number(
-    name: str, value: object, holds: Callable[[float], bool], rule: str
-) -> None:
-    """Refuses a wrong Python number; arrays may be traced and have no value yet."""
-    if isinstance(value, int | float) and not holds(value):
-        raise ValueError(f"lion: {name}={value!r}, but it must be {rule}.")

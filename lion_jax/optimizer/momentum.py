@@ -1,19 +1,22 @@
-"""How one leaf's momentum is kept: in which dtype, computed in float32 or wider."""
+"""How momenta are stored: in which dtype; all is computed in float32 or wider."""
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact
 
-from lion_jax.optimizer import int8
+from lion_jax.optimizer import calibration, int8
 from lion_jax.optimizer.float_bits import CUT, from_bits, round_to_bfloat16, to_bits
+from lion_jax.optimizer.leaves import factor, trained, wide
+from lion_jax.optimizer.state import LionState, QuantizedLionState
 
 Momentum = Any  # an array, an Int8Momentum, or MaskedNode for what is not trained
 
 
-def check_dtype(mu_dtype: DTypeLike | None) -> DTypeLike | None:
+def check_dtype(mu_dtype: Any) -> DTypeLike | None:
     """Returns the dtype asked for a momentum.
 
     Raises:
@@ -21,28 +24,26 @@ def check_dtype(mu_dtype: DTypeLike | None) -> DTypeLike | None:
     """
     if mu_dtype is None:
         return None
-    dtype = jnp.dtype(mu_dtype)
-    wide_enough = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize >= 2
-    if not wide_enough and dtype != jnp.int8:
+    try:
+        dtype = jnp.dtype(mu_dtype)
+        known = dtype == jnp.int8 or is_wide(dtype)
+    except TypeError:
+        known = False
+    if not known:
         raise ValueError(
             f"lion: {mu_dtype=}, but it must be a floating dtype of at least 16 bits,"
             " 'int8' or None."
         )
-    return dtype
+    return mu_dtype
 
 
-def trained(x: ArrayLike) -> bool:
-    """Whether a leaf is a floating or complex array: others are left alone."""
-    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+def is_wide(dtype: DTypeLike) -> bool:
+    """Whether a dtype is floating with at least 16 bits."""
+    dtype = jnp.dtype(dtype)
+    return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize >= 2
 
 
-def wide(x: ArrayLike) -> Inexact[Array, "*shape"]:
-    """Returns a floating or complex array in at least float32."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def zeros(p: ArrayLike, dtype: DTypeLike | None) -> Momentum:
+def zeros(p: ArrayLike | jax.ShapeDtypeStruct, dtype: DTypeLike | None) -> Momentum:
     """Makes the momentum of a parameter.
 
     Args:
@@ -63,39 +64,94 @@ def zeros(p: ArrayLike, dtype: DTypeLike | None) -> Momentum:
         return jnp.zeros_like(p, dtype=dtype)
     if int8.fits(jnp.shape(p)):
         return int8.zeros(p)
-    return jnp.zeros_like(p, dtype=jnp.promote_types(own, jnp.float32))
+    return jnp.zeros_like(p, dtype=own if own == jnp.float64 else jnp.float32)
+
+
+def first_state(params: optax.Params, dtype: DTypeLike | None) -> Any:
+    """Makes the state before the first step: a count and momenta of zero."""
+    mu = jax.tree.map(lambda p: zeros(p, dtype), params)
+    count = jnp.zeros([], jnp.int32)
+    if dtype is None or jnp.dtype(dtype) != jnp.int8:
+        return LionState(count, mu)
+    arrays = sum(m.dtype == jnp.int8 for m in jax.tree.leaves(mu))
+    # At least one: not every format of checkpoints takes an array without values.
+    return QuantizedLionState(count, mu, jnp.zeros(max(arrays, 1), jnp.int32))
+
+
+def values(state: LionState | QuantizedLionState) -> optax.Updates:
+    """Returns a state's momenta as floating or complex arrays."""
+    if isinstance(state, LionState):
+        return state.mu
+    exponents = iter(state.exponents)
+
+    def decoded(m: Array) -> Array:
+        if m.dtype != jnp.int8:
+            return m
+        exponent = next(exponents)
+        return int8.load(int8.Int8Momentum(m, exponent, exponent, int8.walk(0)))
+
+    return jax.tree.map(decoded, state.mu)
+
+
+def opened(state: Any, gradients: optax.Updates, b2: Any) -> Any:
+    """Returns a state's momenta, int8 ones with what their codes mean.
+
+    Args:
+      state: A `LionState` or `QuantizedLionState`.
+      gradients: A tree like the momenta.
+      b2: The decay rate.
+    """
+    leaves, structure = jax.tree.flatten(state.mu)
+    places = [i for i, m in enumerate(leaves) if m.dtype == jnp.int8]
+    if not places:
+        return state.mu
+    walk = int8.walk(state.count)
+    for i, exponent in zip(places, state.exponents, strict=True):
+        leaves[i] = int8.Int8Momentum(leaves[i], exponent, exponent, walk)
+    gradient = structure.flatten_up_to(gradients)
+    following = calibration.exponents(
+        [leaves[i] for i in places],
+        [wide(gradient[i]) for i in places],
+        b2,
+        state.count,
+    )
+    for i, exponent in zip(places, following, strict=True):
+        leaves[i] = leaves[i]._replace(next_exponent=exponent)
+    return structure.unflatten(leaves)
+
+
+def closed(state: Any, momenta: Any) -> Any:
+    """Returns the state after a step that made these momenta."""
+    leaves, structure = jax.tree.flatten(momenta, is_leaf=_is_int8)
+    exponents = [m.exponent for m in leaves if _is_int8(m)]
+    mu = structure.unflatten([m.codes if _is_int8(m) else m for m in leaves])
+    state = state._replace(count=optax.safe_increment(state.count), mu=mu)
+    return state._replace(exponents=jnp.stack(exponents)) if exponents else state
 
 
 def load(m: Momentum) -> Array:
     """Returns a momentum's values in float32 or wider."""
-    return int8.load(m) if isinstance(m, int8.Int8Momentum) else wide(m)
+    return int8.load(m) if _is_int8(m) else wide(m)
 
 
-def keeps_side(m: Momentum) -> bool:
-    """Whether `store` can round to a given side, or need not round.
-
-    Bytes could, but writing them in place would mean to encode them twice.
-    """
-    return not isinstance(m, int8.Int8Momentum) and m.dtype != jnp.float16
-
-
-def store(
-    new: Array, old: Momentum, *, g: Array, b2: Any, count: Array, side: Array | None
-) -> Momentum:
-    """Returns new values kept as the old ones are.
+def average(old: Momentum, g: Array, b2: Any, side: Any = None) -> Momentum:
+    """Returns the new momentum b2 old + (1 - b2) g, stored as the old one is.
 
     Args:
-      new: b2 old + (1 - b2) g, in float32 or wider.
       old: The momentum before.
-      g: The gradient.
+      g: The gradient, in float32 or wider.
       b2: The decay rate.
-      count: Number of the step.
-      side: If given, the rounded value is on the side of this number where `new` is.
+      side: If given, a bfloat16 momentum is on the side of this number where it was
+        before it was rounded.
     """
-    if isinstance(old, int8.Int8Momentum):
-        g, new = g.astype(jnp.float32), new.astype(jnp.float32)
-        return int8.store(new, int8.decayed_bound(old, g, b2), count)
-    return _narrow(new, old.dtype, side)
+    if _is_int8(old):
+        return int8.average(old, g, b2)
+    b2 = factor(b2, g)
+    return _narrow((1 - b2) * g + b2 * load(old), old.dtype, side)
+
+
+def _is_int8(m: Momentum) -> bool:
+    return isinstance(m, int8.Int8Momentum)
 
 
 def _narrow(

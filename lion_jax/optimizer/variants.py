@@ -1,4 +1,4 @@
-"""What others made of Lion's direction and of weight decay; all of it off by default.
+"""Published variants of Lion's update and weight decay; all of them off by default.
 
 Every function takes one leaf. Complex leaves are pairs of real ones: a sign, a clip or
 a comparison is taken of the real and of the imaginary part.
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
+
+from lion_jax.optimizer.checks import check_choice
 
 MODES = ("hard", "smooth", "refined")
 MIN_ALIGNED = 1e-3  # share of aligned values below which cautious steps grow no more
@@ -28,8 +30,10 @@ def componentwise(f: Callable[..., Array]) -> Callable[..., Array]:
     return apply
 
 
-def shape_of_direction(mode: str, smooth_beta: ArrayLike) -> Callable[[Array], Array]:
-    """Returns what is made of the interpolation c.
+def direction(
+    c: Inexact[Array, "*shape"], mode: str, smooth_beta: ArrayLike
+) -> Inexact[Array, "*shape"]:
+    """Returns the direction of an interpolation c.
 
     `"hard"` is sign(c), Lion itself. `"smooth"` is tanh(smooth_beta c) and `"refined"`
     is c clipped to [-1, 1], both as in `optax.scale_by_lion`; they follow A Refined
@@ -37,22 +41,15 @@ def shape_of_direction(mode: str, smooth_beta: ArrayLike) -> Callable[[Array], A
     https://doi.org/10.1038/s41598-025-07112-4, which takes an arctangent.
 
     Raises:
-      ValueError: For an unknown mode, or a slope that is not positive or not used.
+      ValueError: For an unknown mode.
     """
-    if mode not in MODES:
-        raise ValueError(f"lion: {mode=}, but it must be one of {MODES}.")
-    if isinstance(smooth_beta, int | float):  # an array may have no value yet
-        if mode != "smooth" and smooth_beta != 1:
-            raise ValueError(
-                f"lion: {smooth_beta=}, but {mode=} has no slope; set mode='smooth'."
-            )
-        if not smooth_beta > 0:
-            raise ValueError(f"lion: {smooth_beta=}, but it must be positive.")
+    check_choice("mode", mode, MODES)
     if mode == "smooth":
-        return componentwise(lambda c: jnp.tanh(smooth_beta * c))
+        return componentwise(lambda x: jnp.tanh(smooth_beta * x))(c)
     if mode == "refined":
-        return componentwise(lambda c: jnp.where(jnp.abs(c) < 1.0, c, jnp.sign(c)))
-    return componentwise(jnp.sign)
+        clip = componentwise(lambda x: jnp.where(jnp.abs(x) < 1.0, x, jnp.sign(x)))
+        return clip(c)
+    return componentwise(jnp.sign)(c)
 
 
 @componentwise
@@ -61,8 +58,10 @@ def cautious_direction(
 ) -> Inexact[Array, "*shape"]:
     """Keeps the part of a direction that agrees in sign with the gradient (C-Lion).
 
-    The rest is scaled up to keep the mean step: divided by the share of values kept,
-    counted over the whole array, wherever its parts lie. A NaN stays a NaN.
+    It is divided by the share of values kept, to keep the mean step; the share is
+    counted over the whole array, wherever its parts lie, and is at least 0.001. That is
+    timm's form; the authors' own code divides by (values kept + 1) / values instead,
+    which differs by one value in the array. A NaN stays a NaN.
 
     References:
       Liang et al., Cautious Optimizers: Improving Training with One Line of Code,
@@ -70,8 +69,9 @@ def cautious_direction(
     """
     kept = direction * gradient > 0
     # Integers add up to the same count in any order, so on any number of devices.
-    share = jnp.sum(kept, dtype=jnp.uint32) / jnp.maximum(kept.size, 1)
-    scaled = direction / jnp.maximum(share, MIN_ALIGNED).astype(direction.dtype)
+    aligned = jnp.sum(kept, dtype=jnp.uint32).astype(direction.dtype)
+    share = jnp.maximum(aligned / float(max(kept.size, 1)), MIN_ALIGNED)
+    scaled = direction / share
     return jnp.where(kept | jnp.isnan(direction), scaled, 0)
 
 

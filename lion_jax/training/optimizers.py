@@ -8,7 +8,7 @@ import jax
 import optax
 
 from lion_jax.config import OptimizerConfig
-from lion_jax.optimizer.lion import lion
+from lion_jax.optimizer.lion import Mode, lion
 
 Mask = Callable[[optax.Params], optax.Params]
 
@@ -85,7 +85,7 @@ def make_lion(
     b2: float,
     weight_decay: float,
     mu_dtype: str,
-    mode: str,
+    mode: Mode,
     cautious: bool,
     cautious_weight_decay: bool,
     independent_weight_decay: bool,

@@ -1,0 +1,126 @@
+"""States of `optax.lion` become states of `lion`, and back."""
+
+from typing import Any, Literal
+
+import jax
+import optax
+from jax.typing import DTypeLike
+
+from lion_jax.optimizer import momentum
+from lion_jax.optimizer.checks import check_choice
+from lion_jax.optimizer.leaves import trained, wide
+from lion_jax.optimizer.state import LionState, QuantizedLionState
+
+
+def from_optax(
+    state: Any,
+    transform: Literal["lion", "scale_by_lion"] = "lion",
+    *,
+    mu_dtype: DTypeLike | Literal["int8"] | None = None,
+) -> Any:
+    """Returns the state with which `lion` continues a run of `optax.lion`.
+
+    Args:
+      state: The state of any Optax optimizer; those of `optax.lion` in it are found
+        wherever they are: in chains, `optax.inject_hyperparams`, `optax.masked`,
+        `optax.partition`, `optax.MultiSteps`, ...
+      transform: What ours will stand for: `"lion"` for `optax.lion`, or
+        `"scale_by_lion"` for `optax.scale_by_lion` in a chain of one's own.
+      mu_dtype: Dtype of the momenta, as given to `lion`; None for the one they have.
+
+    Returns:
+      The same state with a `LionState` (or a `QuantizedLionState`) in place of each
+      one of Optax. Counts of schedules are those of the momentum, as in Optax.
+
+    Raises:
+      ValueError: If there is no state of `optax.lion`: a checkpoint must be restored
+        into the state that its own optimizer's `init` makes, not into a dictionary.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax, lion_jax
+      >>> params = jnp.ones(2)
+      >>> state = optax.lion(1e-3).init(params)
+      >>> lion_jax.from_optax(state)
+      LionState(count=Array(0, dtype=int32), mu=Array([0., 0.], dtype=float32))
+    """
+    check_choice("transform", transform, ("lion", "scale_by_lion"))
+    found: list[LionState | QuantizedLionState] = []
+
+    def converted(part: Any) -> Any:
+        theirs = part[0] if _is_chain(part) else part
+        if not isinstance(theirs, optax.ScaleByLionState):
+            return part
+        found.append(_adopted(theirs, mu_dtype))
+        return found[-1]
+
+    def is_theirs(part: Any) -> bool:
+        chain = transform == "lion" and _is_chain(part)
+        return chain or isinstance(part, optax.ScaleByLionState)
+
+    new = jax.tree.map(converted, state, is_leaf=is_theirs)
+    if not found:
+        raise ValueError(
+            f"from_optax: no state of optax.lion in {jax.tree.structure(state)};"
+            " restore a checkpoint into optimizer.init(params) of its own optimizer."
+        )
+    return new
+
+
+def to_optax(state: Any, like: Any) -> Any:
+    """Returns the state with which `optax.lion` continues a run of `lion`.
+
+    Args:
+      state: A state with `LionState` or `QuantizedLionState` in it.
+      like: The state that the optimizer with `optax.lion` in place of `lion` makes in
+        its `init`; its momenta's dtypes are kept.
+
+    Returns:
+      A state like `like`. int8 momenta are decoded.
+    """
+
+    def converted(theirs: Any, ours: Any) -> Any:
+        if isinstance(theirs, optax.ScaleByLionState):
+            return _returned(ours, theirs.mu)
+        if not _is_chain(theirs):
+            return ours
+        if type(ours) is tuple:  # a chain of one's own, with `scale_by_lion`
+            return (converted(theirs[0], ours[0]), *ours[1:])
+        counts = jax.tree.map(lambda _: ours.count, theirs[1:])
+        return (_returned(ours, theirs[0].mu), *counts)
+
+    def is_theirs(part: Any) -> bool:
+        return _is_chain(part) or isinstance(part, optax.ScaleByLionState)
+
+    return jax.tree.map(converted, like, state, is_leaf=is_theirs)
+
+
+def _is_chain(part: Any) -> bool:
+    """Whether this is a state as of `optax.lion`: direction, decay, learning rate."""
+    if type(part) is not tuple or len(part) != 3:
+        return False
+    direction, *others = part
+    scalars = jax.tree.leaves(others)  # nothing but the counts of schedules
+    return isinstance(direction, optax.ScaleByLionState) and len(scalars) <= 2
+
+
+def _adopted(
+    theirs: optax.ScaleByLionState, mu_dtype: DTypeLike | None
+) -> LionState | QuantizedLionState:
+    mu = jax.tree.map(lambda m: m if trained(m) else optax.MaskedNode(), theirs.mu)
+    if momentum.check_dtype(mu_dtype) is None:
+        return LionState(theirs.count, mu)
+    zero = momentum.first_state(mu, mu_dtype)._replace(count=theirs.count)
+    opened = momentum.opened(zero, mu, 0.0)
+    stored = jax.tree.map(lambda g, m: momentum.average(m, wide(g), 0.0), mu, opened)
+    return momentum.closed(zero, stored)._replace(count=theirs.count)
+
+
+def _returned(ours: Any, like: Any) -> optax.ScaleByLionState:
+    values = momentum.values(ours)
+
+    def as_theirs(old: Any, new: Any) -> Any:
+        if isinstance(new, optax.MaskedNode):
+            return old
+        return new.astype(old.dtype)
+
+    return optax.ScaleByLionState(ours.count, jax.tree.map(as_theirs, like, values))

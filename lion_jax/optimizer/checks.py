@@ -1,0 +1,68 @@
+"""What the optimizer refuses at construction: in one line, with the value and the rule.
+
+Also which numbers have a value at that time: all but those that JAX traces.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.core
+import numpy as np
+
+
+def is_known(x: object) -> bool:
+    """Whether x is a number that has a value now: one that is not traced."""
+    return _is_number(x) and not isinstance(x, jax.core.Tracer)
+
+
+def check_number(
+    name: str,
+    value: object,
+    holds: Callable[[float], bool],
+    rule: str,
+    *,
+    schedule: bool = False,
+) -> None:
+    """Refuses what is not a number, and a number outside of its range.
+
+    Args:
+      name: Name of the argument.
+      value: Its value; arrays of JAX, which may be traced, are taken as they are.
+      holds: Whether a number is in the range.
+      rule: The range in words.
+      schedule: Whether a function of the step's count is allowed too.
+
+    Raises:
+      TypeError: If it is not a number, and not a schedule where one is allowed.
+      ValueError: If it is a number outside of its range.
+    """
+    if schedule and callable(value):
+        return
+    if not _is_number(value):
+        allowed = "a number or a schedule" if schedule else "a number"
+        raise TypeError(f"lion: {name}={value!r}, but it must be {allowed}, {rule}.")
+    number: Any = value
+    if not isinstance(number, jax.Array) and not holds(float(number)):
+        raise ValueError(f"lion: {name}={value!r}, but it must be {rule}.")
+
+
+def check_rate(name: str, value: object) -> None:
+    """Refuses what is neither a number >= 0 nor a schedule, as `check_number` does."""
+    check_number(name, value, lambda rate: rate >= 0, ">= 0", schedule=True)
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is none of some names.
+
+    Raises:
+      ValueError: If it is none of them.
+    """
+    if value not in choices:
+        raise ValueError(f"lion: {name}={value!r}, but it must be one of {choices}.")
+
+
+def _is_number(x: Any) -> bool:
+    if isinstance(x, int | float | np.number):
+        return True
+    return isinstance(x, np.ndarray | jax.Array) and np.ndim(x) == 0

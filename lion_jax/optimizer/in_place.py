@@ -1,0 +1,90 @@
+"""From which momentum the interpolation is read: the old one or the new one.
+
+The interpolation c = b1 m + (1 - b1) g is defined by the old momentum m. Read from it,
+c keeps m alive until the last weight is written, so that the new momentum cannot be
+written where m is: XLA:CPU then copies every momentum first, and a step takes three
+times as long. With the new momentum m' = b2 m + (1 - b2) g the same c is
+
+    c = b1/b2 (m' + (b2/b1 - 1) g)
+
+Nothing in it reads the old momentum. The factor b1/b2 > 0 does not change a sign and
+is left out where only the sign is used. A bfloat16 m' is rounded to the side of c = 0
+where it was (`side`), so that rounding does not change the sign either.
+
+The old momentum is read, and on a CPU copied, where the new one does not determine c
+accurately: b1 = 0, b1 > b2, a momentum in float16 or int8. It is read without a copy
+where XLA:CPU writes momentum and weights in one loop (`ONE_LOOP`).
+
+Betas that are traced, as by `optax.inject_hyperparams`, have no value to decide by.
+Then c is read from the new momentum; it is g where b1 = 0, and NaN where b2 < b1 / 16,
+where m' holds too little of m. To use such betas, keep them out of the trace:
+`optax.inject_hyperparams(lion, static_args=("b1", "b2"))`.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from lion_jax.optimizer import int8, momentum
+from lion_jax.optimizer.checks import is_known
+from lion_jax.optimizer.leaves import factor
+from lion_jax.optimizer.momentum import Momentum
+
+# With this in XLA_FLAGS, XLA:CPU makes one loop of all that reads the same momentum.
+ONE_LOOP = "xla_cpu_use_multi_output_fusion=true"
+MIN_RATIO = 1 / 16  # of traced b2 to b1, so that b2/b1 - 1 loses at most four bits
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpolation:
+    """c = b1 m + (1 - b1) g, from whichever momentum makes the step faster."""
+
+    b1: Any
+    b2: Any
+    ahead: Any  # b2/b1 - 1, or None where the new momentum is not to be read
+    one_loop: bool
+
+    @classmethod
+    def of(cls, b1: ArrayLike, b2: ArrayLike) -> "Interpolation":
+        """Decides by the betas, and by the flags of XLA in force now."""
+        one_loop = ONE_LOOP in os.environ.get("XLA_FLAGS", "")
+        return cls(b1, b2, _look_ahead(b1, b2), one_loop)
+
+    def side(self, m: Momentum, g: Array) -> Any:
+        """The number that the rounding of the new momentum must not cross, if any."""
+        return -self.ahead * g if self._is_from_new(m) else None
+
+    def __call__(self, g: Array, old: Momentum, new: Momentum, *, exact: bool) -> Any:
+        """Returns c; unless `exact`, up to a positive factor."""
+        b1, b2 = factor(self.b1, g), factor(self.b2, g)
+        if not self._is_from_new(old) or self._is_one_loop(old):
+            return (1.0 - b1) * g + b1 * momentum.load(old)
+        c, ratio = momentum.load(new), b1 / b2
+        if not isinstance(self.ahead, float):
+            # With b1 = b2 an infinite gradient must not be multiplied by zero.
+            c = jnp.where(self.ahead == 0, c, c + self.ahead * g)
+            return jnp.where(b1 == 0, g, ratio * c if exact else c)
+        c = c + self.ahead * g if self.ahead else c
+        return ratio * c if exact else c
+
+    def _is_from_new(self, m: Momentum) -> bool:
+        if self.ahead is None or isinstance(m, int8.Int8Momentum):
+            return False
+        return m.dtype != jnp.float16
+
+    def _is_one_loop(self, m: Momentum) -> bool:
+        return self.one_loop and m.dtype in (jnp.float32, jnp.bfloat16)
+
+
+def _look_ahead(b1: Any, b2: Any) -> Any:
+    """Returns b2/b1 - 1, or None where the new momentum does not tell c accurately."""
+    if is_known(b1) and is_known(b2):
+        b1, b2 = float(b1), float(b2)
+        return b2 / b1 - 1 if 0 < b1 <= b2 else None
+    b1, b2 = jnp.asarray(b1, jnp.float32), jnp.asarray(b2, jnp.float32)
+    enough = b2 >= MIN_RATIO * b1
+    return jnp.where(enough, (b2 - b1) / jnp.where(b1 == 0, 1, b1), jnp.nan)

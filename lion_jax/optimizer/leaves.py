@@ -1,0 +1,65 @@
+"""What the optimizer asks of a tree's leaves: dtypes, and masks for each of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Inexact
+
+
+def trained(x: ArrayLike | jax.ShapeDtypeStruct) -> bool:
+    """Whether a leaf is a floating or complex array: others are left alone."""
+    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+
+
+def wide(x: ArrayLike) -> Inexact[Array, "*shape"]:
+    """Returns a floating or complex array in at least float32."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+
+
+def wider(x: ArrayLike, y: ArrayLike) -> DTypeLike:
+    """Returns the wider of two dtypes, even where dtypes are promoted strictly."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(x, y)
+
+
+def factor(value: Any, x: Array) -> Any:
+    """Returns a number that multiplies x without any promotion of dtypes."""
+    return value if isinstance(value, int | float) else jnp.asarray(value, x.dtype)
+
+
+def for_every_leaf(mask: Any, params: optax.Params) -> Any:
+    """Broadcasts a prefix mask to every leaf of the parameters.
+
+    As in Optax, a mask is a function of the parameters if all its leaves are: a pytree
+    of booleans may itself be callable.
+    """
+    leaves = jax.tree.leaves(mask)
+    if leaves and all(callable(leaf) for leaf in leaves):
+        mask = mask(params)
+    prefix = True if mask is None else mask
+    return jax.tree.map(lambda m, p: jax.tree.map(lambda _: m, p), prefix, params)
+
+
+def map_updates(f: Callable[..., Any], updates: Any, *trees: Any) -> Any:
+    """Maps over updates; the result is None where the update is None."""
+    return jax.tree.map(
+        lambda u, *leaves: None if u is None else f(u, *leaves),
+        updates,
+        *trees,
+        is_leaf=is_none,
+    )
+
+
+def is_none(x: Any) -> bool:
+    """Whether a leaf is None, which stands for no update."""
+    return x is None
+
+
+def at(value: ArrayLike | optax.Schedule, count: ArrayLike) -> Any:
+    """Returns a number, or a schedule's at this count."""
+    return value(count) if callable(value) else value

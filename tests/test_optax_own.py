@@ -1,0 +1,76 @@
+"""Optax's own tests of Lion, as its wheel ships them, with ours in its place."""
+
+import importlib
+import inspect
+import sys
+import types
+import unittest
+
+import optax
+import pytest
+from optax._src import alias, transform
+
+from lion_jax import lion, scale_by_lion
+
+MODULES = (
+    "optax._src.alias_test",
+    "optax._src.transform_test",
+    "optax._src.sharding_test",
+    "optax.contrib._common_test",
+)
+OURS = [
+    (module, function.__name__, inspect.unwrap(function))  # without the tests' hook
+    for module, function in (
+        (optax, lion),
+        (alias, lion),
+        (optax, scale_by_lion),
+        (transform, scale_by_lion),
+    )
+]
+
+
+def cases_of(suite):
+    for entry in suite:
+        if isinstance(entry, unittest.TestSuite):
+            yield from cases_of(entry)
+        elif "lion" in entry.id().lower():
+            yield entry
+
+
+def collected():
+    """The cases whose name or parameters name Lion, made with our functions."""
+    # alias_test imports it for tests of L-BFGS.
+    absent = types.ModuleType("sklearn")
+    absent.datasets = absent.linear_model = None
+    with pytest.MonkeyPatch.context() as patch:
+        for place in OURS:
+            patch.setattr(*place)
+        for module in MODULES:
+            patch.delitem(sys.modules, module, raising=False)
+        patch.setitem(sys.modules, "sklearn", absent)
+        loader = unittest.TestLoader()
+        return [
+            case
+            for name in MODULES
+            for case in cases_of(
+                loader.loadTestsFromModule(importlib.import_module(name))
+            )
+        ]
+
+
+CASES = {case.id().rpartition("_test.")[2]: case for case in collected()}
+
+
+def test_optax_still_ships_tests_of_lion():
+    assert len(CASES) >= 30
+    assert sum("lion_modes_variants" in name for name in CASES) == 1
+
+
+@pytest.mark.parametrize("name", CASES, ids=lambda name: name.partition(" ")[0])
+def test_optaxs_own_test_passes(name, monkeypatch):
+    for place in OURS:
+        monkeypatch.setattr(*place)
+    result = unittest.TestResult()
+    CASES[name].run(result)
+    problems = [text for _, text in result.errors + result.failures]
+    assert not problems, problems[0]

@@ -1,0 +1,35 @@
+"""The optimizer's public names are fully known to a strict type checker."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+USERS_FILE = """
+import optax
+from lion_jax import LionState, from_optax, lion, scale_by_lion, to_optax
+
+tx = lion(1e-4, mu_dtype="int8", mode="hard")
+alone = scale_by_lion(0.9, 0.99, mode="smooth", smooth_beta=2.0)
+theirs = from_optax(optax.EmptyState(), "lion"), to_optax(None, None)
+print(LionState, tx, alone, theirs)
+wrong = lion(1e-4, mode="soft")
+"""
+
+
+def test_a_users_file_is_known_in_strict_mode(tmp_path):
+    (tmp_path / "train.py").write_text(USERS_FILE)
+    root = str(Path(__file__).parents[1])
+    settings = {"typeCheckingMode": "strict", "extraPaths": [root]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pyright", "--outputjson"]
+    command += [f"--pythonpath={sys.executable}", f"--project={tmp_path}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [
+        (row["range"]["start"]["line"], row.get("rule"))
+        for row in json.loads(ran.stdout)["generalDiagnostics"]
+        # Optax has no stubs; it is not ours to mend.
+        if row.get("rule") != "reportMissingTypeStubs"
+    ]
+    # The only mistake is the last line's mode.
+    assert found == [(len(USERS_FILE.splitlines()) - 1, "reportArgumentType")]
