@@ -22,7 +22,7 @@ from lion_jax.compare import records
 from lion_jax.compare.compiled import build, images_of, memory_of
 from lion_jax.config import Config, ConfigError
 from lion_jax.training import loop, run_folder
-from lion_jax.training.console import Show, printer, progress, unfailing
+from lion_jax.training.console import Show, outcome, printer, progress, unfailing
 from lion_jax.training.history import Result
 from lion_jax.training.program import Program
 
@@ -173,7 +173,7 @@ def _run(campaign: Campaign) -> bool:
                 left = statistics.median(took) * (len(missing) - number - 1)
                 place = f"[{wanted - len(missing) + number + 1}/{wanted}]"
                 say(
-                    f"{place} {text}: {_outcome(result)}; {took[-1]:.0f} s, about"
+                    f"{place} {text}: {outcome(result)}; {took[-1]:.0f} s, about"
                     f" {left / 60:.0f} min left"
                 )
                 if all(point is not other for other, _ in missing[number + 1 :]):
@@ -238,15 +238,3 @@ def _folder(out: Path, point: Point, seed: int) -> Path:
 
 def _with_seed(config: Config, seed: int) -> Config:
     return dataclasses.replace(config, seed=seed)
-
-
-def _outcome(result: Result) -> str:
-    """A run's outcome in some words."""
-    if result.val_accuracy is None:
-        return f"diverged at once: {result.diverged}"
-    words = f"validation {result.val_accuracy:.2%}"
-    if result.test_accuracy is not None:
-        words += f", test {result.test_accuracy:.2%}"
-    if result.diverged:
-        words += f", diverged: {result.diverged}"
-    return words + f" (best epoch {result.best_epoch} of {result.stopped_epoch})"

@@ -1,13 +1,11 @@
 """Image classification sets from TensorFlow Datasets, without TensorFlow.
 
-TFDS itself needs TensorFlow to unzip, to read the idx files of the MNIST family and
-to encode PNGs. `_tensorflow_free` does these three with the standard library, NumPy
-and Pillow; names, addresses, checksums and the prepared format stay those of TFDS.
+Sets of the MNIST family are prepared without it too (`lion_jax.data.idx`); others must
+be prepared where TensorFlow is installed.
 """
 
 import contextlib
 import difflib
-import gzip
 import io
 import logging
 import os
@@ -21,11 +19,10 @@ from typing import Any
 import absl.logging
 import numpy as np
 
-from lion_jax.data import debian
+from lion_jax.data import debian, idx
 from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.data.idx import FILE_FORMAT, IDX_SETS
 
-IDX_SETS = ("fashion_mnist", "mnist", "kmnist")
-FILE_FORMAT = "array_record"  # the format TFDS reads at random without TensorFlow
 PROBE_SECONDS = 10.0
 SPLITS = ("train", "test")
 BATCH = 1000  # examples read at once: three times as fast as one by one
@@ -68,7 +65,7 @@ def _make_builder(name: str, data_dir: str):
         with contextlib.redirect_stdout(io.StringIO()):
             if name not in IDX_SETS:
                 return tfds.builder(name, data_dir=root)
-            return _make_idx_builder(name, root)
+            return idx.make_builder(name, root)
     except tfds.core.DatasetNotFoundError:
         names = tfds.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name, names) or ["fashion_mnist"]
@@ -88,64 +85,8 @@ def _make_builder(name: str, data_dir: str):
         ) from error
 
 
-def _make_idx_builder(name: str, root: str | None):
-    from tensorflow_datasets.core import constants
-
-    make = _tensorflow_free(name)
-    root = root or constants.DATA_DIR
-    try:
-        return make(data_dir=root, file_format=FILE_FORMAT)
-    except ValueError:
-        # The folder was prepared in another format, which needs TensorFlow to read.
-        return make(data_dir=os.path.join(root, "lion_jax"), file_format=FILE_FORMAT)
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _tensorflow_free(name: str):
-    """Makes the builder of an idx set that needs no TensorFlow."""
-    from PIL import Image
-    from tensorflow_datasets.core import registered
-
-    base: Any = registered.imported_builder_cls(name)
-
-    def split_generators(builder, dl_manager):
-        paths = dl_manager.download(
-            {
-                f"{split}_{part}": urllib.parse.urljoin(builder.URL, file)
-                for (split, part), file in debian.FILES.items()
-            }
-        )
-        return {
-            split: examples(paths[f"{split}_images"], paths[f"{split}_labels"])
-            for split in ("train", "test")
-        }
-
-    def examples(images_path, labels_path) -> Iterator:
-        images, labels = read_idx(images_path), read_idx(labels_path)
-        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield index, {"image": Image.fromarray(image), "label": int(label)}
-
-    overrides = {
-        "_split_generators": split_generators,
-        # TFDS finds the set's folder and checksums by name and package.
-        "name": base.name,
-        "pkg_dir_path": base._get_pkg_dir_path(),
-        "url_infos": base.url_infos,
-    }
-    with registered.skip_registration():
-        return type(base.__name__, (base,), overrides)
-
-
-def read_idx(path: os.PathLike | str) -> np.ndarray:
-    """Reads a gzipped idx file of bytes: MNIST's format, four-byte sizes first."""
-    with gzip.open(path) as file:
-        content = file.read()
-    rank = content[3]
-    shape = np.frombuffer(content, ">u4", count=rank, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
 def _prepare(builder, name: str) -> str:

@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from lion_jax.training.history import Epoch
+from lion_jax.training.history import Epoch, Result
 
 Print = Callable[[str], None]
 Show = Callable[[str, int], None]  # of progress: what is done, and how many images
@@ -162,6 +162,18 @@ def epoch_line(record: Epoch, epochs: int) -> str:
         f" acc {train_accuracy}  val loss {val_loss} acc {val_accuracy}"
         f"  {rate} images/s  {seconds} s"
     )
+
+
+def outcome(result: Result) -> str:
+    """Returns a run's outcome in some words."""
+    if result.val_accuracy is None:
+        return f"diverged at once: {result.diverged}"
+    words = f"validation {result.val_accuracy:.2%}"
+    if result.test_accuracy is not None:
+        words += f", test {result.test_accuracy:.2%}"
+    if result.diverged:
+        words += f", diverged: {result.diverged}"
+    return words + f" (best epoch {result.best_epoch} of {result.stopped_epoch})"
 
 
 def _cells(record: Epoch) -> tuple[str, ...]:
