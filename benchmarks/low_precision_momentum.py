@@ -28,7 +28,9 @@ import scipy.stats
 
 from lion_jax import data, environment, scale_by_lion
 from lion_jax.config import Config
-from lion_jax.training import program, sharding
+from lion_jax.training import sharding
+from lion_jax.training.program import Program
+from lion_jax.training.task import make_task, split
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "quickstart.py"
@@ -78,19 +80,19 @@ def sign_agreement(
     """Returns for each follower the share of equal signs in each epoch."""
     mesh = sharding.make_mesh()
     dataset = data.load(config.data.name)
-    splits = program.split(config, dataset)
-    task = program.make_task(config, dataset, splits, mesh)
+    splits = split(config, dataset)
+    task = make_task(config, dataset, splits, mesh)
     task = dataclasses.replace(task, optimizer=followed(task.optimizer, followers))
-    run = program.build(config, task, splits, mesh)
-    state, rows = run.init(), {name: [] for name in followers}
+    run = Program(config, task, splits, mesh)
+    state, rows = run.init(config.seed), {name: [] for name in followers}
     true_state: Any = None
     states: Any = {}
     before = dict.fromkeys(followers, 0.0)
     for epoch in range(config.epochs):
-        order, metrics = run.start_epoch(jnp.int32(epoch))
-        state = state._replace(metrics=metrics)
+        inputs = run.start_epoch(config.seed, epoch)
+        state = state._replace(metrics=inputs.zeros)
         for _ in range(run.steps_per_epoch):
-            state, _ = run.train_step(state, order)
+            state, _ = run.train_step(state, inputs)
         opt_state: Any = state.opt_state
         _, true_state, states, agreed = opt_state
         for name in followers:

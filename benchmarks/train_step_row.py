@@ -88,18 +88,19 @@ def _prepare(job: Job) -> tuple[Any, dict[str, Any]]:
 
 def _prepare_ours(job: Job) -> Any:
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
     from lion_jax import config as configs
     from lion_jax import data, runtime
-    from lion_jax.training import program, sharding
+    from lion_jax.training import sharding
+    from lion_jax.training.program import Program
+    from lion_jax.training.task import make_task, split
 
     config = configs.Config(
         batch_size=job.batch, eval_batch_size=job.batch, image_size=job.image_size
     )
-    config.model.name = job.model
-    config.model.dtype = job.row.split()[-1]
+    model = {"model.name": job.model, "model.dtype": job.row.split()[-1]}
+    config = configs.override(config, model)
     config.optimizer.learning_rate = 1e-4
     config.augment.flip = True
     runtime.start("off", **config.arithmetic())
@@ -111,15 +112,15 @@ def _prepare_ours(job: Job) -> Any:
         "noise", "1", "the benchmark", classes, pixels, labels, pixels, labels
     )
     mesh = sharding.make_mesh(configs.check_devices(config, jax.device_count()))
-    splits = program.split(config, dataset)
-    task = program.make_task(config, dataset, splits, mesh)
-    made = program.build(config, task, splits, mesh)
-    state = made.init()
-    order, _ = made.start_epoch(jnp.int32(0))
+    splits = split(config, dataset)
+    task = make_task(config, dataset, splits, mesh)
+    program = Program(config, task, splits, mesh)
+    state = program.init(seed=0)
+    inputs = program.start_epoch(seed=0, epoch=0)
 
     def step() -> None:
         nonlocal state  # past the epoch's end, a batch is its last one again
-        state, loss = made.train_step(state, order)
+        state, loss = program.train_step(state, inputs)
         loss.block_until_ready()
 
     return step

@@ -3,27 +3,25 @@
 Exit status: 0 done; 2 a mistake of the caller; 128 + n after signal n; 1 the rest.
 """
 
-import argparse
 import contextlib
-import difflib
+import io
 import logging
 import os
-import re
 import runpy
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Annotated, NoReturn
 
 import absl.logging
-from absl import flags
-from ml_collections import config_flags
 
-from lion_jax.config import Config, ConfigError, check, field_types, help_text
+from lion_jax.config import About, Config, ConfigError, check
 
 CALLER_MISTAKE = 2
-COMPILATION_CACHE = "folder of compiled programs; off: none; empty: the user's own"
+CompilationCache = Annotated[
+    str, About("folder of compiled programs; off: none; empty: the user's own")
+]
 
 
 def run(
@@ -41,6 +39,7 @@ def run(
       argv: The arguments; None for those of the process.
     """
     _show_log()
+    _print_everywhere()
     _silence_what_is_told_again()
     try:
         status = main(list(sys.argv[1:] if argv is None else argv))
@@ -64,97 +63,41 @@ def _show_log() -> None:
     logger.addHandler(logging.StreamHandler())
 
 
+def _print_everywhere() -> None:
+    """Escapes what a terminal's encoding lacks, such as letters of a path in ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _silence_what_is_told_again() -> None:
     """Keeps Orbax's threads from printing the errors that it raises when waited for."""
     absl.logging.set_verbosity(absl.logging.FATAL)
     threading.excepthook = lambda _: None
 
 
-@contextlib.contextmanager
-def caught_signals() -> Iterator[Callable[[], int]]:
-    """Makes SIGTERM and the first Ctrl-C a wish; yields what tells its number."""
-    received: list[int] = []
-
-    def note(number, frame) -> None:
-        del frame
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)  # the second one is obeyed at once
-
-    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: received[0] if received else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """An argument parser that tells a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises the mistake for `run` to print."""
-        raise ConfigError(f"{message}; see {self.prog} --help.")
-
-
-def parse_config(
-    argv: list[str], usage: str, texts: dict[str, str], switches: dict[str, str]
-) -> tuple[Config, dict[str, Any]] | None:
-    """Reads `--config FILE`, its overrides `--config.<field>=<value>`, other flags.
-
-    Args:
-      argv: The command line without the program.
-      usage: Text above the fields for --help.
-      texts: Help of each further flag that takes text and is empty by default.
-      switches: Help of each further flag that is off by default.
-
-    Returns:
-      The checked configuration and the further flags' values; None after --help.
-
-    Raises:
-      ConfigError: For anything that cannot be read or run.
-    """
-    if {"--help", "-h", "-help"} & set(argv):
-        lines = [f"  --{name + '=':<44} {text}" for name, text in texts.items()]
-        lines += [f"  --{name:<44} {text}" for name, text in switches.items()]
-        print(usage, *lines, "\nFields of the configuration, with defaults:", sep="\n")
-        print(help_text())
-        return None
-    load_config(_config_path(argv))
-    _check_overrides(argv)
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", flag_values=values, lock_config=False, sys_argv=["", *argv]
-    )
-    for name, text in texts.items():
-        flags.DEFINE_string(name, "", text, flag_values=values)
-    for name, text in switches.items():
-        flags.DEFINE_boolean(name, False, text, flag_values=values)
-    try:
-        rest = values(["", *argv])[1:]
-        config: Any = values["config"].value
-    except (flags.Error, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(_one_sentence(error)) from error
-    if rest:
-        raise ConfigError(
-            f"{rest[0]!r} is no flag; flags are --name=value, see --help."
-        )
-    check(config)
-    return config, {name: values[name].value for name in (*texts, *switches)}
-
-
 def load_config(path: str) -> Config:
-    """Runs a configuration file and returns what its get_config() gives, checked.
+    """Runs a configuration file once; returns what its get_config() gives, checked.
+
+    As for a script, modules beside the file can be imported by it.
 
     Raises:
       ConfigError: If the file is absent, does not run, or gives something else.
     """
-    if not os.path.isfile(path):
+    if not path:
+        raise ConfigError(
+            "--config is missing; give a Python file with get_config(), such as"
+            " --config configs/quickstart.py."
+        )
+    file = os.path.expanduser(path)
+    if not os.path.isfile(file):
         raise ConfigError(
             f"--config={path}: there is no such file; give a Python file with"
             " get_config(), such as configs/quickstart.py."
         )
     try:
-        config = runpy.run_path(path)["get_config"]()
+        with _importable(os.path.dirname(os.path.abspath(file))):
+            config = runpy.run_path(file)["get_config"]()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever somebody's file may do
@@ -171,52 +114,16 @@ def load_config(path: str) -> Config:
     return config
 
 
-def _config_path(argv: list[str]) -> str:
-    for index, argument in enumerate(argv):
-        if match := re.fullmatch(r"--?config(?:=(.*))?", argument):
-            return match[1] if match[1] is not None else "".join(argv[index + 1 :][:1])
-    raise ConfigError(
-        "--config is missing; give a Python file with get_config(), such as"
-        " --config configs/quickstart.py."
-    )
-
-
-def _check_overrides(argv: list[str]) -> None:
-    for argument in argv:
-        if match := re.match(r"--?(no)?config\.([^=]*)", argument):
-            require_field(match[2])
-
-
-def require_field(name: str) -> None:
-    """Refuses a name that is no field of the configuration, and guesses a better one.
-
-    Raises:
-      ConfigError: If it is none.
-    """
-    fields = field_types()
-    if name in fields:
-        return
-    if inside := [path for path in fields if path.startswith(name + ".")]:
-        raise ConfigError(
-            f"--config.{name} is a group of fields; set one of them, such as"
-            f" --config.{inside[0]}=..."
-        )
-    close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
-    same_end = [path for path in fields if path.endswith("." + name)]
-    guess = (same_end or close or ["optimizer.learning_rate"])[0]
-    said = "did you mean" if same_end or close else "a field is, for instance,"
-    raise ConfigError(
-        f"--config.{name}: there is no such field; {said} --config.{guess}?"
-        " --help lists them all."
-    )
-
-
-def _one_sentence(error: Exception) -> str:
-    """Cuts absl's message down to the flag, the value and the reason."""
-    text = " ".join(str(error).split())
-    if found := re.match(r"flag --(\S+?)=(.*?): (.*)", text):
-        name, value, reason = found.groups()
-        expected = field_types().get(name.removeprefix("config."))
-        rule = f"must be of type {expected.__name__}" if expected else reason
-        return f"--{name}={value}, but it {rule}."
-    return text[:300]
+@contextlib.contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """Lets a folder's modules be imported; another folder may have the same names."""
+    before = {*sys.modules}
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in {*sys.modules} - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and os.path.dirname(os.path.abspath(file)) == folder:
+                del sys.modules[name]

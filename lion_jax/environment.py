@@ -1,33 +1,101 @@
-"""Where a result was produced: versions, devices, commit, memory."""
+"""Where a result was produced: versions, devices, switches, commit, memory."""
 
 import importlib.metadata
 import os
 import platform
-import resource
+import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
 
 PACKAGES = ("lion-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# JAX's switches that change numbers.
+SWITCHES = (
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_numpy_dtype_promotion",
+    "jax_disable_jit",
+)
+# Variables that do: TF32 on NVIDIA's GPUs, and libraries below XLA.
+VARIABLES = ("NVIDIA_TF32_OVERRIDE", "TF_CUDNN_DETERMINISTIC", "LIBTPU_INIT_ARGS")
+# These differ without changing a number.
+HARMLESS = frozenset({"python", "commit", "system", "orbax-checkpoint", "lion-jax"})
 
 
 def describe() -> dict[str, Any]:
-    """Returns what identifies this machine and installation."""
+    """Returns what identifies this machine, this installation and its switches."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        **{name: _version(name) for name in PACKAGES},
         "system": platform.platform(),
         "processors": os.cpu_count(),
+        "processor": _processor(),
+        "processor_features": _features(),
         "platform": device.platform,
         "device": device.device_kind,
         "devices": jax.device_count(),
         "commit": commit(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "switches": {name: _switch(name) for name in SWITCHES},
+        "variables": {x: os.environ[x] for x in VARIABLES if x in os.environ},
     }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names what differs between two environments and may change numbers.
+
+    What was not recorded before is not compared.
+    """
+    return [
+        f"{name} ({before[name]!r} then, {now.get(name)!r} now)"
+        for name in before
+        if name not in HARMLESS and before[name] != now.get(name)
+    ]
+
+
+def _switch(name: str) -> bool | str | None:
+    """Returns the value of one of JAX's switches; None for one it does not have."""
+    value = getattr(jax.config, name, None)
+    value = getattr(value, "value", value)  # of an enumeration
+    return value if isinstance(value, bool) or value is None else str(value)
+
+
+def _version(package: str) -> str | None:
+    """Returns a package's version; None if it runs from a source tree, uninstalled."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpuinfo(field: str) -> str:
+    """Returns a field of Linux's first processor; empty where there is none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+    found = re.search(rf"^{field}\s*:(.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _features() -> str:
+    """Returns the vector instructions that compilers choose by, and a sum of all."""
+    features = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    known = ("avx", "amx", "fma", "sve", "asimd", "bf16")
+    vector = sorted(name for name in features if name.startswith(known))
+    total = zlib.crc32(" ".join(sorted(features)).encode())
+    return " ".join([*vector, f"({len(features)} in all, crc32 {total:08x})"])
 
 
 def commit() -> str | None:
@@ -44,10 +112,21 @@ def commit() -> str | None:
 
 
 def peak_memory() -> dict[str, int | None]:
-    """Returns the largest memory used so far in bytes, on the host and on a device."""
-    unit = 1 if sys.platform == "darwin" else 1024
+    """Returns the largest memory used so far in bytes, on the host and on a device.
+
+    None where the system (Windows) or the device does not know.
+    """
     statistics = jax.local_devices()[0].memory_stats() or {}
     return {
-        "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_host_bytes": _peak_host_bytes(),
         "peak_device_bytes": statistics.get("peak_bytes_in_use"),
     }
+
+
+def _peak_host_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,17 +1,55 @@
 """Files that appear whole or not at all, and the user's own cache folder."""
 
+import contextlib
 import os
+import secrets
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file under another name, forces it to the disk and renames it."""
+@contextlib.contextmanager
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Yields a name to write a file under; the file then replaces `path`.
+
+    The file is forced to the disk before it is renamed, and its folder after that, so
+    that a power failure leaves the old file or the new one. If the block raises, `path`
+    is untouched.
+
+    Args:
+      path: The file to replace or create; its folder exists.
+      shared: Whether several processes may write it at a time: then each uses a
+        temporary name of its own.
+    """
     temporary = temporary_of(path)
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    if shared:
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Forces a folder's list of names to the disk, where the system has a way."""
+    with contextlib.suppress(OSError):  # Windows opens no folders; some disks refuse
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file, in UTF-8, that appears whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def temporary_of(path: Path) -> Path:
@@ -20,11 +58,21 @@ def temporary_of(path: Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Returns `$LION_JAX_CACHE`, or `lion_jax` in the user's cache folder."""
+    """Returns `$LION_JAX_CACHE`, or `lion_jax` in the user's cache folder.
+
+    A user without a home has a folder of their own in the system's temporary one.
+    """
     if folder := os.environ.get("LION_JAX_CACHE"):
         return Path(folder).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "lion_jax"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    try:
+        return base.expanduser() / "lion_jax"
+    except RuntimeError:  # no HOME and no entry in passwd, as in some containers
+        return Path(tempfile.gettempdir()) / f"lion_jax_{_user()}"
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else "user"
 
 
 def make_private(folder: Path) -> None:

@@ -1,9 +1,12 @@
 """Set-up of all tests: checked array shapes, eight emulated devices, one compile cache.
 
-The jaxtyping hook makes every shape in a signature of lion_jax an assertion.
+The jaxtyping hook makes every shape in a signature of lion_jax an assertion. Ranks are
+never promoted, dtypes only in tests with the marker `standard_promotion`.
 """
 
+import ctypes
 import dataclasses
+import gc
 import os
 import subprocess
 import sys
@@ -13,21 +16,99 @@ from pathlib import Path
 import pytest
 
 DEVICES = 8
+SLOW_FIXTURES = {"command", "small_data", "whole"}  # of processes and of training
+CPU_SECONDS = 10  # of a test that is not marked slow, with its processes
+WORKER_BYTES = 2.5e9
+MARKERS = (
+    "slow: trains, compiles a whole model or starts processes; not in `make quick`",
+    "standard_promotion(reason): JAX promotes dtypes in this test",
+)
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="leave out tests marked slow; fail others that take long",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Marks as slow what trains or starts processes; `--quick` leaves that out."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if item.path.suffix == ".ipynb" or fixtures & SLOW_FIXTURES:
+            item.add_marker("slow")
+    if config.getoption("quick"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """With `--quick`, a test that takes long and is not marked slow fails."""
+    before = sum(os.times()[:4])  # this process and those that it waited for
+    yield
+    seconds = sum(os.times()[:4]) - before
+    if item.config.getoption("quick") and seconds > CPU_SECONDS:
+        pytest.fail(
+            f"took {seconds:.1f} s of CPU time, more than {CPU_SECONDS} s: make it"
+            " faster, or mark it slow"
+        )
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Sets JAX up before the first test module imports it."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
     compiled = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
     compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     from jaxtyping import install_import_hook
 
     install_import_hook("lion_jax", "beartype.beartype")
     import jax
 
     jax.config.update("jax_num_cpu_devices", DEVICES)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_of_the_worker() -> Iterator[None]:
+    """Fails the last test of a process whose memory has grown too large."""
+    yield
+    from lion_jax import environment
+
+    peak = environment.peak_memory()["peak_host_bytes"]
+    assert peak is None or peak < WORKER_BYTES, f"this process grew to {peak:,} bytes"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def returned_memory() -> Iterator[None]:
+    """Returns freed memory to the OS: after compilations, a third of what is held."""
+    yield
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
+    if trim is not None:
+        trim(0)
+
+
+@pytest.fixture(autouse=True)
+def dtype_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Promotes dtypes only where a test states why."""
+    import jax
+
+    marker = request.node.get_closest_marker("standard_promotion")
+    if marker:
+        (reason,) = marker.args
+        assert reason
+    with jax.numpy_dtype_promotion("standard" if marker else "strict"):
+        yield
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,16 +5,16 @@ import dataclasses
 import io
 import json
 import signal
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
-from lion_jax import cli, data, train
+from lion_jax import data, interruption, train
 from lion_jax.config import Config
-from lion_jax.training import checkpoint, logs, program
+from lion_jax.training import checkpoint, experiment, run_folder
+from lion_jax.training.program import Program
 
 TIMES = ("images_per_second", "seconds")
 STEPS = 6  # an epoch
@@ -50,20 +50,20 @@ BUILT = {}
 
 def build_once(config, *rest):
     """Compiles a configuration at its first run in this process only."""
-    key = json.dumps(dataclasses.asdict(config) | {"seed": 0, "epochs": 0})
+    apart = {"seed": 0, "epochs": 0, "save_every_minutes": 0, "early_stopping": 0}
+    key = json.dumps(dataclasses.asdict(config) | apart)
     # The schedule is part of the program; a constant one does not know the epochs.
     key += str(config.epochs) * (config.optimizer.schedule != "constant")
     if key not in BUILT:
-        BUILT[key] = program.build(config, *rest)
-    return BUILT[key].seeded(config.seed)
+        BUILT[key] = Program(config, *rest)
+    return BUILT[key]
 
 
 def run(config, folder, build=build_once, **options):
     """Trains in this process; returns status and output."""
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "programs", SimpleNamespace(**vars(program)))
-        train.programs.build = build
+        patch.setattr(experiment, "Program", build)
         status = train.train(config, folder, Console(file=out, width=200), **options)
     return status, out.getvalue()
 
@@ -76,11 +76,11 @@ def interrupt_at(patch, calls, number=signal.SIGTERM):
     def caught_signals():
         yield lambda: 0 if next(left, None) is not None else number
 
-    patch.setattr(cli, "caught_signals", caught_signals)
+    patch.setattr(interruption, "caught_signals", caught_signals)
 
 
 def records(folder):
-    lines = (folder / logs.METRICS).read_text().splitlines()
+    lines = (folder / run_folder.METRICS).read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -90,9 +90,9 @@ def without_times(rows):
 
 def saved_state(folder, which):
     """All arrays of a checkpoint, by path."""
-    with checkpoint.open_folder(folder / logs.CHECKPOINTS) as checkpointer:
-        step = checkpoint.find(checkpointer, which)
-        loaded = checkpointer.load_checkpointables(step)
+    with checkpoint.open_folder(folder / run_folder.CHECKPOINTS) as checkpoints:
+        step = checkpoint.find(checkpoints, which)
+        loaded = checkpoints.orbax.load_checkpointables(step)
     flat = jax.tree_util.tree_flatten_with_path((loaded["model"], loaded["training"]))[
         0
     ]
@@ -106,7 +106,7 @@ def assert_same_run(a, b):
         assert first.keys() == second.keys()
         for name in first:
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)
-    results = [json.loads((f / logs.RESULT).read_text()) for f in (a, b)]
+    results = [json.loads((f / run_folder.RESULT).read_text()) for f in (a, b)]
     timed = ("seconds_compile", "seconds_train", "images_per_second", "peak_host_bytes")
     for result in results:
         for name in timed:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lion_jax.training import checkpoint, sharding
-from lion_jax.training.step import Metrics, TrainState
+from lion_jax.training.history import Epoch
+from lion_jax.training.state import Metrics, TrainState
 
 
 def state_at(step, value=0.0):
@@ -20,15 +21,24 @@ def state_at(step, value=0.0):
 
 
 def record(epoch, step, loss):
-    return {"epoch": epoch, "step": step, "val_loss": loss}
+    return Epoch(
+        epoch=epoch,
+        step=step,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        val_loss=loss,
+        val_accuracy=0.5,
+        images_per_second=1.0,
+        seconds=1.0,
+    )
 
 
-def save_all(checkpointer, losses):
+def save_all(checkpoints, losses):
     """Saves an epoch of ten steps for each loss; the values are the epochs."""
     history = []
     for epoch, loss in enumerate(losses, start=1):
         history.append(record(epoch, 10 * epoch, loss))
-        checkpoint.save(checkpointer, state_at(10 * epoch, float(epoch)), history)
+        checkpoint.save(checkpoints, state_at(10 * epoch, float(epoch)), history)
     return history
 
 
@@ -45,36 +55,36 @@ def save_all(checkpointer, losses):
     ],
 )
 def test_best_and_the_last_two_are_kept_and_nothing_else(tmp_path, losses, best):
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        save_all(checkpointer, losses)
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        assert checkpoint.find(checkpointer, "best") == 10 * best
-        assert checkpoint.find(checkpointer, "latest") == 10 * len(losses)
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        save_all(checkpoints, losses)
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        assert checkpoint.find(checkpoints, "best") == 10 * best
+        assert checkpoint.find(checkpoints, "latest") == 10 * len(losses)
         # The last but one is kept in case the last is damaged.
         kept = {best, len(losses) - 1, len(losses)}
-        assert {c.step for c in checkpointer.checkpoints} == {10 * n for n in kept}
-        params, _ = checkpoint.restore_model(checkpointer, 10 * best, state_at(0))
+        assert {c.step for c in checkpoints.orbax.checkpoints} == {10 * n for n in kept}
+        params, _ = checkpoint.restore_model(checkpoints, 10 * best, state_at(0))
     np.testing.assert_array_equal(params["w"], float(best))
 
 
 def test_a_state_within_an_epoch_is_latest_and_never_best(tmp_path):
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        history = save_all(checkpointer, [2.0, 1.0])
-        checkpoint.save(checkpointer, state_at(25, 9.0), history)
-        assert checkpoint.find(checkpointer, "best") == 20
-        assert checkpoint.find(checkpointer, "latest") == 25
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        history = save_all(checkpoints, [2.0, 1.0])
+        checkpoint.save(checkpoints, state_at(25, 9.0), history)
+        assert checkpoint.find(checkpoints, "best") == 20
+        assert checkpoint.find(checkpoints, "latest") == 25
         history.append(record(3, 30, 0.5))
-        checkpoint.save(checkpointer, state_at(30, 3.0), history)
-        assert [c.step for c in checkpointer.checkpoints] == [25, 30]
+        checkpoint.save(checkpoints, state_at(30, 3.0), history)
+        assert [c.step for c in checkpoints.orbax.checkpoints] == [25, 30]
 
 
 def test_everything_comes_back_to_the_bit(tmp_path):
     saved = state_at(10, 0.1)
     history = [record(1, 10, 0.30000000000000004)]
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        checkpoint.save(checkpointer, saved, history, seconds=1.25)
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        restored, told, seconds = checkpoint.restore(checkpointer, 10, state_at(0))
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        checkpoint.save(checkpoints, saved, history, seconds=1.25)
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        restored, told, seconds = checkpoint.restore(checkpoints, 10, state_at(0))
     assert told == history
     assert seconds == 1.25
     assert jax.tree.structure(restored) == jax.tree.structure(saved)
@@ -86,11 +96,11 @@ def test_everything_comes_back_to_the_bit(tmp_path):
 def test_a_saved_state_does_not_change_with_the_donated_buffer(tmp_path):
     step = jax.jit(lambda s: jax.tree.map(lambda x: x + x, s), donate_argnums=0)
     state = state_at(10, 1.0)
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        checkpoint.save(checkpointer, state, [record(1, 10, 1.0)])
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        checkpoint.save(checkpoints, state, [record(1, 10, 1.0)])
         for _ in range(5):
             state = step(state)
-        params, _ = checkpoint.restore_model(checkpointer, 10, state_at(0))
+        params, _ = checkpoint.restore_model(checkpoints, 10, state_at(0))
     np.testing.assert_array_equal(params["w"], 1.0)
 
 
@@ -106,29 +116,29 @@ def test_a_state_of_one_device_is_restored_to_eight_and_back(tmp_path, monkeypat
             sharding.state(saved, mesh, sharded=True),
         )
 
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        checkpoint.save(checkpointer, saved, [record(1, 10, 1.0)])
-        eight, *_ = checkpoint.restore(checkpointer, 10, abstract(8))
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        checkpoint.save(checkpoints, saved, [record(1, 10, 1.0)])
+        eight, *_ = checkpoint.restore(checkpoints, 10, abstract(8))
     assert len(eight.params["w"].sharding.device_set) == 8
-    with checkpoint.open_folder(tmp_path / "d") as checkpointer:
-        checkpoint.save(checkpointer, eight, [record(1, 10, 1.0)])
-        one, *_ = checkpoint.restore(checkpointer, 10, abstract(1))
+    with checkpoint.open_folder(tmp_path / "d") as checkpoints:
+        checkpoint.save(checkpoints, eight, [record(1, 10, 1.0)])
+        one, *_ = checkpoint.restore(checkpoints, 10, abstract(1))
     np.testing.assert_array_equal(one.params["w"], saved.params["w"])
 
 
 def test_a_writer_cleans_what_an_interrupted_save_left_and_a_reader_does_not(tmp_path):
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        history = save_all(checkpointer, [1.0])
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        history = save_all(checkpoints, [1.0])
     leftover = tmp_path / "c" / "20.orbax-checkpoint-tmp"
     leftover.mkdir()
     (leftover / "half").write_text("x")
-    with checkpoint.open_folder(tmp_path / "c", to_save=False) as checkpointer:
-        assert checkpoint.find(checkpointer, "latest") == 10
+    with checkpoint.open_folder(tmp_path / "c", to_save=False) as checkpoints:
+        assert checkpoint.find(checkpoints, "latest") == 10
     assert leftover.exists()
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        assert checkpoint.find(checkpointer, "latest") == 10
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        assert checkpoint.find(checkpoints, "latest") == 10
         history.append(record(2, 20, 0.5))
-        checkpoint.save(checkpointer, state_at(20), history)
+        checkpoint.save(checkpoints, state_at(20), history)
     assert not leftover.exists()
 
 
@@ -152,8 +162,8 @@ def test_a_writer_cleans_what_an_interrupted_save_left_and_a_reader_does_not(tmp
 def test_a_checkpoint_of_another_model_is_refused_naming_the_arrays(
     tmp_path, change, said
 ):
-    with checkpoint.open_folder(tmp_path / "c") as checkpointer:
-        save_all(checkpointer, [1.0])
+    with checkpoint.open_folder(tmp_path / "c") as checkpoints:
+        save_all(checkpoints, [1.0])
         with pytest.raises(checkpoint.CheckpointError, match=said):
-            checkpoint.restore(checkpointer, 10, state_at(0)._replace(**change))
-        checkpoint.restore(checkpointer, 10, state_at(0))
+            checkpoint.restore(checkpoints, 10, state_at(0)._replace(**change))
+        checkpoint.restore(checkpoints, 10, state_at(0))

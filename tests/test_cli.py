@@ -1,10 +1,16 @@
-"""The commands as a caller meets them: help, and every mistake told in one line."""
+"""The commands as a caller meets them: help, and every usage error in one line."""
+
+import re
+import sys
 
 import pytest
 from command_line import ending
 
 from lion_jax import cli, evaluate, runtime, train
 from lion_jax import config as configs
+from lion_jax.flags import CommandLine
+from lion_jax.suggestions import unknown_field
+from lion_jax.training.tables import TABLES
 
 QUICK = "--config=quick.py"
 CONFIG = """\
@@ -16,7 +22,11 @@ def get_config():
 GROUP = "optimizer='lion'"
 MISTAKES = {
     "no config": ([], ["--config is missing", "configs/quickstart.py"]),
-    "empty config": (["--config"], ["--config=: there is no such file"]),
+    "empty config": (["--config"], ["--config needs a value"]),
+    "several configs": (
+        ["--config", "quick.py", "other.py"],
+        ["'other.py'", "python -m lion_jax.compare run --configs A.py B.py"],
+    ),
     "absent file": (["--config=none.py"], ["--config=none.py: there is no such file"]),
     "no get_config": (["--config", "empty.py"], ["empty.py", "get_config"]),
     "syntax error": (["--config=broken.py"], ["broken.py: SyntaxError"]),
@@ -39,11 +49,30 @@ MISTAKES = {
     "exit in the file": (["--config=exit.py"], ["exit.py: SystemExit: 5"]),
     "misspelt field": (
         [QUICK, "--config.optimizer.learning_rat=1"],
-        ["no such field", "did you mean --config.optimizer.learning_rate?"],
+        ["no such field", "did you mean --config.optimizer.learning_rate=1?"],
     ),
     "field without its group": (
         [QUICK, "--config.learning_rate=1"],
-        ["did you mean --config.optimizer.learning_rate?"],
+        ["did you mean --config.optimizer.learning_rate=1?"],
+    ),
+    "short name of a field": (
+        [QUICK, "--config.optimizer.lr=1e-4"],
+        ["did you mean --config.optimizer.learning_rate=1e-4?"],
+    ),
+    "another name of a field": (
+        [QUICK, "--config.wd", "3"],
+        ["did you mean --config.optimizer.weight_decay?"],
+    ),
+    "field without its prefix": (
+        [QUICK, "--epochs=3"],
+        ["unknown flag '--epochs=3'", "did you mean --config.epochs=3?"],
+    ),
+    "another name of a flag": ([QUICK, "--logdir=x"], ["did you mean --workdir=x?"]),
+    "no value": ([QUICK, "--config.epochs"], ["--config.epochs needs a value"]),
+    "two values": ([QUICK, "--config.augment.flip", "0", "1"], ["takes one value"]),
+    "idle field": (
+        [QUICK, "--config.optimizer.eps=1e-6"],
+        ["unless optimizer.name is adamw", "set --config.optimizer.eps=1e-08"],
     ),
     "group": ([QUICK, "--config.model=vit"], ["is a group of fields", "model.name"]),
     "wrong type": (
@@ -65,8 +94,8 @@ MISTAKES = {
         ["batch_size=63", "the 8 devices must divide it", "--config.batch_size=64"],
     ),
     "too many devices": ([QUICK, "--config.devices=9"], ["devices=9", "JAX finds 8"]),
-    "unknown flag": ([QUICK, "--workdri=x"], ["workdri"]),
-    "stray word": ([QUICK, "fast"], ["'fast' is no flag"]),
+    "unknown flag": ([QUICK, "--workdri=x"], ["did you mean --workdir=x?"]),
+    "stray word": ([QUICK, "fast"], ["unexpected argument 'fast'"]),
     "unknown data": (
         [QUICK, "--config.data.name=fashion_mnits"],
         ["no such set", "fashion_mnist"],
@@ -135,14 +164,20 @@ def test_a_process_tells_a_mistake_as_well(command, files, monkeypatch, name):
     assert_told_in_one_line(name, ran.returncode, ran.stderr, command.folder, files)
 
 
-def test_help_names_every_field_and_every_flag(command):
-    ran = command.run("lion_jax.train", "--help")
-    assert ran.returncode == 0
-    for path in configs.field_types():
-        assert f"--config.{path}=" in ran.stdout
-    for flag in ("--workdir=", "--compilation_cache=", "--profile "):
-        assert flag in ran.stdout
-    assert "goes on where the run stopped" in ran.stdout
+def test_help_names_every_field_and_every_flag_with_the_files_defaults(files, command):
+    ran = command.run("lion_jax.train", QUICK, "--help")
+    assert ran.returncode == 0, ran.stderr
+    shown = " ".join(re.sub("[│─╭╮╰╯]", " ", ran.stdout).split())
+    for path, field in configs.fields_of(configs.Config).items():
+        assert f"--config.{path} " in shown
+        assert field.about.help in shown
+    for flag in ("--config", "--workdir", "--compilation_cache", "--profile"):
+        assert f"{flag} " in shown
+    assert "same command to resume" in shown
+    assert "(default: fashion_mnist_sample)" in shown
+    assert "{lion,adamw,sgd}" in shown
+    assert "adamw only" in shown
+    assert max(map(len, ran.stdout.splitlines())) <= 80
 
 
 def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
@@ -241,3 +276,130 @@ def test_exit_statuses(error, status, capsys, monkeypatch):
     assert ended.value.code == status
     said = capsys.readouterr().err.splitlines()
     assert said == ["interrupted" if status == 130 else "error: a b"]
+
+
+def parsed(argv, tmp_path):
+    """The configuration that a command line of `train` makes of a file."""
+    (tmp_path / "quick.py").write_text(CONFIG.format(data="x"))
+    line = CommandLine(
+        "train", train.Flags, argv, file_of=train.Flags.load, tables=TABLES
+    )
+    return line.configure(cli.load_config(str(tmp_path / "quick.py")))
+
+
+@pytest.mark.parametrize(
+    ("argv", "flip", "seed"),
+    [
+        (["--config.augment.flip"], True, 0),
+        (["--config.augment.flip", "--config.seed", "3"], True, 3),
+        (["--config.augment.flip=1"], True, 0),
+        (["--config.augment.flip=True", "-config.seed=3"], True, 3),
+        (["--config.augment.flip", "false", "--config.seed=3"], False, 3),
+        (["--config.augment.flip", "--config.augment.flip=0"], False, 0),
+        (["--config.augment.flip=1", "--noconfig.augment.flip"], False, 0),
+    ],
+)
+def test_values_are_given_with_a_sign_or_a_space_and_booleans_alone(
+    tmp_path, argv, flip, seed
+):
+    config = parsed(argv, tmp_path)
+    assert (config.augment.flip, config.seed) == (flip, seed)
+
+
+def test_a_negative_or_odd_value_is_a_value(tmp_path):
+    argv = ["--config.data.data_dir=--a=b c", "--config.data.cache_dir", "a=b"]
+    config = parsed(argv, tmp_path)
+    assert config.data.data_dir == "--a=b c"
+    assert config.data.cache_dir == "a=b"
+    with pytest.raises(configs.ConfigError, match=r"learning_rate=-0.1.*must be >= 0"):
+        parsed(["--config.optimizer.learning_rate", "-0.1"], tmp_path)
+
+
+@pytest.mark.parametrize("flag", ["lr", "config.wd", "bs", "config.epoch"])
+def test_what_is_suggested_is_accepted(tmp_path, flag):
+    with pytest.raises(configs.ConfigError) as error:
+        parsed([f"--{flag}=8"], tmp_path)
+    (suggested,) = re.findall(r"did you mean (\S+)\?", str(error.value))
+    parsed([suggested], tmp_path)
+
+
+def test_every_other_name_of_a_field_leads_to_it_alone():
+    names = [
+        name
+        for field in configs.fields_of(configs.Config).values()
+        for name in (field.path, *field.about.also)
+    ]
+    assert len(names) == len({*names})
+    for path, field in configs.fields_of(configs.Config).items():
+        for name in field.about.also:
+            assert f"--config.{path}?" in unknown_field(name)
+
+
+def test_every_default_is_the_remedy_that_its_refusal_names():
+    """What a message says to set is accepted in place of what it refuses."""
+    wrong, tried = {int: "-1", float: "-1", str: "no such"}, 0
+    for path, field in configs.fields_of(configs.Config).items():
+        text = wrong.get(field.type, "1")
+        try:
+            configs.override(configs.Config(), {path: text}, TABLES)
+        except configs.ConfigError as error:
+            for path, text in re.findall(r"set --config\.(\S+)=(\S*), for", str(error)):
+                configs.override(configs.Config(), {path: text}, TABLES)
+                tried += 1
+    assert tried > 25
+
+
+def test_a_file_runs_once_and_may_import_its_neighbour(tmp_path, capsys, monkeypatch):
+    for folder, epochs in ("a", 3), ("b", 4):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "base.py").write_text(
+            "from lion_jax.config import *\nprint('read')\n"
+            f"def get_config():\n    return Config(epochs={epochs})\n"
+        )
+        (tmp_path / folder / "child.py").write_text("from base import get_config\n")
+    seen, path = [], [*sys.path]
+    monkeypatch.setattr(runtime, "start", lambda *_, **__: None)
+    monkeypatch.setattr(
+        train, "train", lambda config, *_, **__: seen.append(config) or 0
+    )
+    for folder in "ab":
+        train.main([f"--config={tmp_path / folder / 'child.py'}"])
+    assert [config.epochs for config in seen] == [3, 4]
+    assert capsys.readouterr().out == "read\nread\n"
+    assert sys.path == path
+    assert "base" not in sys.modules
+
+
+def test_the_package_lists_its_commands(command):
+    ran = command.run("lion_jax")
+    assert ran.returncode == 0
+    listed = re.findall(r"python -m lion_jax\.(\w+)  ", ran.stdout)
+    assert listed == ["compare", "data", "evaluate", "train"]
+    wrong = command.run("lion_jax", "train", "--help")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "error: use python -m lion_jax.train --help\n"
+
+
+def test_a_terminal_of_ascii_is_enough(command, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    for words in (["--help"], ["--config=köln.py"]):
+        ran = command.run("lion_jax.train", *words)
+        assert "Traceback" not in ran.stderr
+        assert ran.returncode == (0 if words == ["--help"] else 2)
+    assert "k\\xf6ln.py: there is no such file" in ran.stderr
+
+
+def test_flags_of_all_commands_are_documented_and_named_once():
+    from lion_jax.compare import __main__ as compare
+    from lion_jax.data import __main__ as prepare
+
+    for flags in (
+        train.Flags,
+        evaluate.Flags,
+        prepare.Flags,
+        compare.RunFlags,
+        compare.ReportFlags,
+    ):
+        assert flags.__doc__
+        for path, field in configs.fields_of(flags).items():
+            assert field.about.help, path

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_runs
@@ -24,10 +23,18 @@ from small_runs import interrupt_at
 from lion_jax import cli, data
 from lion_jax import config as configs
 from lion_jax.compare import __main__ as compare
-from lion_jax.compare import campaign, records
-from lion_jax.training import logs, program, sharding
+from lion_jax.compare import campaign, compiled, records
+from lion_jax.flags import CommandLine
+from lion_jax.training import run_folder, sharding
+from lion_jax.training.evaluation import Evaluation
+from lion_jax.training.program import Program
+from lion_jax.training.tables import TABLES
+from lion_jax.training.task import make_task, split
 
-pytestmark = pytest.mark.usefixtures("small_data")
+pytestmark = [
+    pytest.mark.usefixtures("small_data"),
+    pytest.mark.standard_promotion("optax.adamw raises floats to integer powers"),
+]
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
@@ -69,7 +76,7 @@ compare.main(sys.argv[2:])
 """
 
 
-BUILD, BUILT = campaign._build, {}
+BUILD, BUILT = compiled.build, {}
 
 
 def build_once(config):
@@ -84,7 +91,7 @@ def build_once(config):
 def lighter(monkeypatch):
     """The process's memory and caches are not a test's to change, and time is short."""
     monkeypatch.setattr(compare.runtime, "start", lambda *_, **__: None)
-    monkeypatch.setattr(campaign, "_build", build_once)
+    monkeypatch.setattr(campaign, "build", build_once)
 
 
 @pytest.fixture
@@ -122,7 +129,7 @@ def whole_comparison(tmp_path_factory):
         small = small_runs.small_dataset()
         patch.setattr(data, "load", lambda *_: small)
         patch.setattr(compare.runtime, "start", lambda *_, **__: None)
-        patch.setattr(campaign, "_build", build_once)
+        patch.setattr(campaign, "build", build_once)
         arguments = ["--configs", paths, "--seeds=2", f"--out={folder / 'out'}"]
         assert compare.main(["run", *arguments]) == 0
     return folder / "out"
@@ -157,21 +164,21 @@ def test_every_run_has_its_record_and_nothing_else_is_left(whole_comparison):
 def test_a_record_is_that_of_the_training_command(whole_comparison, files, tmp_path):
     config = cli.load_config(files.split(",")[0])
     config.seed = 1
-    small_runs.run(config, tmp_path / "alone", build=program.build)
+    small_runs.run(config, tmp_path / "alone", build=Program)
     alone = small_runs.without_times(small_runs.records(tmp_path / "alone"))
     record = records.read(records.path_of(whole_comparison, "tiny_lion", 1))
     assert small_runs.without_times(record.epochs) == alone
-    result = json.loads((tmp_path / "alone" / logs.RESULT).read_text())
+    result = json.loads((tmp_path / "alone" / run_folder.RESULT).read_text())
     assert record.result["test_loss"] == result["test_loss"]
 
 
 def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(campaign, "_build", BUILD)
-    built, build = [], program.build
+    monkeypatch.setattr(campaign, "build", BUILD)
+    built = []
     monkeypatch.setattr(
-        campaign.programs,
-        "build",
-        lambda config, *rest: built.append(config.name) or build(config, *rest),
+        compiled,
+        "Program",
+        lambda config, *rest: built.append(config.name) or Program(config, *rest),
     )
     assert run(files, tmp_path / "out", "--seeds=1") == 0
     assert run(files, tmp_path / "out", "--seeds=3", "--config.epochs=2") == 0
@@ -218,8 +225,8 @@ def test_unfinished_runs_of_another_configuration_are_refused_at_once(
     with monkeypatch.context() as patch:
         interrupt_at(patch, 3)
         run(files, tmp_path / "out", "--seeds=1")
-    monkeypatch.setattr(campaign, "_build", lambda *_: pytest.fail("compiled"))
-    with pytest.raises(logs.RunFolderError, match=r"epochs \(2 there.*--out"):
+    monkeypatch.setattr(campaign, "build", lambda *_: pytest.fail("compiled"))
+    with pytest.raises(run_folder.RunFolderError, match=r"epochs \(2 there.*--out"):
         run(files, tmp_path / "out", "--seeds=2", "--config.epochs=3")
 
 
@@ -276,19 +283,14 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
 def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
     files, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(campaign, "_build", BUILD)
-    seen, compile_evaluation = [], program._compile_evaluation
+    monkeypatch.setattr(campaign, "build", BUILD)
+    seen, evaluate = [], Evaluation.evaluate
 
-    def watched(*arguments):
-        evaluate = compile_evaluation(*arguments)
+    def watched(self, params, batch_stats, name, *rest):
+        seen.append(name)
+        return evaluate(self, params, batch_stats, name, *rest)
 
-        def look(params, batch_stats, name, *rest):
-            seen.append(name)
-            return evaluate(params, batch_stats, name, *rest)
-
-        return look
-
-    monkeypatch.setattr(program, "_compile_evaluation", watched)
+    monkeypatch.setattr(Evaluation, "evaluate", watched)
     sweep = [
         "--sweep=optimizer.learning_rate=1e-4,1e-3",
         "--sweep=optimizer.b1=0.8,0.9",
@@ -359,7 +361,9 @@ def test_records_of_another_configuration_are_refused(
 ):
     before = without_times(whole_comparison)
     for more in (["--seeds=2"], ["--seeds=2", "--first_seed=2"]):
-        with pytest.raises(logs.RunFolderError, match=r"epochs \(2 there, 3 asked for"):
+        with pytest.raises(
+            run_folder.RunFolderError, match=r"epochs \(2 there, 3 asked for"
+        ):
             run(files, whole_comparison, *more, "--config.epochs=3")
     assert without_times(whole_comparison) == before
 
@@ -367,8 +371,8 @@ def test_records_of_another_configuration_are_refused(
 def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
     said = rf"process {os.getpid()}; wait .*--out"
     with (
-        logs.locked(tmp_path / "out"),
-        pytest.raises(logs.RunFolderError, match=said),
+        run_folder.locked(tmp_path / "out"),
+        pytest.raises(run_folder.RunFolderError, match=said),
     ):
         run(files, tmp_path / "out", "--seeds=1")
 
@@ -378,8 +382,9 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
     [
         ([], "run | report"),
         (["run", "--out=x"], "--configs"),
+        (["run", "--configs=*.txt", "--out=x"], "no file matches"),
         (["run", "--configs=none.py", "--out=x"], "none.py: there is no such file"),
-        (["run", "--configs=FILES", "--out=x", "--seeds=0"], "at least one seed"),
+        (["run", "--configs=FILES", "--out=x", "--seeds=0"], "must be >= 1"),
         (["run", "--configs=FILES", "--out=x", "--seeds=many"], "many"),
         (["run", "--configs=LION,LION", "--out=x"], "'tiny_lion' occurs twice"),
         (["run", "--configs=LION", "--out=x", "--sweep=epochs"], "FIELD=VALUE"),
@@ -389,17 +394,18 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
         (["run", "--configs=LION", "--out=x", "--config.seed=1"], "--seeds sets"),
         (["run", "--configs=LION", "--out=x", "--config.epochs=few"], "type int"),
         (["run", "--configs=LION", "--out=x", "--config.epochs=0"], "must be >= 1"),
+        (["run", "--configs=LION", "--out=x", "--config.optimizer.eps=1"], "adamw"),
         (["run", "--configs=LION", "--out=x", "--time_limit=0"], "must be > 0"),
         (["run", "--configs=LION", "--out=x", *TWICE], "epochs is set twice"),
         (["run", "--configs=LION", "--out=x", *TWICE[1:] * 2], "epochs is set twice"),
-        (["run", "--configs=LION", "--out=x", "--sedes=3"], "'--sedes=3' is no flag"),
+        (["run", "--configs=LION", "--out=x", "--sedes=3"], "did you mean --seeds=3?"),
         (["run", "--configs=LION", "--out=LION"], "is a file"),
         (["run", "--configs=LION", "--out=x", "--config.batch_size=999"], "999"),
         (["report", "--out=none"], "holds no records"),
         (["report", "--out=none", "--target=90"], "must be > 0 and < 1"),
         (["report", "--out=none", "--target=vit="], "must be > 0 and < 1"),
         (["report", "--out=none", "--primary=speed"], "test_accuracy"),
-        (["report", "--out=none", "fast"], "'fast' is no flag"),
+        (["report", "--out=none", "fast"], "unexpected argument 'fast'"),
         (["grid", "--configs=none.py"], "none.py: there is no such file"),
         (["grid", "--configs=LION", "--trials=1"], "at least 2 trials"),
         (["grid", "--configs=LION", "--trial_seeds=0"], "of at least 1 seed"),
@@ -427,6 +433,30 @@ def test_help_of_both_commands(capsys):
             compare.main(words)
         assert ended.value.code == 0
         assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["commas", "words", "pattern", "repeated"])
+def test_files_are_given_by_commas_words_or_a_pattern(files, form):
+    lion, adamw = files.split(",")
+    words = {
+        "commas": ["--configs", files],
+        "words": ["--configs", lion, adamw],
+        "pattern": [f"--configs={lion.replace('lion.py', '[al]*.py')}"],
+        "repeated": [f"--configs={lion}", "--configs", adamw],
+    }[form]
+    flags = CommandLine("compare run", compare.RunFlags, [*words, "--seeds", "3"]).flags
+    assert {*compare.paths(flags.configs)} == {lion, adamw}
+    assert flags.seeds == 3
+
+
+@pytest.mark.parametrize("flag", ["--config.augment.flip", "--config.augment.flip=1"])
+def test_a_flag_means_the_same_as_for_training(files, flag):
+    line = CommandLine(
+        "x", compare.RunFlags, [flag], file_of=compare.RunFlags.load, tables=TABLES
+    )
+    points = campaign.plan(files.split(","), line.configure, {"epochs": ["3", "4"]})
+    assert [point.config.augment.flip for point in points] == [True] * 4
+    assert [point.config.epochs for point in points] == [3, 4, 3, 4]
 
 
 def siblings():
@@ -458,16 +488,14 @@ def test_siblings_start_alike_and_see_the_same_batches(files):
     small, mesh, seen = small_runs.small_dataset(), sharding.make_mesh(1), []
     for path in files.split(","):
         config = configs.override(cli.load_config(path), {"augment.crop_padding": "2"})
-        splits = program.split(config, small)
-        made = program.build(
-            config, program.make_task(config, small, splits, mesh), splits, mesh
-        ).seeded(5)
-        state = made.init()
-        order, _ = made.start_epoch(jnp.int32(1))
+        splits = split(config, small)
+        program = Program(config, make_task(config, small, splits, mesh), splits, mesh)
+        state = program.init(5)
+        inputs = program.start_epoch(5, 1)
         # The loss of the first step is of the first batch, augmented.
-        arrays = [*jax.tree.leaves((state.params, state.batch_stats)), order]
+        arrays = [*jax.tree.leaves((state.params, state.batch_stats)), inputs.order]
         copies = [np.asarray(x).copy() for x in (*arrays, *splits.validation)]
-        seen.append([*copies, np.asarray(made.train_step(state, order)[1])])
+        seen.append([*copies, np.asarray(program.train_step(state, inputs)[1])])
     for a, b in zip(*seen, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -475,16 +503,16 @@ def test_siblings_start_alike_and_see_the_same_batches(files):
 def test_seeds_of_one_program_are_those_of_programs_of_their_own():
     small, mesh = small_runs.small_dataset(), sharding.make_mesh(1)
     config = small_runs.small_config()
-    splits = program.split(config, small)
-    task = program.make_task(config, small, splits, mesh)
+    splits = split(config, small)
+    task = make_task(config, small, splits, mesh)
     losses = []
-    for made in (
-        program.build(config, task, splits, mesh).seeded(3),
-        program.build(configs.override(config, {"seed": "3"}), task, splits, mesh),
+    for program in (
+        Program(config, task, splits, mesh),
+        Program(configs.override(config, {"seed": "3"}), task, splits, mesh),
     ):
-        state = made.init()
+        state = program.init(3)
         for _ in range(2):
-            state, loss = made.train_step(state, made.start_epoch(jnp.int32(0))[0])
+            state, loss = program.train_step(state, program.start_epoch(3, 0))
             losses.append(float(loss))
     assert losses[:2] == losses[2:]
     assert losses[0] != losses[1]
@@ -502,7 +530,7 @@ def test_the_bar_shows_all_runs(files, tmp_path, monkeypatch):
 
     totals = []
     monkeypatch.setattr(
-        logs, "progress", lambda console, total: totals.append(total) or Bar()
+        campaign, "progress", lambda console, total: totals.append(total) or Bar()
     )
     console = Console(file=io.StringIO())
     points = campaign.plan(files.split(","), {"epochs": "1"}, {})

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from lion_jax import config as configs
-from lion_jax.config import Config, ConfigError
+from lion_jax import identity, models
+from lion_jax.config import Config, ConfigError, fields_of
+from lion_jax.models.layers import remat
+from lion_jax.training.tables import TABLES
 
 FOLDER = Path(__file__).parents[1] / "configs"
 FILES = sorted(FOLDER.glob("*.py"))
+PAGE = (FOLDER.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 
 def load(path):
@@ -34,7 +38,7 @@ def changed(path, value):
 def test_every_config_file_is_sound_and_tells_its_command(path):
     module = load(path)
     config = module.get_config()
-    configs.check(config)
+    configs.check(config, TABLES)
     assert config.name == path.stem
     assert f"python -m lion_jax.train --config configs/{path.name}" in module.__doc__
 
@@ -113,24 +117,58 @@ def test_the_original_protocol(name, rate, decay, b2):
 )
 def test_wrong_values_name_field_value_and_rule(path, value, said):
     with pytest.raises(ConfigError) as error:
-        configs.check(changed(path, value))
+        configs.check(changed(path, value), TABLES)
     assert str(error.value).startswith(f"{path}={value!r}, but it {said}")
     assert f"--config.{path}" in str(error.value)
 
 
+OTHER = {bool: True, int: 3, float: 0.5}
+OPTIONS = [field for field in fields_of(Config).values() if field.about.option]
+
+
+@pytest.mark.parametrize("field", OPTIONS, ids=lambda field: field.path)
+@pytest.mark.parametrize("name", [*models.MODELS, *TABLES["optimizer.name"]])
+def test_an_option_is_refused_wherever_it_would_do_nothing(field, name):
+    """Every row of both tables x every option: alike, whoever takes it."""
+    if name not in TABLES[field.sibling]:
+        return
+    config = changed(field.path, OTHER.get(field.type, field.choices[-1:]))
+    if field.choices:
+        config = changed(field.path, field.choices[-1])
+    getattr(config, field.group).name = name
+    if field.name in TABLES[field.sibling][name]:
+        configs.check(config, TABLES)
+    else:
+        with pytest.raises(ConfigError) as error:
+            configs.check(config, TABLES)
+        assert f"{field.path}=" in str(error.value)
+        assert f"must be {field.default!r} unless {field.sibling} is" in str(
+            error.value
+        )
+
+
+def test_every_option_has_a_taker_and_every_parameter_of_an_optimizer_is_a_field():
+    for field in OPTIONS:
+        assert any(field.name in row for row in TABLES[field.sibling].values()), field
+    names = {field.name for field in OPTIONS if field.group == "optimizer"}
+    for row in TABLES["optimizer.name"].values():
+        assert names >= row.keys()
+
+
+def test_choices_of_models_are_those_of_their_room():
+    fields = fields_of(Config)
+    assert fields["model.pool"].choices == models.vit.POOLS
+    assert fields["model.remat"].choices == remat.CHOICES
+
+
 @pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("optimizer.mu_dtype", "int8"),
-        ("optimizer.cautious", True),
-        ("optimizer.independent_weight_decay", True),
-    ],
+    ("path", "value"), [("min_delta", 0.5), ("start_epoch", 2)], ids=str
 )
-def test_lions_variants_are_lions(path, value):
-    configs.check(changed(path, value))
-    config = changed(path, value)
-    config.optimizer.name = "adamw"
-    with pytest.raises(ConfigError, match=f"{path}=.* unless optimizer.name is lion"):
+def test_rules_of_early_stopping_need_patience(path, value):
+    config = changed(f"early_stopping.{path}", value)
+    configs.check(config)
+    config.early_stopping.patience = 0
+    with pytest.raises(ConfigError, match="without early_stopping"):
         configs.check(config)
 
 
@@ -145,7 +183,7 @@ def test_patch_must_divide_the_image_and_a_fitting_size_is_named():
     config = changed("model.name", "vit_b16")
     config.image_size = 50
     with pytest.raises(ConfigError, match=r"image_size=50.*16.*--config.image_size=48"):
-        configs.check(config)
+        configs.check(config, TABLES)
 
 
 def test_accumulation_must_divide_the_batch():
@@ -170,17 +208,50 @@ def test_devices_must_divide_the_batches():
 
 def test_saved_configurations_come_back_whole():
     config = changed("optimizer.learning_rate", 0.125)
-    assert configs.from_dict(dataclasses.asdict(config)) == config
-    with pytest.raises(ConfigError, match=r"no field 'optimizer\.name'"):
-        configs.from_dict({**dataclasses.asdict(config), "optimizer": {}})
+    saved = dataclasses.asdict(config)
+    assert configs.from_dict(saved) == config
+    # An option that its optimizer does not take was accepted once.
+    saved["optimizer"]["eps"] = 1e-6
+    assert configs.from_dict(saved).optimizer.eps == 1e-6
 
 
-def test_help_names_every_field_with_its_meaning():
-    lines = configs.help_text().splitlines()
-    assert len(lines) == len(configs.field_types())
-    for path, line in zip(configs.field_types(), lines, strict=True):
-        assert f"--config.{path}=" in configs.help_text()
-        assert len(line.split("  ")[-1].strip()) > 4
+@pytest.mark.parametrize("path", [*fields_of(Config)])
+def test_a_field_that_was_not_there_has_its_default(path):
+    config = Config(name="mine", seed=5)
+    saved = dataclasses.asdict(config)
+    *groups, name = path.split(".")
+    del (saved[groups[0]] if groups else saved)[name]
+    assert configs.flatten(configs.from_dict(saved)) == {
+        **configs.flatten(config),
+        path: fields_of(Config)[path].default,
+    }
+    if path not in ("name", "seed"):
+        assert identity.conflicts(saved, dataclasses.asdict(config)) == []
+
+
+def test_a_field_of_a_newer_version_is_refused():
+    saved = dataclasses.asdict(Config())
+    saved["optimizer"]["beta7"] = 1
+    with pytest.raises(ConfigError, match=r"'optimizer\.beta7'.*upgrade"):
+        configs.from_dict(saved)
+
+
+def test_every_field_has_a_meaning_and_a_default_that_keeps_its_rule():
+    for path, field in fields_of(Config).items():
+        assert len(field.about.help) > 4
+        assert field.allows(field.default)
+        assert field.about.help in PAGE, (
+            f"run python tools/configuration_page.py: {path}"
+        )
+
+
+def test_the_page_of_the_configuration_is_that_of_its_fields():
+    spec = importlib.util.spec_from_file_location(
+        "page", FOLDER.parent / "tools" / "configuration_page.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page(PAGE) == PAGE, "run python tools/configuration_page.py"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a b", "a\0"])
@@ -193,7 +264,7 @@ def test_overrides_are_parsed_by_type_and_checked_together():
     config = Config()
     values = {"model.name": "vit_b16", "model.drop_path": "0.1", "epochs": "7"}
     values |= {"augment.flip": "True", "data.data_dir": "a=b"}
-    made = configs.override(config, values)
+    made = configs.override(config, values, TABLES)
     assert made.model.name == "vit_b16"
     assert (made.model.drop_path, made.epochs) == (0.1, 7)
     assert made.augment.flip is True
@@ -201,8 +272,8 @@ def test_overrides_are_parsed_by_type_and_checked_together():
     assert config == Config()
     for path, text, said in [
         ("epochs", "1.5", "epochs=1.5, but it must be of type int"),
-        ("augment.flip", "1", "must be of type bool"),
-        ("model.drop_path", "0.1", "unless model.name is a ViT"),
+        ("augment.flip", "yes", "must be of type bool"),
+        ("model.drop_path", "0.1", "unless model.name is vit_b16, vit_ti8 or vit_tiny"),
     ]:
         with pytest.raises(ConfigError, match=said):
-            configs.override(config, {path: text})
+            configs.override(config, {path: text}, TABLES)

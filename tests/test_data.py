@@ -74,6 +74,7 @@ def test_debians_files_become_the_originals(tmp_path):
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == expected
 
 
+@pytest.mark.slow
 @needs_debian
 def test_full_data_from_debian_then_tfds_then_cache(tmp_path, offline, monkeypatch):
     folders = {"data_dir": str(tmp_path / "tfds"), "cache_dir": str(tmp_path / "cache")}
@@ -387,3 +388,28 @@ def test_where_and_prepare_commands(command):
     assert "absent  verified cache" in where.stdout
     prepared = command.run("lion_jax.data", "prepare", "--name", data.SAMPLE)
     assert SAMPLE_SHA256 in prepared.stdout
+
+
+@pytest.mark.parametrize("name", ["imagenet2012", "huggingface:mnist", "coco"])
+def test_a_set_that_tfds_cannot_make_here_is_refused_in_one_line(
+    tmp_path, monkeypatch, name
+):
+    monkeypatch.setattr(tfds_source, "_is_reachable", lambda _: False)
+    with pytest.raises(data.DataError, match=name) as error:
+        data.load(name, str(tmp_path / "tfds"), str(tmp_path / "cache"))
+    assert "\n" not in str(error.value)
+    assert "fashion_mnist" in str(error.value) or "copy a TFDS folder" in str(
+        error.value
+    )
+
+
+@pytest.mark.parametrize("source", data.SOURCES)
+def test_every_source_lists_its_places_and_the_last_takes_every_name(source, tmp_path):
+    names = [data.SAMPLE, "fashion_mnist", "mnist"]
+    served = [name for name in names if data.source_of(name) is source]
+    assert served
+    for name in served:
+        places = source.places(name, str(tmp_path), str(tmp_path))
+        assert len({place.title for place in places}) == len(places) > 0
+        assert all(place.path is None or place.path.is_absolute() for place in places)
+    assert data.SOURCES[-1].has("any name")

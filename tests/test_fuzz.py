@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from lion_jax import train
 from lion_jax.compare import __main__ as compare
-from lion_jax.config import CHOICES, RANGES, field_types
+from lion_jax.config import Config, fields_of
+from lion_jax.training.tables import TABLES
 
-FIELDS = field_types()
-NUMBERS = {path: kind for path, kind in FIELDS.items() if kind in (int, float)}
+FIELDS = fields_of(Config)
+NUMBERS = {path: f.type for path, f in FIELDS.items() if f.type in (int, float)}
+RANGES = {path: FIELDS[path].about for path in NUMBERS}
+CHOICES = {path: field.choices for path, field in FIELDS.items() if field.choices}
+CHOICES |= {path: tuple(table) for path, table in TABLES.items()}
 GROUPS = sorted({path.partition(".")[0] for path in FIELDS if "." in path})
 FLAGS = {
     train: ("config", "workdir", "compilation_cache", "profile", "noprofile"),
@@ -43,12 +47,14 @@ def is_number(value, kind):
 
 def outside(path):
     """Numbers, as text, that a field's range leaves out."""
-    low, closed, high = RANGES[path]
+    about = RANGES[path]
+    closed, high = about.ge is not None, about.lt
+    low = int(about.ge if closed else about.gt)
     below = st.integers(max_value=low - 1) if closed else st.integers(max_value=low)
     choices = [below]
     if high is not None:
-        choices.append(st.integers(min_value=high))
-    if FIELDS[path] is float:
+        choices.append(st.integers(min_value=int(high)))
+    if FIELDS[path].type is float:
         choices += [st.sampled_from([math.nan, math.inf, -math.inf])]
         choices += [st.floats(max_value=low, exclude_max=closed)]
         if high is not None:
@@ -57,14 +63,13 @@ def outside(path):
 
 
 def no_number(path):
-    kind = FIELDS[path]
+    kind = FIELDS[path].type
     return text.filter(lambda value: not is_number(value, kind)).map(
         lambda value: f"--config.{path}={value}"
     )
 
 
 def no_choice(path):
-    # absl takes some texts apart at commas or quotes, never into one of the choices.
     others = text.filter(lambda value: value not in CHOICES[path])
     return others.map(lambda value: f"--config.{path}={value}")
 

@@ -5,8 +5,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from lion_jax.compare import records
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_campaign.py"
 TINY = {
     "data.name": "fashion_mnist_sample",

@@ -44,12 +44,14 @@ def test_color_channels_have_their_own_statistics():
 
 def test_no_augmentation_changes_nothing():
     batch = grey()
-    np.testing.assert_array_equal(images.augment(batch, jax.random.key(0)), batch)
+    np.testing.assert_array_equal(
+        images.Augmentation()(batch, key=jax.random.key(0)), batch
+    )
 
 
 def test_flip_mirrors_about_half():
     batch = grey(n=400, h=4, w=4)
-    got = np.asarray(images.augment(batch, jax.random.key(0), flip=True))
+    got = np.asarray(images.Augmentation(flip=True)(batch, key=jax.random.key(0)))
     original = np.asarray(batch)
     kept = (got == original).all((1, 2, 3))
     mirrored = (got == original[:, :, ::-1]).all((1, 2, 3))
@@ -59,7 +61,7 @@ def test_flip_mirrors_about_half():
 
 def test_crop_shows_a_window_of_the_padded_image():
     batch = grey(n=64, h=6, w=5)
-    got = np.asarray(images.augment(batch, jax.random.key(0), crop_padding=2))
+    got = np.asarray(images.Augmentation(crop_padding=2)(batch, key=jax.random.key(0)))
     padded = np.pad(np.asarray(batch), ((0, 0), (2, 2), (2, 2), (0, 0)))
     corners = set()
     for image, wide in zip(got, padded, strict=True):
@@ -76,7 +78,9 @@ def test_crop_shows_a_window_of_the_padded_image():
 
 def test_erasing_puts_noise_into_one_rectangle_of_as_many_images_as_said():
     black = jnp.zeros((600, 28, 28, 1), jnp.uint8)
-    got = np.asarray(images.augment(black, jax.random.key(0), erasing=0.5))[..., 0]
+    got = np.asarray(images.Augmentation(erasing=0.5)(black, key=jax.random.key(0)))[
+        ..., 0
+    ]
     erased = got.any((1, 2))
     assert 250 < erased.sum() < 350
     shares, fillings = [], []
@@ -96,14 +100,24 @@ def test_erasing_puts_noise_into_one_rectangle_of_as_many_images_as_said():
 def test_mixup_mixes_neighbours_in_proportions_of_a_beta_distribution():
     x = jnp.arange(4.0)[:, None, None, None] * jnp.ones((1, 2, 2, 1))
     labels = jnp.array([0, 1, 2, 3])
+    own = jax.nn.one_hot(labels, 4)
     shares = []
-    mix = jax.jit(lambda key: images.mixup(x, labels, key, 0.4))
+
+    @jax.jit
+    def both(key):
+        mixed, mix = images.mixup(x, 0.4, key=key)
+        return mixed, mix(own)
+
     for seed in range(300):
-        mixed, other, share = mix(jax.random.key(seed))
-        shares.append(float(share))
+        mixed, targets = both(jax.random.key(seed))
+        shares.append(float(targets[0, 0]))
         if seed < 3:
+            share, other = shares[-1], jnp.roll(labels, 1)
             assert list(other) == [3, 0, 1, 2]
-            expected = share * np.arange(4.0) + (1 - share) * np.float32(other)
+            np.testing.assert_allclose(
+                targets, share * own + (1 - share) * own[other], rtol=1e-6
+            )
+            expected = share * labels + (1 - share) * other
             np.testing.assert_allclose(mixed[:, 0, 0, 0], expected, rtol=1e-6)
     assert scipy.stats.kstest(shares, "beta", (0.4, 0.4)).pvalue > 0.01
 
@@ -112,7 +126,7 @@ def test_augmentation_is_a_function_of_its_key():
     batch = grey()
     options = {"crop_padding": 2, "flip": True, "erasing": 0.5}
     first, same, other = (
-        np.asarray(images.augment(batch, jax.random.key(seed), **options))
+        np.asarray(images.Augmentation(**options)(batch, key=jax.random.key(seed)))
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, same)

@@ -30,6 +30,7 @@ def copies(program):
     return len(re.findall(rf"\[{SIDE},{SIDE}\]\S* copy\(", program.as_text()))
 
 
+@pytest.mark.standard_promotion("Optax's schedules compare integers with floats")
 @pytest.mark.parametrize(
     "tx",
     [

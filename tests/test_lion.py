@@ -71,6 +71,7 @@ def test_modes_equal_optax(mode):
     chex.assert_trees_all_close(mine, their, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.standard_promotion("lion widens bfloat16 by jnp.promote_types")
 @pytest.mark.parametrize("b2", [0.99, 0.9, 0.8])
 @pytest.mark.parametrize("mu_dtype", ["float32", "bfloat16"])
 def test_directions_are_the_float64_oracles(mu_dtype, b2):

@@ -61,7 +61,7 @@ def test_evaluation_normalises_by_the_running_statistics_and_leaves_them():
     before = jax.tree.map(jnp.copy, nnx.state(norm))
     expected = (X - np.array([[[[1.0, 2.0, 3.0]]]])) / np.sqrt([[[[4.0, 1, 9]]]])
     np.testing.assert_allclose(
-        norm(X, train=False), expected * SCALE + BIAS, rtol=1e-4, atol=1e-4
+        norm(X, train=False), np.asarray(expected) * SCALE + BIAS, rtol=1e-4, atol=1e-4
     )
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(norm))
 

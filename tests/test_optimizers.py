@@ -51,6 +51,7 @@ def test_cosine_ends_at_zero():
     assert schedule(10) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.standard_promotion("optax.adamw raises floats to integer powers")
 def test_kernels_decay_and_nothing_else():
     assert kernels(PARAMS) == {"a": {"kernel": True, "bias": False}, "token": False}
     for name in ("lion", "adamw", "sgd"):
@@ -68,6 +69,7 @@ def test_all_parameters_decay_by_default():
     chex.assert_trees_all_close(updates, ones(-0.25))
 
 
+@pytest.mark.standard_promotion("optax.adamw raises floats to integer powers")
 def test_the_configured_optimizers_are_optaxs():
     config = OptimizerConfig(learning_rate=0.1, weight_decay=0.5, b1=0.8, b2=0.95)
     peers = {
@@ -81,6 +83,7 @@ def test_the_configured_optimizers_are_optaxs():
         chex.assert_trees_all_close(one_step(config, ones(2.0)), expected, rtol=1e-6)
 
 
+@pytest.mark.standard_promotion("lion widens bfloat16 by jnp.promote_types")
 @pytest.mark.parametrize(
     "option",
     [

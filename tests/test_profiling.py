@@ -7,6 +7,8 @@ from rich.console import Console
 
 from lion_jax.training import profiling
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
@@ -36,13 +38,13 @@ def test_the_trace_is_what_the_viewers_open(recorded):
 
 
 def test_the_costliest_operation_comes_first_and_says_where_it_is_from(recorded):
-    costs = profiling.costliest(*recorded)
+    costs = profiling.most_expensive(*recorded)
     assert [c.seconds for c in costs] == sorted(
         (c.seconds for c in costs), reverse=True
     )
     assert "heavy" in costs[0].origin
     assert all(cost.calls == 1 for cost in costs)
-    assert profiling.costliest(*recorded, n=1) == costs[:1]
+    assert profiling.most_expensive(*recorded, n=1) == costs[:1]
 
 
 def test_the_table_names_scopes_not_programs():

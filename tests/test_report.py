@@ -26,7 +26,8 @@ from lion_jax.compare import (
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.records import Record
 from lion_jax.config import Config, ConfigError
-from lion_jax.training import logs
+from lion_jax.training import curves
+from lion_jax.training.history import Epoch
 
 RNG = np.random.default_rng(0)
 
@@ -573,6 +574,19 @@ def test_four_seeds_of_two_models_are_underpowered_after_holm():
     assert "is better**" in text_of(runs[:8])
 
 
+def test_six_pairs_may_suffice_beside_a_clearer_model():
+    """Holm does not multiply by two the larger of two p values."""
+    runs = [
+        run
+        for model, n in (("resnet50", 8), ("vit_b16", 6))
+        for run in made_runs("lion", HIGH[:n], model=model)
+        + made_runs("adamw", LOW[:n], model=model)
+    ]
+    text = text_of(runs)
+    assert "**ViT-B/16, Lion is better** (difference" in text
+    assert "p = 0.031 after Holm, sign flips, exact, n = 6 pairs" in text
+
+
 def test_json_is_strict_and_holds_every_value():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     runs[0] = made_run("lion", 0, 0.9, diverged=True)
@@ -724,7 +738,7 @@ def test_somebodys_pyplot_is_left_alone(tmp_path):
 
     before = plt.get_backend(), plt.get_fignums()
     report.write(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
-    logs.plot_curves(tmp_path, made_run().epochs, "a run")
+    curves.plot(tmp_path, [Epoch.from_dict(x) for x in made_run().epochs], "a run")
     assert (plt.get_backend(), plt.get_fignums()) == before
 
 

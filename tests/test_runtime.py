@@ -10,6 +10,7 @@ import pytest
 
 from lion_jax import runtime
 
+pytestmark = pytest.mark.slow
 FAULTS = """\
 import resource, sys
 import jax, jax.numpy as jnp

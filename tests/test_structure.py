@@ -12,20 +12,29 @@ import lion_jax
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lion_jax"
 # Each room (a folder, or a module outside of one) and the rooms that it may import.
-SHARED = {"config", "cli", "environment", "files", "runtime"}
+SHARED = {"config", "cli", "flags", "suggestions", "environment", "files", "runtime"}
+SHARED |= {"identity", "interruption"}
 ROOMS = {
     "__init__": {"optimizer"},
+    "__main__": set(),
     "distributed": {"optimizer"},
     "optimizer": set(),
     "models": set(),
     "data": {"files"},
     "config": set(),
     "cli": {"config"},
+    "flags": {"config", "suggestions"},
+    "suggestions": {"config"},
     "files": set(),
     "environment": {"files"},
+    "identity": {"config"},
+    "interruption": set(),
     "xla_flags": set(),
     "runtime": {"files", "xla_flags"},
-    "training": {"config", "data", "environment", "files", "models", "optimizer"},
+    "training": {
+        *("config", "data", "environment", "files", "identity"),
+        *("interruption", "models", "optimizer"),
+    },
     "compare": {"training", "data"} | SHARED,
     "train": {"training", "data", "models", "optimizer"} | SHARED,
     "evaluate": {"training", "data", "models", "optimizer"} | SHARED,

@@ -20,8 +20,10 @@ from small_runs import (
     small_config,
 )
 
-from lion_jax import cli, data, evaluate
-from lion_jax.training import history, logs, loop, program
+from lion_jax import data, evaluate, interruption
+from lion_jax.training import evaluation, history, loop, run_folder
+from lion_jax.training.history import Epoch
+from lion_jax.training.program import Program
 
 pytestmark = pytest.mark.usefixtures("small_data")
 FILES = {
@@ -92,9 +94,9 @@ def test_a_run_leaves_every_file_and_says_what_it_did(tmp_path):
 
 def test_a_profile_changes_nothing_and_names_ten_operations(tmp_path, whole):
     _, said = run(small_config(), tmp_path / "profiled", profile=True)
-    table = said[said.index("Costliest operations") : said.index("trace: ")]
+    table = said[said.index("Most expensive operations") : said.index("trace: ")]
     assert sum(line.startswith("│") for line in table.splitlines()) == 10
-    assert list((tmp_path / "profiled" / logs.PROFILE).rglob("*.xplane.pb"))
+    assert list((tmp_path / "profiled" / run_folder.PROFILE).rglob("*.xplane.pb"))
     assert_same_run(tmp_path / "profiled", whole)
 
 
@@ -145,7 +147,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
         status, said = run(small_config(), tmp_path / "resumed")
         assert status == 128 + signal.SIGTERM
         assert "interrupted " in said
-        assert not (tmp_path / "resumed" / logs.RESULT).exists()
+        assert not (tmp_path / "resumed" / run_folder.RESULT).exists()
     status, said = run(small_config(), tmp_path / "resumed")
     assert status == 0
     assert_same_run(tmp_path / "resumed", whole)
@@ -191,7 +193,7 @@ def test_the_best_state_is_tested_at_every_ending(tmp_path, ending):
         config.epochs = 50
     folder = tmp_path / "run"
     run(config, folder)
-    result = json.loads((folder / logs.RESULT).read_text())
+    result = json.loads((folder / run_folder.RESULT).read_text())
     assert result["stop_reason"] == ending
     assert result["best_epoch"] < result["stopped_epoch"]
     best, last = (evaluate.evaluate(folder, which) for which in ("best", "latest"))
@@ -215,9 +217,15 @@ def test_a_restored_network_predicts_what_was_tested(whole):
     dataset = restored.dataset
     logits = restored.predict(dataset.test_images)  # 100 images in batches of 64
     accuracy = np.mean(logits.argmax(1) == dataset.test_labels)
-    result = json.loads((whole / logs.RESULT).read_text())
+    result = json.loads((whole / run_folder.RESULT).read_text())
     assert accuracy == pytest.approx(result["test_accuracy"])
     assert restored.step == result["best_epoch"] * STEPS
+    scaled = dataset.test_images[:64] / 255
+    with pytest.raises(ValueError, match=r"uint8, 0 to 255.*astype") as error:
+        restored.predict(scaled)
+    assert "np.round(255 * images).astype(np.uint8)" in str(error.value)
+    remedied = restored.predict(np.round(255 * scaled).astype(np.uint8))
+    np.testing.assert_array_equal(remedied, logits[:64])
 
 
 def test_a_run_that_diverges_at_once_has_no_best(tmp_path):
@@ -226,7 +234,7 @@ def test_a_run_that_diverges_at_once_has_no_best(tmp_path):
     config.optimizer.learning_rate = 1e18
     status, said = run(config, tmp_path)
     assert status == 1
-    result = json.loads((tmp_path / logs.RESULT).read_text())
+    result = json.loads((tmp_path / run_folder.RESULT).read_text())
     assert result["stop_reason"] == "diverged"
     assert "diverged: train_loss is not finite at step" in said
     assert result["test_accuracy"] is None
@@ -238,9 +246,9 @@ def test_a_run_that_diverges_at_once_has_no_best(tmp_path):
 def test_a_diverged_run_keeps_and_tests_its_best(tmp_path, monkeypatch):
     end_epoch = loop._end_epoch
 
-    def end_epoch_badly(trial, state, epoch):
-        record = end_epoch(trial, state, epoch)
-        return record | {"val_loss": None} if epoch == 3 else record
+    def end_epoch_badly(run, state, epoch):
+        record = end_epoch(run, state, epoch)
+        return dataclasses.replace(record, val_loss=None) if epoch == 3 else record
 
     monkeypatch.setattr(loop, "_end_epoch", end_epoch_badly)
     config = small_config()
@@ -248,7 +256,7 @@ def test_a_diverged_run_keeps_and_tests_its_best(tmp_path, monkeypatch):
     status, said = run(config, tmp_path)
     assert status == 1
     assert f"diverged: val_loss is not finite at step {3 * STEPS}" in said
-    result = json.loads((tmp_path / logs.RESULT).read_text())
+    result = json.loads((tmp_path / run_folder.RESULT).read_text())
     assert result["stop_reason"] == "diverged"
     assert result["stopped_epoch"] == 3
     assert result["best_epoch"] in (1, 2)
@@ -264,8 +272,8 @@ def test_parameters_that_are_not_finite_end_the_run(tmp_path, monkeypatch, where
     """Also where no loss shows it: what is not used, or saturates."""
     train_epoch = loop._train_epoch
 
-    def train_badly(trial, state, epoch):
-        state = train_epoch(trial, state, epoch)
+    def train_badly(run, state, epoch, save):
+        state = train_epoch(run, state, epoch, save)
         if epoch < 2:
             return state
         tree = getattr(state, where)
@@ -275,23 +283,24 @@ def test_parameters_that_are_not_finite_end_the_run(tmp_path, monkeypatch, where
         return state._replace(**{where: bad})
 
     monkeypatch.setattr(loop, "_train_epoch", train_badly)
-    loss_as_before = program.eval_step
+    loss_as_before = evaluation.eval_step
 
     def blind(task, graph, params, batch_stats, *rest):
         params, batch_stats = jax.tree.map(jnp.nan_to_num, (params, batch_stats))
         return loss_as_before(task, graph, params, batch_stats, *rest)
 
-    monkeypatch.setattr(program, "eval_step", blind)
-    status, said = run(small_config(), tmp_path, build=program.build)
+    monkeypatch.setattr(evaluation, "eval_step", blind)
+    status, said = run(small_config(), tmp_path, build=Program)
     assert status == 1
     assert f"norm statistic is not finite at step {2 * STEPS}" in said
-    result = json.loads((tmp_path / logs.RESULT).read_text())
+    result = json.loads((tmp_path / run_folder.RESULT).read_text())
     assert result["stop_reason"] == "diverged"
     assert (result["best_epoch"], result["stopped_epoch"]) == (1, 2)
     assert records(tmp_path)[1]["val_loss"] is not None
     assert result["test_loss"] == evaluate.evaluate(tmp_path, "best")["test_loss"]
 
 
+@pytest.mark.standard_promotion("Optax's schedules mix integers and floats")
 def test_the_recorded_learning_rate_is_the_schedules(tmp_path):
     config = small_config()
     config.optimizer.schedule = "cosine"
@@ -328,7 +337,7 @@ def test_a_finished_run_needs_no_data(tmp_path, monkeypatch):
 
 def test_signals_are_a_wish_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGINT)
-    with cli.caught_signals() as interrupted:
+    with interruption.caught_signals() as interrupted:
         assert interrupted() == 0
         signal.raise_signal(signal.SIGINT)
         assert interrupted() == signal.SIGINT
@@ -349,10 +358,12 @@ def test_seeds_0_and_1_differ_and_share_the_split(tmp_path):
 def test_a_folder_of_another_configuration_is_refused_naming_the_fields(tmp_path):
     config = small_config()
     (tmp_path / "run").mkdir()
-    logs.write_json(tmp_path / "run" / logs.CONFIG, dataclasses.asdict(config))
+    run_folder.write_json(
+        tmp_path / "run" / run_folder.CONFIG, dataclasses.asdict(config)
+    )
     config.optimizer.learning_rate = 0.5
     config.seed = 7
-    with pytest.raises(logs.RunFolderError) as error:
+    with pytest.raises(run_folder.RunFolderError) as error:
         run(config, tmp_path / "run")
     message = str(error.value)
     assert "optimizer.learning_rate (0.001 there, 0.5 asked for)" in message
@@ -360,11 +371,11 @@ def test_a_folder_of_another_configuration_is_refused_naming_the_fields(tmp_path
     assert "batch_size" not in message
 
 
-def test_a_folder_of_other_things_is_refused(tmp_path):
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("dear")
-    with pytest.raises(logs.RunFolderError, match="no run of lion_jax"):
-        run(small_config(), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(run_folder.RunFolderError, match="is a file; give another"):
+        run(small_config(), tmp_path / "thesis.txt")
+    assert (tmp_path / "thesis.txt").read_text() == "dear"
 
 
 def test_sigterm_saves_and_exits_143_and_the_same_command_resumes(command):
@@ -398,8 +409,16 @@ def test_sigterm_saves_and_exits_143_and_the_same_command_resumes(command):
 
 def test_history_folds_as_the_run_did():
     rows = [
-        {"train_loss": 1.0, "val_loss": loss, "val_accuracy": 0.5, "epoch": epoch}
-        | {"images_per_second": 10.0 * epoch, "seconds": 1.0}
+        Epoch(
+            epoch=epoch,
+            step=epoch,
+            train_loss=1.0,
+            train_accuracy=0.5,
+            val_loss=loss,
+            val_accuracy=0.5,
+            images_per_second=10.0 * epoch,
+            seconds=1.0,
+        )
         for epoch, loss in enumerate([3.0, 2.0, 2.5, 2.4], start=1)
     ]
     rules = {"patience": 2, "min_delta": 0.0, "start_epoch": 1}
@@ -411,13 +430,15 @@ def test_history_folds_as_the_run_did():
     assert summary["val_loss"] == 2.0
     assert summary["images_per_second"] == 25
     assert summary["seconds_train"] == 4
-    rows[-1]["val_loss"] = None
+    rows[-1] = dataclasses.replace(rows[-1], val_loss=None)
     assert history.stop_reason(rows, 9, **rules) == "diverged"
     assert history.summarize(rows, 9, **rules)["best_epoch"] == 2
 
 
 def test_json_has_no_nan(tmp_path):
-    logs.write_json(tmp_path / "x.json", {"a": math.nan, "b": {"c": math.inf}, "d": 1})
+    run_folder.write_json(
+        tmp_path / "x.json", {"a": math.nan, "b": {"c": math.inf}, "d": 1}
+    )
     assert json.loads((tmp_path / "x.json").read_text()) == {
         "a": None,
         "b": {"c": None},

@@ -104,6 +104,7 @@ def test_programs_that_cannot_be_stored_are_not_stored(monkeypatch):
     assert stored == [False]
 
 
+@pytest.mark.slow
 def test_xla_knows_every_flag_of_the_installed_version():
     """An unknown flag ends a process, whatever the program."""
     flags = [f for f in xla_flags.FLAGS if xla_flags.jaxlib_version() in f.jaxlibs]
@@ -117,6 +118,7 @@ def test_xla_knows_every_flag_of_the_installed_version():
     assert ran.stdout.strip() == "4096", ran.stderr
 
 
+@pytest.mark.slow
 def test_steps_with_the_flags_follow_float64(tmp_path):
     """Losses and gradients of float32 with the flags on, beside float64 without."""
     flags = [f for f in xla_flags.FLAGS if xla_flags.jaxlib_version() in f.jaxlibs]

@@ -5,7 +5,6 @@ short has as many of each. A configuration is compiled once, whatever the seeds.
 """
 
 import dataclasses
-import functools
 import itertools
 import shutil
 import statistics
@@ -17,12 +16,14 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from lion_jax import cli, data, environment
+from lion_jax import cli, environment
 from lion_jax import config as configs
 from lion_jax.compare import records
+from lion_jax.compare.compiled import build, images_of, memory_of
 from lion_jax.config import Config, ConfigError
-from lion_jax.training import logs, loop, sharding
-from lion_jax.training import program as programs
+from lion_jax.training import loop, run_folder
+from lion_jax.training.console import Show, printer, progress, unfailing
+from lion_jax.training.history import Result
 from lion_jax.training.program import Program
 
 UNFINISHED = "unfinished"
@@ -51,13 +52,16 @@ class Campaign:
 
 
 def plan(
-    paths: list[str], overrides: dict[str, str], sweeps: dict[str, list[str]]
+    paths: list[str],
+    configure: Callable[[Config, dict[str, str]], Config],
+    sweeps: dict[str, list[str]],
 ) -> list[Point]:
     """Reads configurations and lays out the grid of the sweeps over each.
 
     Args:
       paths: Configuration files.
-      overrides: Fields to set in all of them.
+      configure: Sets in a file's configuration what the command line sets in all, and
+        further fields given as text; checks the result.
       sweeps: Values of further fields, as text; every combination is a point.
 
     Raises:
@@ -67,8 +71,7 @@ def plan(
     for path in paths:
         base = cli.load_config(path)
         for texts in itertools.product(*sweeps.values()):
-            values = overrides | dict(zip(sweeps, texts, strict=True))
-            config = configs.override(base, values)
+            config = configure(base, dict(zip(sweeps, texts, strict=True)))
             flat = configs.flatten(config)
             swept = {field: flat[field] for field in sweeps}
             label = ",".join([base.name, *(f"{k}={v}" for k, v in swept.items())])
@@ -94,7 +97,7 @@ def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int
         for path in records.path_of(out, point.label, 0).parent.glob("seed_*.json"):
             found = records.read(path).config
             if different := records.differences(found, wanted):
-                raise logs.RunFolderError(
+                raise run_folder.RunFolderError(
                     f"{path} is of another configuration: {', '.join(different)}; give"
                     " another --out, or remove it."
                 )
@@ -106,7 +109,7 @@ def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int
     ]
     for point, seed in missing:
         resolved = dataclasses.asdict(_with_seed(point.config, seed))
-        logs.check(_folder(out, point, seed), resolved)
+        run_folder.check(_folder(out, point, seed), resolved, may_grow=False)
     return missing
 
 
@@ -122,12 +125,16 @@ def run(campaign: Campaign) -> bool:
       RunFolderError: If another process makes runs there, or there are other ones.
       CheckpointError: If a run's state cannot be restored, or saved.
     """
-    say, started = logs.sayer(campaign.console), time.perf_counter()
-    # All mistakes are told before anything is written or computed.
-    check(campaign.points, campaign.seeds, campaign.out)
-    sizes = {point.label: _images(point.config) for point in campaign.points}
+    with unfailing(campaign.console), jax.transfer_guard("allow"):
+        return _run(campaign)
+
+
+def _run(campaign: Campaign) -> bool:
+    say, started = printer(campaign.console), time.perf_counter()
+    check(campaign.points, campaign.seeds, campaign.out)  # usage errors come first
+    sizes = {point.label: images_of(point.config) for point in campaign.points}
     described = environment.describe()  # of the code that runs, whatever comes later
-    with logs.locked(campaign.out):
+    with run_folder.locked(campaign.out):
         missing = check(campaign.points, campaign.seeds, campaign.out)
         wanted = len(campaign.points) * len(campaign.seeds)
         say(
@@ -136,9 +143,8 @@ def run(campaign: Campaign) -> bool:
         )
         total = sum(sizes[point.label] for point, _ in missing)
         built: dict[str, tuple[Program, float]] = {}
-        took: list[float] = []
-        before = 0
-        with logs.progress(campaign.console, total) as show:
+        took, before = list[float](), 0
+        with progress(campaign.console, total) as show:
             for number, (point, seed) in enumerate(missing):
                 begun = time.perf_counter()
                 if begun - started > campaign.time_limit:
@@ -146,7 +152,7 @@ def run(campaign: Campaign) -> bool:
                     return False
                 if point.label not in built:
                     say(f"compiling {point.label} ...")
-                    built[point.label] = _build(point.config)
+                    built[point.label] = build(point.config)
                 text = f"{point.label}, seed {seed}"
                 result = _run_one(
                     campaign,
@@ -167,7 +173,7 @@ def run(campaign: Campaign) -> bool:
                 left = statistics.median(took) * (len(missing) - number - 1)
                 place = f"[{wanted - len(missing) + number + 1}/{wanted}]"
                 say(
-                    f"{place} {text}: {_told(result)}; {took[-1]:.0f} s, about"
+                    f"{place} {text}: {_outcome(result)}; {took[-1]:.0f} s, about"
                     f" {left / 60:.0f} min left"
                 )
                 if all(point is not other for other, _ in missing[number + 1 :]):
@@ -181,23 +187,22 @@ def _run_one(
     seed: int,
     program: Program,
     seconds_compile: float,
-    show: logs.Show,
+    show: Show,
     described: dict[str, Any],
-) -> dict[str, Any] | None:
+) -> Result | None:
     """Makes one run, from where it stopped, and its record; None if interrupted."""
     config = _with_seed(point.config, seed)
-    resolved = dataclasses.asdict(config)
-    folder = _folder(campaign.out, point, seed)
-    result = logs.read_json(folder / logs.RESULT)
+    resolved, folder = dataclasses.asdict(config), _folder(campaign.out, point, seed)
+    result = run_folder.read_result(folder)
     if result is None:
-        with logs.occupied(folder, resolved):
-            result = loop.run(
-                loop.Trial(
+        with run_folder.occupied(folder, resolved):
+            result = loop.execute(
+                loop.Run(
                     config,
-                    program.seeded(seed),
+                    program,
                     folder,
                     campaign.interrupted,
-                    lambda _: None,  # a line a run is enough; the bar tells of epochs
+                    lambda _: None,  # one line per run; the bar shows epochs
                     show,
                     campaign.tested,
                 ),
@@ -211,9 +216,9 @@ def _run_one(
             seed=seed,
             swept=point.swept,
             config=resolved,
-            epochs=logs.read_metrics(folder),
-            result=result,
-            memory=_memory(program),
+            epochs=[x.to_dict() for x in run_folder.read_metrics(folder)],
+            result=result.to_dict(),
+            memory=memory_of(program),
             environment=described,
         ),
         campaign.out,
@@ -231,64 +236,17 @@ def _folder(out: Path, point: Point, seed: int) -> Path:
     return out / UNFINISHED / name / f"seed_{seed}"
 
 
-def _images(config: Config) -> int:
-    """Returns how many images a run trains on at most."""
-    _, splits = _load(config)
-    steps = programs.total_steps(config, len(splits.train.labels))
-    return steps * config.batch_size
-
-
 def _with_seed(config: Config, seed: int) -> Config:
-    return configs.override(config, {"seed": str(seed)})
+    return dataclasses.replace(config, seed=seed)
 
 
-def _load(config: Config) -> tuple[data.Dataset, programs.Splits]:
-    configs.check_devices(config, jax.device_count())
-    dataset = _read(config.data.name, config.data.data_dir, config.data.cache_dir)
-    return dataset, programs.split(config, dataset)
-
-
-@functools.lru_cache(maxsize=1)  # most campaigns have one data set
-def _read(name: str, data_dir: str, cache_dir: str) -> data.Dataset:
-    return data.load(name, data_dir, cache_dir)
-
-
-def _build(config: Config) -> tuple[Program, float]:
-    """Compiles a configuration; returns its program and the seconds that it took."""
-    dataset, splits = _load(config)
-    started = time.perf_counter()
-    mesh = sharding.make_mesh(configs.check_devices(config, jax.device_count()))
-    task = programs.make_task(config, dataset, splits, mesh)
-    program = programs.build(config, task, splits, mesh)
-    return program, time.perf_counter() - started
-
-
-def _memory(program: Program) -> dict[str, int]:
-    """Bytes, as the shapes and the compiler say: they do not depend on other runs."""
-    abstract = program.abstract
-    sizes = {
-        "parameters": abstract.params,
-        "optimizer_state": abstract.opt_state,
-    }
-    found = {
-        name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-        for name, tree in sizes.items()
-    }
-    assert program.compiled is not None
-    if told := program.compiled.memory_analysis():
-        parts = told.argument_size_in_bytes, told.output_size_in_bytes
-        found["step"] = sum(parts) + told.temp_size_in_bytes - told.alias_size_in_bytes
-    return found
-
-
-def _told(result: dict[str, Any]) -> str:
+def _outcome(result: Result) -> str:
     """A run's outcome in some words."""
-    if result["val_accuracy"] is None:
-        return f"diverged at once: {result['diverged']}"
-    words = f"validation {result['val_accuracy']:.2%}"
-    if result["test_accuracy"] is not None:
-        words += f", test {result['test_accuracy']:.2%}"
-    if result["diverged"]:
-        words += f", diverged: {result['diverged']}"
-    words += f" (best epoch {result['best_epoch']} of {result['stopped_epoch']})"
-    return words
+    if result.val_accuracy is None:
+        return f"diverged at once: {result.diverged}"
+    words = f"validation {result.val_accuracy:.2%}"
+    if result.test_accuracy is not None:
+        words += f", test {result.test_accuracy:.2%}"
+    if result.diverged:
+        words += f", diverged: {result.diverged}"
+    return words + f" (best epoch {result.best_epoch} of {result.stopped_epoch})"

@@ -3,7 +3,6 @@
 Configurations differ in colour (Okabe and Ito's), line and marker at once.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which would choose a screen
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lion_jax.files import temporary_of
+from lion_jax.files import replacing
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
 LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"
@@ -55,9 +54,11 @@ def save(figure: Figure, path: Path) -> list[Path]:
     for kind, options in FORMATS.items():
         # Not with_suffix: a name may hold dots.
         file = path.parent / f"{path.name}.{kind}"
-        with matplotlib.rc_context({"svg.hashsalt": path.name}):
-            figure.savefig(temporary_of(file), format=kind, **options)
-        os.replace(temporary_of(file), file)
+        with (
+            matplotlib.rc_context({"svg.hashsalt": path.name}),
+            replacing(file) as temporary,
+        ):
+            figure.savefig(temporary, format=kind, **options)
         written.append(file)
     return written
 

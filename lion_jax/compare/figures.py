@@ -10,7 +10,7 @@ from lion_jax.compare import drawing, titles
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.pairs import Group, model_of
 from lion_jax.compare.records import Record
-from lion_jax.training.history import is_finite
+from lion_jax.training.history import Epoch
 
 FIELDS = {"val_accuracy": "validation accuracy, %", "val_loss": "validation loss"}
 
@@ -100,7 +100,7 @@ def quartiles_of(
     found = []
     for epoch in range(longest):
         rows = [run.epochs[epoch] for run in runs if len(run.epochs) > epoch]
-        known = [row[field] for row in rows if is_finite(row)]
+        known = [row[field] for row in rows if Epoch.from_dict(row).is_finite]
         found.append(np.quantile(known, (0.25, 0.5, 0.75)) if known else [np.nan] * 3)
     low, middle, high = np.array(found).T
     return np.arange(1, longest + 1), low, middle, high

@@ -10,7 +10,7 @@ import numpy as np
 
 from lion_jax.compare.records import Record
 from lion_jax.config import ConfigError
-from lion_jax.training.history import is_finite
+from lion_jax.training.history import Epoch
 
 PRIMARY = "test_accuracy"
 # Name: title, unit, decimals, better (1: higher, -1: lower), factor.
@@ -173,4 +173,4 @@ def _seconds_to(targets: Targets, run: Record) -> float:
 
 def _accuracy(row: dict[str, Any]) -> float:
     """An epoch's; 0 after a divergence, where it would be that of one class."""
-    return row["val_accuracy"] if is_finite(row) else 0.0
+    return row["val_accuracy"] if Epoch.from_dict(row).is_finite else 0.0

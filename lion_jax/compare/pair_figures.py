@@ -26,7 +26,7 @@ def draw(analysis: Analysis, path: Path) -> list[Path]:
     figure, axes = drawing.axes(
         len(analysis.groups),
         2 * columns,
-        size=(1.0 + 0.9 * widest, 3.8),
+        size=(1.0 + widest, 3.8),
         width_ratios=(1.6 * widest, 1.5 * widest) * columns,
     )
     for row, group, found in zip(axes, analysis.groups, shown, strict=True):
@@ -113,5 +113,5 @@ def _differences(axis: Any, analysis: Analysis, group: Group, measure: Measure) 
 def _tick(found: Comparison) -> str:
     c = found.contrast
     short = [titles.short(title) for title in c.titles]
-    n = f"n = {len(c.seeds)} pairs" if c.seeds else "unpaired"
-    return f"{short[0]} minus\n{short[1]}, {n}"
+    n = f"{len(c.seeds)} pairs" if c.seeds else "unpaired"
+    return f"{short[0]} minus\n{short[1]}\n{n}"

@@ -65,15 +65,12 @@ class Comparison:
     p_holm: float
     unpaired_p_holm: float  # always among the exploratory ones, if not `test` itself
 
-    @property
-    def can_be_significant(self) -> bool:
-        """Whether so many runs could show a difference, if they alone did."""
-        return self.smallest_p <= ALPHA
+    smallest_p: float  # what p_holm would be if so many runs differed most clearly
 
     @property
-    def smallest_p(self) -> float:
-        """The smallest adjusted p that so many runs can reach by themselves."""
-        return min(1.0, self.family * self.contrast.smallest_p)
+    def can_be_significant(self) -> bool:
+        """Whether so many runs could show a difference, beside the others' p values."""
+        return self.smallest_p <= ALPHA
 
 
 def by_label(runs: list[Record]) -> Group:
@@ -167,19 +164,26 @@ def adjust(found: list[Contrast], primary: str) -> list[Comparison]:
         adjusted over each other alone; everything else is exploratory, and adjusted
         over every p that a report prints, those of Mann and Whitney's test included.
     """
-    family = stats.holm([c.test.p for c in found if c.measure.name == primary])
-    tests = [c.test.p for c in found if c.measure.name != primary]
-    unpaired = [c.unpaired.p for c in found if c.is_paired]
-    explored = stats.holm(tests + unpaired)
-    main, others = iter(family), iter(explored[: len(tests)])
-    beside = iter(explored[len(tests) :])
+    tests = {
+        first: [c.test.p for c in found if (c.measure.name == primary) == first]
+        for first in (True, False)
+    }
+    tests[False] += [c.unpaired.p for c in found if c.is_paired]
+    beside = sum(c.measure.name != primary for c in found)  # place of the first of them
+    place = {True: 0, False: 0}
     adjusted = []
     for c in found:
         first = c.measure.name == primary
-        p = next(main if first else others)
-        size = len(family) if first else len(explored)
-        by_ranks = next(beside) if c.is_paired else p
-        adjusted.append(Comparison(c, first, size, p, by_ranks))
+        family, index = tests[first], place[first]
+        place[first] += 1
+        p = stats.holm(family)[index]
+        best = [*family[:index], c.smallest_p, *family[index + 1 :]]
+        unpaired_p = p
+        if c.is_paired:
+            unpaired_p = stats.holm(tests[False])[beside]
+            beside += 1
+        smallest = stats.holm(best)[index]
+        adjusted.append(Comparison(c, first, len(family), p, unpaired_p, smallest))
     return adjusted
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lion_jax import config
+from lion_jax import identity
 from lion_jax.files import write_whole
 
 FOLDER = "records"
@@ -16,8 +16,6 @@ RESULT = ("stop_reason", "val_accuracy", "images_per_second")
 RESULT += ("test_accuracy", "test_loss", "last_test_accuracy", "last_test_loss")
 EPOCH = ("epoch", "train_loss", "val_loss", "val_accuracy", "seconds")
 MEMORY = ("parameters", "optimizer_state")
-# Fields that say where a run was made, not what it computed.
-PLACE = ("data_dir", "cache_dir")
 
 
 class RecordError(Exception):
@@ -51,9 +49,7 @@ def path_of(out: Path, label: str, seed: int) -> Path:
 
 def what_is_run(config: dict[str, Any]) -> dict[str, Any]:
     """Returns a resolved configuration without its seed and its places."""
-    data = {k: v for k, v in config["data"].items() if k not in PLACE}
-    rest = {k: v for k, v in config.items() if k not in ("seed", "devices")}
-    return rest | {"data": data}
+    return identity.without(config, identity.PLACES | {"seed"})
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -67,7 +63,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Names the fields in which two configurations compute something else."""
-    return config.differences(what_is_run(found), what_is_run(wanted))
+    return identity.differences(found, wanted, identity.PLACES | {"seed"})
 
 
 def write(record: Record, out: Path) -> None:
@@ -92,11 +88,10 @@ def read(path: Path) -> Record:
                 f" which reads format {FORMAT}; upgrade lion_jax."
             )
         # Fields that came after the record was made were at their defaults.
-        values["config"] = _fill(dataclasses.asdict(config.Config()), values["config"])
+        values["config"] = identity.fill(values["config"])
         record = Record(**values)
         if record.format != FORMAT:
             raise ValueError(f"its format is {record.format}, not {FORMAT}")
-        config.from_dict(record.config)
         for row in record.epochs:
             _require(EPOCH, row)
         _require(RESULT, record.result)
@@ -151,14 +146,6 @@ def _misplaced(path: Path, own: Path, record: Record) -> str:
             f" twice; move {path} out of {FOLDER}/."
         )
     return f"{path} is the record of {run}, whose place is {own}; move it there."
-
-
-def _fill(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    filled = defaults | values
-    for name, default in defaults.items():
-        if isinstance(default, dict):
-            filled[name] = _fill(default, filled[name])
-    return filled
 
 
 def _require(names: tuple[str, ...], values: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Data sets as arrays: the embedded sample, the cache, TensorFlow Datasets."""
+"""Data sets as arrays: one row of SOURCES per kind of source."""
 
 import dataclasses
 import logging
@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from lion_jax.data import cache
+from lion_jax.data import cache, debian, tfds_source
 from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.data.source import Place, Source
 from lion_jax.files import cache_folder
 
-__all__ = ["SAMPLE", "DataError", "Dataset", "load", "pixel_statistics", "split"]
+__all__ = ["SAMPLE", "SOURCES", "DataError", "Dataset", "Place", "Source"]
+__all__ += ["load", "pixel_statistics", "source_of", "split"]
 
 SAMPLE = "fashion_mnist_sample"
 SAMPLE_PATH = Path(__file__).with_name(f"{SAMPLE}.npz")
@@ -24,11 +26,12 @@ def load(
     data_dir: str = "",
     cache_dir: str = "",
 ) -> Dataset:
-    """Loads an image classification set, from the nearest place that has it.
+    """Loads an image classification set from the source to which its name belongs.
 
     The embedded sample is read from the package, and only if asked for by its name.
-    Everything else: the verified cache; a prepared TFDS folder; the TFDS download;
-    for Fashion-MNIST, Debian's package. What the last three give is cached.
+    Every other name is TFDS's. These sets come from the nearest place that has them:
+    the verified cache; a prepared TFDS folder; the TFDS download; for Fashion-MNIST,
+    Debian's package. What the last three give is cached.
 
     Args:
       name: `fashion_mnist_sample`, or a name in TensorFlow Datasets.
@@ -36,7 +39,7 @@ def load(
       cache_dir: Folder of the cache; empty for the user's own.
 
     Raises:
-      DataError: If the set cannot be had; names the remedies.
+      DataError: If the set is unavailable; names the remedies.
 
     Examples:
       >>> from lion_jax import data
@@ -44,10 +47,16 @@ def load(
       >>> sample.train_images.shape, sample.test_images.shape, sample.class_names[9]
       ((5000, 28, 28, 1), (1000, 28, 28, 1), 'Ankle boot')
     """
-    if name == SAMPLE:
-        return cache.read(SAMPLE_PATH)
-    folder = Path(cache_dir).expanduser() if cache_dir else cache_folder()
-    path = cache.path_of(name, folder, data_dir)
+    return source_of(name).load(name, data_dir, cache_dir)
+
+
+def source_of(name: str) -> Source:
+    """Returns the source to which a data set's name belongs."""
+    return next(source for source in SOURCES if source.has(name))
+
+
+def _load_from_tfds(name: str, data_dir: str, cache_dir: str) -> Dataset:
+    path = _cached(name, data_dir, cache_dir)
     if path.exists():
         try:
             cached = cache.read(path)
@@ -55,15 +64,40 @@ def load(
             return dataclasses.replace(cached, source=source)
         except DataError as error:
             _log.warning("%s It is made again.", error)
-    # Imported late: TFDS takes longer to import than the cache to read.
-    from lion_jax.data import tfds_source
-
     dataset = tfds_source.load(name, data_dir)
     try:
         cache.write(dataset, path)
     except OSError as error:
         _log.warning("%s is not cached: %s.", name, error)
     return dataset
+
+
+def _places_of_tfds(name: str, data_dir: str, cache_dir: str) -> list[Place]:
+    path = _cached(name, data_dir, cache_dir)
+    places = [
+        Place("verified cache", path, path.exists()),
+        Place("prepared TFDS folder", *tfds_source.prepared_folder(name, data_dir)),
+        Place("TFDS download", None, False),
+    ]
+    if name == "fashion_mnist":
+        places.append(Place("Debian's copy", debian.FOLDER, debian.is_installed()))
+    return places
+
+
+def _cached(name: str, data_dir: str, cache_dir: str) -> Path:
+    folder = Path(cache_dir).expanduser() if cache_dir else cache_folder()
+    return cache.path_of(name, folder, data_dir)
+
+
+# The first row to which a name belongs serves it; all names are TFDS's in the end.
+SOURCES = (
+    Source(
+        lambda name: name == SAMPLE,
+        lambda *_: cache.read(SAMPLE_PATH),
+        lambda *_: [Place("embedded sample", SAMPLE_PATH, SAMPLE_PATH.exists())],
+    ),
+    Source(lambda _: True, _load_from_tfds, _places_of_tfds),
+)
 
 
 def split(

@@ -1,33 +1,40 @@
-"""The data command: `python -m lion_jax.data prepare` and `... where`."""
+"""Prepares a data set, or finds it: `python -m lion_jax.data prepare`, `... where`."""
 
-import argparse
-from pathlib import Path
+import dataclasses
+from typing import Annotated
 
 from lion_jax import cli, data
-from lion_jax.data import cache, debian
-from lion_jax.files import cache_folder
+from lion_jax.config import About, ConfigError
+from lion_jax.flags import CommandLine
 
-USAGE = """\
-prepare gets a data set from the nearest source, verifies and caches it;
-where says which sources of it are there, in the order in which they are tried."""
+PROG = "python -m lion_jax.data"
+MISTAKES = (data.DataError,)
+FAILURES = ()
+
+
+@dataclasses.dataclass
+class Flags:
+    """Prepares a data set, or finds it.
+
+    prepare gets a data set from the nearest source, verifies and caches it; where
+    lists its sources in the order in which they are tried, and which of them are there.
+    """
+
+    command: Annotated[str, About("prepare or where (required)", positional=True)] = ""
+    name: Annotated[str, About("TFDS data set name", also=("dataset", "data.name"))] = (
+        "fashion_mnist"
+    )
+    data_dir: Annotated[str, About("TFDS's folder")] = ""
+    cache_dir: Annotated[str, About("folder of the cache")] = ""
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    parser = cli.ArgumentParser(
-        prog="python -m lion_jax.data",
-        description=USAGE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=("prepare", "where"))
-    parser.add_argument("--name", default="fashion_mnist", help="name in TFDS")
-    parser.add_argument("--data_dir", default="", help="TFDS's folder")
-    parser.add_argument("--cache_dir", default="", help="folder of the cache")
-    arguments = parser.parse_args(argv)
-    if arguments.command == "where":
-        _where(arguments.name, arguments.data_dir, arguments.cache_dir)
-    else:
-        _prepare(arguments.name, arguments.data_dir, arguments.cache_dir)
+    flags = CommandLine(PROG, Flags, argv).flags
+    if flags.command not in COMMANDS:
+        wrong = f"{flags.command!r} is no" if flags.command else "there is no"
+        raise ConfigError(f"{wrong} command; give {' or '.join(COMMANDS)}.")
+    COMMANDS[flags.command](flags.name, flags.data_dir, flags.cache_dir)
     return 0
 
 
@@ -42,24 +49,15 @@ def _prepare(name: str, data_dir: str, cache_dir: str) -> None:
 
 
 def _where(name: str, data_dir: str, cache_dir: str) -> None:
-    from lion_jax.data import tfds_source
-
-    if name == data.SAMPLE:
-        _say("embedded sample", data.SAMPLE_PATH, data.SAMPLE_PATH.exists())
-        return
-    folder = Path(cache_dir).expanduser() if cache_dir else cache_folder()
-    path = cache.path_of(name, folder, data_dir)
-    _say("verified cache", path, path.exists())
-    prepared, found = tfds_source.prepared_folder(name, data_dir)
-    _say("prepared TFDS folder", prepared, found)
-    print("untried TFDS download")
-    if name == "fashion_mnist":
-        _say("Debian's copy", debian.FOLDER, debian.is_installed())
+    for title, path, found in data.source_of(name).places(name, data_dir, cache_dir):
+        if path is None:
+            print(f"untried {title}")
+        else:
+            print(f"{'found' if found else 'absent':<7} {title:<21} {path}")
 
 
-def _say(source: str, path: Path, found: bool) -> None:
-    print(f"{'found' if found else 'absent':<7} {source:<21} {path}")
+COMMANDS = {"prepare": _prepare, "where": _where}
 
 
 if __name__ == "__main__":
-    cli.run(main, (data.DataError,))
+    cli.run(main, MISTAKES, FAILURES)

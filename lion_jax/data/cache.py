@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lion_jax.data.dataset import DataError, Dataset
-from lion_jax.files import make_private
+from lion_jax.files import make_private, replacing
 
 FORMAT = 1
 # What NumPy, zipfile, zlib and json raise for files that are not what they should be.
@@ -50,7 +49,8 @@ def read(path: Path) -> Dataset:
       DataError: If the file is damaged or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a file open that it opened itself and cannot read.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
             arrays = {key: file[key] for key in file.files if key != "header"}
         if header.pop("format") != FORMAT:
@@ -75,15 +75,7 @@ def write(dataset: Dataset, path: Path) -> None:
     for name in dataset.arrays:
         del header[name]
     header |= {"format": FORMAT, "sha256": dataset.sha256()}
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, suffix=".tmp", delete=False
-    ) as file:
-        try:
-            arrays = {"header": np.array(json.dumps(header)), **dataset.arrays}
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    arrays = {"header": np.array(json.dumps(header)), **dataset.arrays}
+    with replacing(path, shared=True) as temporary, temporary.open("xb") as file:
+        os.chmod(temporary, 0o600)  # as its folder: the user's own
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -76,7 +76,12 @@ def _make_builder(name: str, data_dir: str):
             f"data.name={name!r}: TensorFlow Datasets has no such set; it has"
             f" {', '.join(close)} and {len(names) - len(close)} others."
         ) from None
-    except (ValueError, AssertionError) as error:
+    except ImportError as error:
+        raise DataError(
+            f"data.name={name!r}: TensorFlow Datasets lacks a module for it"
+            f" ({_first_line(error)}); give another set, such as fashion_mnist."
+        ) from error
+    except Exception as error:  # TFDS raises what its many parts raise
         raise DataError(
             f"data.name={name!r} is no name of a data set in TensorFlow Datasets"
             f" ({_first_line(error)}); give one such as fashion_mnist."
@@ -199,7 +204,8 @@ def _is_reachable(url: str) -> bool:
 def _has_manual_files(builder) -> bool:
     folder = Path(builder.data_dir_root) / "downloads" / "manual"
     names = [info.filename for info in (builder.url_infos or {}).values()]
-    return bool(names) and all((folder / name).exists() for name in names)
+    # Some are put by hand alone: TFDS knows no address, and no name, of theirs.
+    return bool(names) and all(name and (folder / name).exists() for name in names)
 
 
 def _download_and_prepare(builder, manual_dir: str | None = None) -> None:

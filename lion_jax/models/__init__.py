@@ -1,5 +1,8 @@
-"""Flax models: ResNet-50 and ViT-B/16, with small variants for tests."""
+"""Flax models by name: one row of MODELS per model."""
 
+import inspect
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,8 +12,26 @@ from jax.typing import DTypeLike
 from lion_jax.models.resnet import ResNet, resnet50, resnet_tiny
 from lion_jax.models.vit import ViT, vit_b16, vit_ti8, vit_tiny
 
-__all__ = ["ResNet", "ViT", "make"]
+__all__ = ["MODELS", "ResNet", "ViT", "make", "options", "parameters"]
 __all__ += ["resnet50", "resnet_tiny", "vit_b16", "vit_ti8", "vit_tiny"]
+
+# A row is a module class with its shape. Configurations name it, and of their fields
+# for models those apply that its constructor takes.
+MODELS: dict[str, partial[Any]] = {
+    "resnet50": resnet50,
+    "vit_b16": vit_b16,
+    "vit_ti8": vit_ti8,
+    "resnet_tiny": resnet_tiny,
+    "vit_tiny": vit_tiny,
+}
+
+
+def parameters(name: str) -> Mapping[str, Any]:
+    """Returns what a model's constructor takes, with the defaults."""
+    row = MODELS[name]
+    # Of the constructor itself: nnx hides the signatures of its classes.
+    taken = inspect.signature(row.func.__init__).parameters
+    return {key: taken[key].default for key in taken} | row.keywords
 
 
 def make(
@@ -20,39 +41,37 @@ def make(
     num_classes: int,
     channels: int = 3,
     dtype: DTypeLike = jnp.float32,
-    zero_init_residual: bool = False,
-    pool: str = "token",
-    drop_path: float = 0.0,
-    remat: str = "none",
     rngs: nnx.Rngs,
-) -> ResNet | ViT:
+    **options: Any,
+) -> Any:
     """Makes a model by its name.
 
     Args:
-      name: `resnet50`, `resnet_tiny`, `vit_b16`, `vit_ti8` or `vit_tiny`.
-      image_size: Height and width of the images in pixels; for a ViT, a multiple of
-        its patch.
+      name: A name in `MODELS`.
+      image_size: Height and width of the images in pixels; a multiple of the model's
+        patch, if it has one.
       num_classes: Number of logits.
       channels: Channels of the images.
       dtype: Dtype of the computation.
-      zero_init_residual: ResNet only: each block starts as its shortcut.
-      pool: ViT only: what the head sees, the class `token` or the `mean`.
-      drop_path: ViT only: chance that the last layer is left out in training.
-      remat: What the backward pass computes again: `none`, `dots` (all but matrix
-        products and convolutions) or `full` (whole blocks); saves memory.
       rngs: Random keys; stream `params`.
+      **options: The model's own, such as `pool` or `remat`; see its class.
 
     Raises:
-      ValueError: If there is no model or choice of that name, or the model does not
-        fit the images.
+      ValueError: If there is no model, option or choice of that name, or the model does
+        not fit the images.
     """
-    shape: dict[str, Any] = {"num_classes": num_classes, "channels": channels}
-    shape |= {"dtype": dtype, "remat": remat}
-    resnets = {"resnet50": resnet50, "resnet_tiny": resnet_tiny}
-    vits = {"vit_b16": vit_b16, "vit_ti8": vit_ti8, "vit_tiny": vit_tiny}
-    if name in resnets:
-        return resnets[name](**shape, zero_init_residual=zero_init_residual, rngs=rngs)
-    if name in vits:
-        shape |= {"image_size": image_size, "pool": pool, "drop_path": drop_path}
-        return vits[name](**shape, rngs=rngs)
-    raise ValueError(f"{name=}, but it must be one of {[*resnets, *vits]}.")
+    if name not in MODELS:
+        raise ValueError(f"{name=}, but it must be one of {[*MODELS]}.")
+    taken = parameters(name)
+    if unknown := [option for option in options if option not in taken]:
+        raise ValueError(f"{unknown[0]}={options[unknown[0]]!r}, but {name} has none.")
+    given = {"num_classes": num_classes, "channels": channels}
+    given |= {"dtype": jnp.dtype(dtype)}
+    given |= {"image_size": image_size} if "image_size" in taken else {}
+    return MODELS[name](**given, **options, rngs=rngs)
+
+
+def options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of some named values that a model takes."""
+    taken = parameters(name)
+    return {key: value for key, value in values.items() if key in taken}

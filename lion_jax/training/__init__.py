@@ -1,1 +1,7 @@
-"""One run, from its configuration to its folder."""
+"""Training: one run, from its configuration to its folder, and back to a model."""
+
+from lion_jax.training.experiment import InterruptedRunError, run
+from lion_jax.training.restored import Restored, evaluate
+from lion_jax.training.restored import restore as load
+
+__all__ = ["InterruptedRunError", "Restored", "evaluate", "load", "run"]

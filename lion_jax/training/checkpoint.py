@@ -1,125 +1,149 @@
 """Checkpoints: the best and the latest state of a run, through Orbax.
 
-A checkpoint is written whole or not at all. It holds the model (parameters and norm
-statistics), the rest of the training state, and the history of the epochs; whatever
-else a resumed run needs is a function of these and of the configuration.
+A checkpoint is written whole or not at all. It holds the model (parameters and
+batch-norm statistics), the rest of the training state, and the history of the epochs;
+whatever else a resumed run needs is a function of these and of the configuration.
 
 Beside the folder of checkpoints, `checksums/` lists the sha256 of each one's files. A
-checkpoint without a list was not finished; one that differs from its list is damaged,
-is set aside, and the run goes on from the one before, which is kept for that.
+checkpoint that differs from its list is damaged, is quarantined, and the run is resumed
+from the one before, which is kept for that. The first checkpoint of a run is read back,
+so that a disk or a path on which none can be restored shows at once.
 """
 
 import contextlib
-import logging
-import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 from orbax.checkpoint import v1 as ocp
 
-from lion_jax.training import manifest
-from lion_jax.training.step import TrainState
+from lion_jax.training import manifest, stored
+from lion_jax.training.history import Epoch, History
+from lion_jax.training.state import TrainState
+from lion_jax.training.stored import CheckpointError
+
+__all__ = ["CheckpointError", "Checkpoints", "find", "open_folder", "restore", "save"]
 
 Which = Literal["best", "latest"]
-Checkpointer = ocp.training.Checkpointer
 _policies: Any = ocp.training.preservation_policies
-_log = logging.getLogger(__name__)
 
 
-class CheckpointError(Exception):
-    """A checkpoint that is missing or cannot be restored."""
+@dataclass(frozen=True)
+class Checkpoints:
+    """An open folder of checkpoints."""
+
+    folder: Path  # as it was given: it may be a link
+    orbax: ocp.training.Checkpointer
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of which there is a checkpoint, ascending."""
+        return [info.step for info in self.orbax.checkpoints]
 
 
 @contextlib.contextmanager
-def open_folder(folder: Path, *, to_save: bool = True) -> Iterator[Checkpointer]:
+def open_folder(folder: Path, *, to_save: bool = True) -> Iterator[Checkpoints]:
     """Opens a folder of checkpoints, for a `with` statement.
 
     Args:
-      folder: The folder; made if absent.
+      folder: The folder, or a link to it; made if absent.
       to_save: Whether it is opened to save in; then what an interrupted save left
         there is removed, and what is damaged is moved to `damaged/` beside it. A
         reader must not: a run may be saving at the time.
 
     Raises:
-      CheckpointError: If there are checkpoints to go on from, but all are damaged.
+      CheckpointError: If there are checkpoints to resume from, but all are damaged.
     """
-    folder = folder.resolve()
+    folder = folder.absolute()
     if to_save:
-        _clear(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        stored.quarantine_damaged(folder)
     best = _policies.BestN(
         get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
     )
-    checkpointer = Checkpointer(
-        str(folder),
-        preservation_policy=_policies.AnyPreservationPolicy(
-            [_policies.LatestN(2), best]
-        ),
-        cleanup_tmp_directories=to_save,
-    )
-    try:
-        yield checkpointer
-    except BaseException:
-        # A save that failed fails again here, and would be all that is told.
-        with contextlib.suppress(Exception):
-            checkpointer.close()
-        raise
-    checkpointer.close()
+    # Otherwise a folder that cannot be written to leaves threads that wait for it, and
+    # the process does not end before they time out, after five minutes.
+    context = ocp.Context()
+    context.asynchronous.create_directories_asynchronously = False
+    with stored.plain_name(folder) as name:
+        checkpointer = ocp.training.Checkpointer(
+            name,
+            context=context,
+            preservation_policy=_policies.AnyPreservationPolicy(
+                [_policies.LatestN(2), best]
+            ),
+            cleanup_tmp_directories=to_save,
+        )
+        try:
+            yield Checkpoints(folder, checkpointer)
+        except BaseException:
+            # A save that failed fails again here, and would be all that is reported.
+            with contextlib.suppress(Exception):
+                checkpointer.close()
+            raise
+        checkpointer.close()
 
 
 def save(
-    checkpointer: Checkpointer,
+    checkpoints: Checkpoints,
     state: TrainState,
-    history: list[dict[str, Any]],
+    history: History,
     seconds: float = 0.0,
 ) -> None:
     """Saves the state; waits until it is on the disk.
 
     Args:
-      checkpointer: From `open_folder`.
+      checkpoints: From `open_folder`.
       state: Any state of the run, at the end of an epoch or within one.
-      history: One record an epoch that is over; the last one ranks the state, if the
+      history: One record per epoch that is over; the last one ranks the state, if the
         state is that epoch's end.
       seconds: Time that went into the epoch that is not over.
 
     Raises:
-      CheckpointError: If it cannot be saved, as on a full disk.
+      CheckpointError: If it cannot be saved, as on a full disk, or is the run's first
+        and cannot be read back.
     """
-    step = int(state.step)
-    at_epoch_end = bool(history) and history[-1]["step"] == step
-    folder = Path(checkpointer.directory)
+    step, folder = int(state.step), checkpoints.folder
+    at_epoch_end = bool(history) and history[-1].step == step
+    first = not checkpoints.steps
+    listed = stored.list_of(folder, step)
     # Of a step that is saved again, the old list would call the new files damaged.
-    _list_of(folder, step).unlink(missing_ok=True)
+    listed.unlink(missing_ok=True)
+    told = {"history": [record.to_dict() for record in history], "seconds": seconds}
     try:
-        saved = checkpointer.save_checkpointables(
+        saved = checkpoints.orbax.save_checkpointables(
             step,
             {"model": _model(state), "training": _training(state)},
             metrics=_metrics(history[-1]) if at_epoch_end else None,
-            custom_metadata=cast(Any, {"history": history, "seconds": seconds}),
+            custom_metadata=cast(Any, told),
             force=True,
             overwrite=True,
         )
         if not saved:
             raise RuntimeError("Orbax declined")
-        manifest.write(folder / str(step), _list_of(folder, step))
+        if first:
+            _read_back(checkpoints, step, state)
+        manifest.write(folder / str(step), listed)
+    except CheckpointError:
+        raise
     except Exception as error:  # Orbax raises what its many parts raise
         raise CheckpointError(
-            f"{folder}: the state of step {step} cannot be saved ({_short(error)});"
-            " free space or make the folder writable, and give the same command again:"
-            " it goes on from the last state saved."
+            f"{folder}: the state of step {step} cannot be saved"
+            f" ({stored.shortened(error)}); free space or make the folder writable, and"
+            " rerun the same command: it resumes from the last state saved."
         ) from error
-    kept = {str(info.step) for info in checkpointer.checkpoints}
-    for path in _list_of(folder, step).parent.iterdir():
+    kept = {str(step) for step in checkpoints.steps}
+    for path in listed.parent.glob("*.json"):
         if path.stem not in kept:
             path.unlink()
 
 
-def find(checkpointer: Checkpointer, which: Which) -> int | None:
+def find(checkpoints: Checkpoints, which: Which) -> int | None:
     """Returns the step of the best or of the latest checkpoint, or None."""
-    infos = checkpointer.checkpoints
+    infos = checkpoints.orbax.checkpoints
     if which == "best":
         infos = sorted((i for i in infos if i.metrics), key=lambda i: _rank(i.metrics))
         return infos[0].step if infos else None
@@ -127,119 +151,81 @@ def find(checkpointer: Checkpointer, which: Which) -> int | None:
 
 
 def restore_model(
-    checkpointer: Checkpointer, step: int, abstract: PyTree[Any]
+    checkpoints: Checkpoints, step: int, abstract: PyTree[Any]
 ) -> tuple[PyTree[Array], PyTree[Array]]:
-    """Returns parameters and norm statistics saved at a step.
+    """Returns parameters and batch-norm statistics saved at a step.
 
     Args:
-      checkpointer: From `open_folder`.
+      checkpoints: From `open_folder`.
       step: From `find`.
       abstract: A `TrainState` of shapes, dtypes and shardings.
     """
-    loaded = _load(checkpointer, step, {"model": _model(abstract)})
+    loaded = _load(checkpoints, step, {"model": _model(abstract)})
     return loaded["model"]["params"], loaded["model"]["batch_stats"]
 
 
 def restore(
-    checkpointer: Checkpointer, step: int, abstract: PyTree[Any]
-) -> tuple[TrainState, list[dict[str, Any]], float]:
+    checkpoints: Checkpoints, step: int, abstract: PyTree[Any]
+) -> tuple[TrainState, History, float]:
     """Returns the state saved at a step, on its devices, the history, the seconds."""
     wanted = {"model": _model(abstract), "training": _training(abstract)}
-    loaded = _load(checkpointer, step, wanted)
+    loaded = _load(checkpoints, step, wanted)
     state = TrainState(**loaded["model"], **loaded["training"])
-    told: Any = checkpointer.checkpointables_metadata(step).custom_metadata
-    return state, list(told["history"]), told["seconds"]
+    told: Any = checkpoints.orbax.checkpointables_metadata(step).custom_metadata
+    return state, [Epoch.from_dict(row) for row in told["history"]], told["seconds"]
 
 
-def _clear(folder: Path) -> None:
-    """Removes unfinished checkpoints and sets damaged ones aside."""
-    damaged, sound = {}, False
-    for saved in sorted(folder.glob("[0-9]*")):
-        if not saved.name.isdigit():
-            continue
-        listed = _list_of(folder, int(saved.name))
-        if not listed.exists():
-            _log.info("%s was not finished when its run ended: removed.", saved)
-            shutil.rmtree(saved)
-            continue
-        try:
-            manifest.check(saved, listed)
-            sound = True
-        except manifest.DamageError as error:
-            damaged[saved] = error
-    if damaged and not sound:
-        raise CheckpointError(
-            f"{'; '.join(map(str, damaged.values()))}: no sound checkpoint is left, and"
-            f" nothing was changed; restore {folder} from a copy, or begin"
-            " anew in another folder."
-        )
-    for saved, error in damaged.items():
-        aside = folder.parent / "damaged"
-        _log.warning("%s: step %s is set aside in %s.", error, saved.name, aside)
-        shutil.rmtree(aside / saved.name, ignore_errors=True)
-        aside.mkdir(exist_ok=True)
-        saved.rename(aside / saved.name)
-        _list_of(folder, int(saved.name)).unlink()
-
-
-def _list_of(folder: Path, step: int) -> Path:
-    return folder.parent / "checksums" / f"{step}.json"
-
-
-def _short(error: Exception) -> str:
-    """An error in some words: libraries append whole stack traces."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 400 else f"{text[:400]} ..."
-
-
-def _load(checkpointer: Checkpointer, step: int, wanted: dict[str, Any]):
-    folder = Path(checkpointer.directory)
+def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
+    folder = checkpoints.folder
     try:
-        manifest.check(folder / str(step), _list_of(folder, step))
+        listed = stored.list_of(folder, step)
+        if listed.exists():
+            manifest.check(folder / str(step), listed)
     except manifest.DamageError as error:
         raise CheckpointError(
             f"{error}: step {step} is damaged; restore {folder} from a copy, or"
             " begin anew in another folder."
         ) from error
     try:
-        saved = checkpointer.checkpointables_metadata(step).metadata
-        if different := _differences({name: saved[name] for name in wanted}, wanted):
+        saved = checkpoints.orbax.checkpointables_metadata(step).metadata
+        saved = {name: saved[name] for name in wanted}
+        if different := stored.differences(saved, wanted):
             shown = ", ".join(different[:3]) + (", ..." if different[3:] else "")
             raise CheckpointError(
                 f"{folder / str(step)} is of another model or optimizer: {shown}; use"
                 " another folder, or the configuration that it was made with."
             )
-        return checkpointer.load_checkpointables(step, wanted)
+        return checkpoints.orbax.load_checkpointables(step, wanted)
     except CheckpointError:
         raise
     except Exception as error:  # Orbax raises what its many parts raise
         raise CheckpointError(
-            f"{folder / str(step)} cannot be restored ({_short(error)}); begin anew"
-            " in another folder."
+            f"{folder / str(step)} cannot be restored ({stored.shortened(error)});"
+            " begin anew in another folder."
         ) from error
 
 
-def _differences(saved: PyTree[Any], wanted: PyTree[Any]) -> list[str]:
-    """Names the arrays that only one has, or that are of another shape or dtype.
+def _read_back(checkpoints: Checkpoints, step: int, state: TrainState) -> None:
+    """Restores a checkpoint to the host and compares it with what was saved.
 
-    Orbax would cast to another dtype without a word.
+    Raises:
+      CheckpointError: If it cannot be restored or differs.
     """
-    there, asked = _describe(saved), _describe(wanted)
-    return [
-        f"{name} ({there.get(name, 'nothing')} there, {asked.get(name, 'nothing')}"
-        " expected)"
-        for name in sorted(there.keys() | asked.keys())
-        if there.get(name) != asked.get(name)
-    ]
-
-
-def _describe(tree: PyTree[Any]) -> dict[str, str]:
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): (
-            f"{x.dtype}[{','.join(map(str, x.shape))}]"
-        )
-        for path, x in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    path = Path(str(checkpoints.orbax.directory)) / str(step)
+    try:
+        read = stored.leaves(stored.read(path))
+        saved = stored.leaves({"model": _model(state), "training": _training(state)})
+        if read.keys() != saved.keys():
+            raise ValueError(f"{len(read)} of {len(saved)} arrays are there")
+        for name, array in saved.items():
+            if np.asarray(array).tobytes() != read[name].tobytes():
+                raise ValueError(f"{name} has other values")
+    except Exception as error:  # Orbax raises what its many parts raise
+        raise CheckpointError(
+            f"{checkpoints.folder}: the first checkpoint was saved, but cannot be read"
+            f" back ({stored.shortened(error)}); nothing was lost yet: rerun with"
+            " another folder (--workdir or --out), or on another disk."
+        ) from error
 
 
 def _model(state: TrainState) -> dict[str, Any]:
@@ -251,11 +237,11 @@ def _training(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in names}
 
 
-def _metrics(record: dict[str, Any]) -> dict[str, Any]:
+def _metrics(record: Epoch) -> dict[str, Any]:
     # Orbax sorts by these, and one NaN among them would make the order arbitrary.
-    loss = record["val_loss"]
+    loss = record.val_loss
     finite = loss is not None and np.isfinite(loss)
-    return {"val_loss": loss if finite else float("inf"), "epoch": record["epoch"]}
+    return {"val_loss": loss if finite else float("inf"), "epoch": record.epoch}
 
 
 def _rank(metrics: Any) -> tuple[float, int]:

@@ -52,7 +52,7 @@ def update(
       The new state; works on Python numbers and on traced arrays alike.
 
     Examples:
-      >>> from lion_jax import early_stopping
+      >>> from lion_jax.training import early_stopping
       >>> state = early_stopping.init()
       >>> for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6], start=1):
       ...     state = early_stopping.update(state, loss, epoch, patience=2)

@@ -1,55 +1,110 @@
-"""From uint8 images to the network's input, inside the compiled step."""
+"""From uint8 images to the model's input, inside the compiled step.
+
+A new augmentation is a field of `config.AugmentConfig` and its function here, called by
+`Augmentation`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Key, UInt8
+
+Mix = Callable[[Float[Array, "b k"]], Float[Array, "b k"]]
 
 
-def augment(
-    images: UInt8[Array, "b h w c"],
-    key: Key[Array, ""],
-    *,
-    crop_padding: int = 0,
-    flip: bool = False,
-    erasing: float = 0.0,
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a batch, as `config.AugmentConfig` has them; off by default.
+
+    Called with uint8 images, it crops, mirrors and partly erases each at the resolution
+    that it came in; `mix` then mixes standardized images with one another.
+    """
+
+    crop_padding: int = 0
+    flip: bool = False
+    erasing: float = 0.0
+    mixup: float = 0.0
+
+    def __call__(
+        self, images: UInt8[Array, "b h w c"], *, key: Key[Array, ""]
+    ) -> UInt8[Array, "b h w c"]:
+        """Changes each image by itself.
+
+        Args:
+          images: A batch.
+          key: Random key of this batch.
+
+        Returns:
+          Images of the same shape.
+        """
+        crop_key, flip_key = jax.random.split(key)
+        if self.crop_padding:
+            images = crop(images, self.crop_padding, key=crop_key)
+        if self.flip:
+            images = flip(images, key=flip_key)
+        if self.erasing:
+            images = erase(images, self.erasing, key=jax.random.fold_in(key, 2))
+        return images
+
+    def mix(
+        self, images: Float[Array, "b h w c"], *, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "b h w c"], Mix]:
+        """Mixes images with one another.
+
+        Args:
+          images: A batch in random order, standardized.
+          key: Random key of this batch.
+
+        Returns:
+          The images, and what mixes their targets alike.
+        """
+        if self.mixup:
+            return mixup(images, self.mixup, key=key)
+        return images, lambda targets: targets
+
+
+def crop(
+    images: UInt8[Array, "b h w c"], padding: int, *, key: Key[Array, ""]
 ) -> UInt8[Array, "b h w c"]:
-    """Crops, mirrors and partly erases each image, at the resolution it came in.
+    """Pads each image with black pixels and cuts a window of its size out of it."""
+    b, h, w, c = images.shape
+    sides = (padding, padding)
+    padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
+    corners = jax.random.randint(key, (b, 2), 0, 2 * padding + 1)
+
+    def cut(image, corner):
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (h, w, c))
+
+    return jax.vmap(cut)(padded, corners)
+
+
+def flip(
+    images: UInt8[Array, "b h w c"], *, key: Key[Array, ""]
+) -> UInt8[Array, "b h w c"]:
+    """Mirrors half of the images left to right."""
+    mirrored = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
+    return jnp.where(mirrored, images[:, :, ::-1], images)
+
+
+def erase(
+    images: UInt8[Array, "b h w c"], share: float, *, key: Key[Array, ""]
+) -> UInt8[Array, "b h w c"]:
+    """Puts noise into a rectangle of some images (random erasing).
 
     Args:
       images: A batch.
+      share: Fraction of the images that lose a rectangle: 2 to 40 % of the area, of
+        aspect ratio 0.3 to 1 / 0.3.
       key: Random key of this batch.
-      crop_padding: Black pixels added on every side before a crop of the original
-        size; 0 for no crop.
-      flip: Whether half of the images are mirrored left to right.
-      erasing: Share of the images of which a rectangle becomes noise (random
-        erasing, Zhong et al., 2017, https://arxiv.org/abs/1708.04896).
 
     Returns:
-      Images of the same shape.
-    """
-    crop_key, flip_key = jax.random.split(key)
-    b, h, w, c = images.shape
-    if crop_padding:
-        p = crop_padding
-        padded = jnp.pad(images, ((0, 0), (p, p), (p, p), (0, 0)))
-        corners = jax.random.randint(crop_key, (b, 2), 0, 2 * p + 1)
+      Images of the same shape. A rectangle that is longer than the image is cut, where
+      the paper draws another.
 
-        def crop(image, corner):
-            return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (h, w, c))
-
-        images = jax.vmap(crop)(padded, corners)
-    if flip:
-        mirrored = jax.random.bernoulli(flip_key, shape=(b, 1, 1, 1))
-        images = jnp.where(mirrored, images[:, :, ::-1], images)
-    return _erase(images, jax.random.fold_in(key, 2), erasing) if erasing else images
-
-
-def _erase(
-    images: UInt8[Array, "b h w c"], key: Key[Array, ""], share: float
-) -> UInt8[Array, "b h w c"]:
-    """Puts noise into a rectangle of 2 to 40 % of the area, of aspect 0.3 to 1 / 0.3.
-
-    A rectangle that is longer than the image is cut; the paper draws another.
+    References:
+      Zhong et al., 2017, https://arxiv.org/abs/1708.04896
     """
     b, h, w, _ = images.shape
     chosen, area, aspect, top, left, noise = jax.random.split(key, 6)
@@ -60,7 +115,7 @@ def _erase(
     def inside(length: int, side: Array, key: Key[Array, ""]) -> Bool[Array, "b n"]:
         side = jnp.clip(jnp.round(side), 1, length)
         start = jnp.floor(jax.random.uniform(key, (b,)) * (length - side + 1))
-        place = jnp.arange(length, dtype=jnp.float32)
+        place = jnp.arange(length, dtype=jnp.float32)[None]
         return (place >= start[:, None]) & (place < (start + side)[:, None])
 
     rows = inside(h, jnp.sqrt(area * aspect), top)[:, :, None, None]
@@ -70,28 +125,27 @@ def _erase(
 
 
 def mixup(
-    images: Float[Array, "b h w c"],
-    labels: Int[Array, " b"],
-    key: Key[Array, ""],
-    alpha: float,
-) -> tuple[Float[Array, "b h w c"], Int[Array, " b"], Float[Array, ""]]:
+    images: Float[Array, "b h w c"], alpha: float, *, key: Key[Array, ""]
+) -> tuple[Float[Array, "b h w c"], Mix]:
     """Mixes each image with its neighbour in the batch, all in one proportion.
 
     Args:
       images: A batch in random order, standardized.
-      labels: Their classes.
-      key: Random key of this batch.
       alpha: The proportion is drawn from Beta(alpha, alpha).
+      key: Random key of this batch.
 
     Returns:
-      The mixed images, the classes of the neighbours, the share of the images' own.
+      The mixed images, and what mixes the targets alike.
 
     References:
       Zhang et al., 2017, https://arxiv.org/abs/1710.09412
     """
     share = jax.random.beta(key, alpha, alpha)
-    mixed = share * images + (1 - share) * jnp.roll(images, 1, axis=0)
-    return mixed, jnp.roll(labels, 1), share
+
+    def mix(x):
+        return share * x + (1 - share) * jnp.roll(x, 1, axis=0)
+
+    return mix(images), mix
 
 
 def standardize(
@@ -102,7 +156,7 @@ def standardize(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Float[Array, "b size size channels"]:
-    """Resizes (bilinear, antialiased), normalises and repeats grey to `channels`.
+    """Resizes (bilinear, antialiased), normalizes and repeats grey to `channels`.
 
     Args:
       images: A batch.

@@ -1,14 +1,20 @@
 """A list of a folder's files with their sha256, and whether it still holds.
 
-Orbax restores a flipped bit without a word; this is what notices.
+Orbax restores a flipped bit without a word; this is what notices. Files that systems
+leave behind whoever looks into a folder are no part of it.
 """
 
+import fnmatch
 import hashlib
 import json
 import os
 from pathlib import Path
 
 from lion_jax.files import write_whole
+
+# Left by file managers, indexers, network disks and synchronisation.
+LITTER = (".DS_Store", "._*", ".nfs*", ".fuse_hidden*", ".directory", ".localized")
+LITTER += ("Thumbs.db", "desktop.ini", "@eaDir", ".snapshot", "Icon\r", "*~")
 
 
 class DamageError(Exception):
@@ -30,7 +36,7 @@ def check(folder: Path, against: Path) -> None:
     """
     try:
         listed = json.loads(against.read_text())
-        expected = {name: tuple(found) for name, found in listed.items()}
+        expected = {name: tuple(row) for name, row in listed.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DamageError(f"{against} cannot be read ({error})") from error
     files = _files(folder)
@@ -50,13 +56,18 @@ def _files(folder: Path) -> dict[str, Path]:
     """Returns the files of a folder by name, links refused: they may lead anywhere."""
     found = {}
     for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
+        folders[:] = [name for name in folders if not _is_litter(name)]
+        for name in (*folders, *filter(lambda name: not _is_litter(name), files)):
             path = Path(parent) / name
             if path.is_symlink():
                 raise DamageError(f"{path} is a link, which no checkpoint holds")
             if path.is_file():
                 found[str(path.relative_to(folder))] = path
     return found
+
+
+def _is_litter(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in LITTER)
 
 
 def _describe(path: Path) -> tuple[int, str]:

@@ -1,12 +1,16 @@
-"""From the optimizer's configuration to an Optax chain."""
+"""Optimizers by name, one row of OPTIMIZERS each, as Optax chains."""
 
-from typing import cast
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import optax
 
 from lion_jax.config import OptimizerConfig
 from lion_jax.optimizer.lion import Mode, lion
+
+Mask = Callable[[optax.Params], optax.Params]
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -42,37 +46,79 @@ def make_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """Makes gradient clipping and the optimizer with its schedule and decay mask.
 
-    SGD's weight decay is added to the gradient, as is the custom; the others' is
-    decoupled.
-
     Args:
       config: The optimizer's configuration.
       steps: Number of optimizer steps in the whole run.
     """
     rate = make_schedule(config, steps)
     mask = kernels if config.decay == "kernels" else None
-    decay, b1, b2 = config.weight_decay, config.b1, config.b2
-    if config.name == "lion":
-        optimizer = lion(
-            rate,
-            b1,
-            b2,
-            mu_dtype=config.mu_dtype,
-            weight_decay=decay,
-            mask=mask,
-            mode=cast(Mode, config.mode),  # checked by the configuration
-            cautious=config.cautious,
-            cautious_weight_decay=config.cautious_weight_decay,
-            independent_weight_decay=config.independent_weight_decay,
-        )
-    elif config.name == "adamw":
-        optimizer = optax.adamw(
-            rate, b1, b2, eps=config.eps, weight_decay=decay, mask=mask
-        )
-    else:
-        optimizer = optax.chain(
-            optax.add_decayed_weights(decay, mask),
-            optax.sgd(rate, momentum=config.momentum),
-        )
+    options = {name: getattr(config, name) for name in parameters(config.name)}
+    optimizer = OPTIMIZERS[config.name](rate, mask, **options)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else None
     return optax.chain(*([clip] if clip else []), optimizer)
+
+
+def parameters(name: str) -> Mapping[str, Any]:
+    """Returns the fields that an optimizer takes, with its own defaults."""
+    taken = inspect.signature(OPTIMIZERS[name]).parameters.values()
+    return {p.name: p.default for p in taken if p.kind is p.KEYWORD_ONLY}
+
+
+def make_adamw(
+    rate: optax.Schedule,
+    mask: Mask | None,
+    *,
+    b1: float,
+    b2: float,
+    eps: float,
+    weight_decay: float,
+) -> optax.GradientTransformation:
+    """Makes AdamW (Loshchilov and Hutter, 2019); its weight decay is decoupled."""
+    return optax.adamw(rate, b1, b2, eps, weight_decay=weight_decay, mask=mask)
+
+
+def make_lion(
+    rate: optax.Schedule,
+    mask: Mask | None,
+    *,
+    b1: float,
+    b2: float,
+    weight_decay: float,
+    mu_dtype: str,
+    mode: Mode,
+    cautious: bool,
+    cautious_weight_decay: bool,
+    independent_weight_decay: bool,
+) -> optax.GradientTransformation:
+    """Makes Lion (Chen et al., 2023) or a variant; its weight decay is decoupled."""
+    return lion(
+        rate,
+        b1,
+        b2,
+        mu_dtype=mu_dtype,
+        weight_decay=weight_decay,
+        mask=mask,
+        mode=mode,
+        cautious=cautious,
+        cautious_weight_decay=cautious_weight_decay,
+        independent_weight_decay=independent_weight_decay,
+    )
+
+
+def make_sgd(
+    rate: optax.Schedule, mask: Mask | None, *, momentum: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """Makes SGD with momentum; weight decay is added to the gradient, as usual."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.sgd(rate, momentum=momentum),
+    )
+
+
+# A row is a function of the learning rate and the mask of what decays. Its keywords are
+# fields of `OptimizerConfig`; those that no keyword names do not apply.
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "lion": make_lion,
+    "adamw": make_adamw,
+    "sgd": make_sgd,
+}

@@ -45,7 +45,9 @@ def record(folder: Path, step: Callable[[], object]) -> None:
             step()
 
 
-def costliest(folder: Path, compiled: jax.stages.Compiled, n: int = 10) -> list[Cost]:
+def most_expensive(
+    folder: Path, compiled: jax.stages.Compiled, n: int = 10
+) -> list[Cost]:
     """Returns the n operations on which a step spends most time, the first first.
 
     Args:
@@ -77,7 +79,7 @@ def costliest(folder: Path, compiled: jax.stages.Compiled, n: int = 10) -> list[
 
 def table(costs: list[Cost]) -> Table:
     """Makes a table of costs."""
-    made = Table(title="Costliest operations of a training step")
+    made = Table(title="Most expensive operations of a training step")
     for head in ("ms", "calls"):
         made.add_column(head, justify="right")
     made.add_column("operation", overflow="fold")

@@ -7,6 +7,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from lion_jax.config import Config, ConfigError
+from lion_jax.config import check_devices as divide
+
 AXIS = "data"
 MIN_SHARDED_SIZE = 2**16  # smaller arrays cost more to gather than to keep
 
@@ -15,6 +18,37 @@ def make_mesh(devices: int | None = None) -> Mesh:
     """Makes a mesh of the first `devices` devices; None for all of them."""
     chosen = jax.devices()[:devices]
     return jax.make_mesh((len(chosen),), (AXIS,), (AxisType.Auto,), devices=chosen)
+
+
+def count_devices() -> int:
+    """Returns how many devices JAX finds.
+
+    Raises:
+      ConfigError: If it finds none of the platform that is asked for, or is not to
+        compile.
+    """
+    if jax.config.jax_disable_jit:
+        raise ConfigError(
+            "JAX_DISABLE_JIT is set, but the steps must be compiled; unset it."
+        )
+    try:
+        return jax.device_count()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that it has a backend
+        asked = jax.config.jax_platforms
+        raise ConfigError(
+            f"JAX_PLATFORMS={asked or ''}: JAX finds no such device"
+            f" ({' '.join(str(error).split())[:200]}); unset JAX_PLATFORMS, or install"
+            " JAX for that platform, such as jax[cuda12]."
+        ) from error
+
+
+def check_devices(config: Config) -> int:
+    """Checks a configuration's batches against the devices; returns how many to use.
+
+    Raises:
+      ConfigError: If there are too few devices, or they do not divide a batch.
+    """
+    return divide(config, count_devices())
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,86 +1,36 @@
 """The training and the evaluation step: pure functions of pytrees, to be jitted.
 
-Nothing here looks at the host: batches are cut out of arrays that lie on the devices,
+Nothing here reads from the host: batches are cut out of arrays that lie on the devices,
 and sums for loss and accuracy stay there until an epoch ends.
 """
 
+import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
-from lion_jax.training import images
-
-NEVER = jnp.iinfo(jnp.int32).max
-
-
-class Examples(NamedTuple):
-    """A split of a data set, whole, on the host or on the devices."""
-
-    images: UInt8[Array | np.ndarray, "n h w c"]
-    labels: Int[Array | np.ndarray, " n"]
+from lion_jax.training.state import Examples, Metrics, TrainState
+from lion_jax.training.task import Task
 
 
-class Metrics(NamedTuple):
-    """Sums over the batches seen so far."""
+class Use(enum.IntEnum):
+    """What a step's random key is used for; each use folds its number into the key.
 
-    batches: Int[Array, ""]
-    loss: Float[Array, ""]  # sum over examples
-    correct: Int[Array, ""]
-    examples: Int[Array, ""]
-    first_bad_step: Int[Array, ""]  # first of non-finite loss, from 1, or NEVER
+    `images.Augmentation` draws from the key itself, and from its own numbers below 3.
+    """
 
-    @classmethod
-    def zeros(cls) -> "Metrics":
-        """Returns the sums of nothing."""
-        batches, correct, examples = (jnp.zeros([], jnp.int32) for _ in range(3))
-        never = jnp.full([], NEVER, jnp.int32)
-        return cls(batches, jnp.zeros([]), correct, examples, never)
+    DROP_PATH = 3
+    MIXUP = 4
 
-    def means(self) -> tuple[float, float]:
-        """Returns mean loss (a float32 value) and accuracy, on the host."""
-        n = int(self.examples)
-        return float(np.float32(float(self.loss) / n)), int(self.correct) / n
-
-
-class TrainState(NamedTuple):
-    """Everything that a step changes."""
-
-    step: Int[Array, ""]  # steps taken so far
-    params: PyTree[Array]
-    batch_stats: PyTree[Array]
-    opt_state: optax.OptState
-    metrics: Metrics  # of the current epoch
-
-
-@dataclass(frozen=True)
-class Task:
-    """The fixed part of an experiment: what to compute, not with which numbers."""
-
-    make_model: Callable[[nnx.Rngs], nnx.Module]
-    optimizer: optax.GradientTransformation
-    standardize: Callable[[UInt8[Array, "b h w c"]], Float[Array, "b h2 w2 c2"]]
-    batch_size: int
-    eval_batch_size: int
-    crop_padding: int = 0
-    flip: bool = False
-    erasing: float = 0.0
-    mixup: float = 0.0
-    stochastic: bool = False  # whether the model takes a random key in training
-    label_smoothing: float = 0.0
-    accumulate: int = 1
-    batch_sharding: jax.sharding.Sharding | None = None
-
-    def graph(self) -> nnx.GraphDef:
-        """Returns the model's structure without its numbers; nothing is computed."""
-        model = nnx.eval_shape(lambda: self.make_model(nnx.Rngs(0)))
-        return nnx.graphdef(model)
+    def key(self, key: Key[Array, ""], part: Int[Array, ""] | int) -> Key[Array, ""]:
+        """Returns this use's own key for one of the parts of a step's batch."""
+        return jax.random.fold_in(jax.random.fold_in(key, self.value), part)
 
 
 def init_state(task: Task, key: Key[Array, ""]) -> TrainState:
@@ -100,6 +50,58 @@ def init_state(task: Task, key: Key[Array, ""]) -> TrainState:
 def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
     """Returns the order of n examples in an epoch, a function of key and epoch only."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), n).astype(jnp.int32)
+
+
+class Batch(NamedTuple):
+    """Part of a step's examples."""
+
+    images: UInt8[Array, "b h w c"]
+    labels: Int[Array, " b"]
+    part: Int[Array, ""] | int  # its number within the step, for keys of its own
+
+
+class Outputs(NamedTuple):
+    """What a loss was computed from, and the model's statistics after it."""
+
+    losses: Float[Array, " b"]
+    logits: Float[Array, "b k"]
+    batch_stats: PyTree[Array]
+
+
+def loss_of(
+    params: PyTree[Array],
+    batch_stats: PyTree[Array],
+    batch: Batch,
+    key: Key[Array, ""],
+    *,
+    task: Task,
+    graph: nnx.GraphDef,
+) -> tuple[Float[Array, ""], Outputs]:
+    """Computes a batch's mean loss in training.
+
+    Args:
+      params: The model's parameters.
+      batch_stats: Its batch-norm statistics before.
+      batch: Images, already cropped and mirrored, and labels.
+      key: The step's key.
+      task: The fixed part of the experiment.
+      graph: `task.graph()`.
+
+    Returns:
+      The loss to differentiate; losses and logits per example, statistics after.
+    """
+    model = nnx.merge(graph, params, batch_stats)
+    options = {}
+    if task.stochastic:
+        options["key"] = Use.DROP_PATH.key(key, batch.part)
+    x = task.standardize(batch.images)
+    x, mix = task.augment.mix(x, key=Use.MIXUP.key(key, batch.part))
+    logits = model(x, train=True, **options)
+    targets = mix(jax.nn.one_hot(batch.labels, logits.shape[-1]))
+    targets = optax.smooth_labels(targets, task.label_smoothing)
+    losses = optax.softmax_cross_entropy(logits, targets)
+    _, batch_stats = nnx.state(model, nnx.Param, ...)
+    return losses.mean(), Outputs(losses, logits, nnx.to_pure_dict(batch_stats))
 
 
 def train_step(
@@ -128,16 +130,14 @@ def train_step(
     rows = jax.lax.dynamic_slice(order, (start,), (task.batch_size,))
     pixels, labels = _cut(task, examples, rows)
     key = jax.random.fold_in(key, state.step)
-    if task.crop_padding or task.flip or task.erasing:
-        pixels = images.augment(
-            pixels,
-            key,
-            crop_padding=task.crop_padding,
-            flip=task.flip,
-            erasing=task.erasing,
-        )
-    grads, batch_stats, loss, losses, logits = _differentiate(
-        task, graph, state.params, state.batch_stats, pixels, labels, key
+    batch = Batch(task.augment(pixels, key=key), labels, 0)
+    differentiate = jax.value_and_grad(
+        partial(loss_of, task=task, graph=graph), has_aux=True
+    )
+    (loss, outputs), grads = (
+        differentiate(state.params, state.batch_stats, batch, key)
+        if task.accumulate == 1
+        else _accumulate(differentiate, task.accumulate, state, batch, key)
     )
     with jax.named_scope("optimizer"):
         updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
@@ -146,67 +146,47 @@ def train_step(
     return TrainState(
         step=state.step + 1,
         params=params,
-        batch_stats=batch_stats,
+        batch_stats=outputs.batch_stats,
         opt_state=opt_state,
-        metrics=_add(state.metrics, losses, logits, labels, everything, state.step + 1),
+        metrics=state.metrics.add(
+            outputs.losses, outputs.logits, labels, everything, state.step + 1
+        ),
     ), loss
 
 
-def _differentiate(task, graph, params, batch_stats, pixels, labels, key):
-    """Returns gradients, norm statistics, mean loss; losses and logits by example.
+def _accumulate(
+    differentiate: Callable[..., Any],
+    parts: int,
+    state: TrainState,
+    batch: Batch,
+    key: Key[Array, ""],
+) -> tuple[tuple[Float[Array, ""], Outputs], PyTree[Array]]:
+    """Sends a batch through the model in several parts and averages their gradients.
 
-    With `task.accumulate` above 1, the batch goes through the network in as many
-    parts, each normed by itself, and the gradients are their mean.
+    Each part is batch-normed by itself, and updates the statistics in turn.
     """
 
-    def loss_of(params, batch_stats, pixels, labels, part):
-        model = nnx.merge(graph, params, batch_stats)
-        # Of a key of its own: augmentation has taken others from the step's.
-        drop_key, mix_key = (
-            jax.random.fold_in(jax.random.fold_in(key, use), part) for use in (3, 4)
-        )
-        options = {"key": drop_key} if task.stochastic else {}
-        x, other, share = task.standardize(pixels), labels, 1.0
-        if task.mixup:
-            x, other, share = images.mixup(x, labels, mix_key, task.mixup)
-        logits = model(x, train=True, **options)
-        once, again = (jax.nn.one_hot(k, logits.shape[-1]) for k in (labels, other))
-        targets = optax.smooth_labels(
-            share * once + (1 - share) * again, task.label_smoothing
-        )
-        losses = optax.softmax_cross_entropy(logits, targets)
-        _, batch_stats = nnx.state(model, nnx.Param, ...)
-        return losses.mean(), (losses, logits, nnx.to_pure_dict(batch_stats))
-
-    differentiate = jax.value_and_grad(loss_of, has_aux=True)
-    if task.accumulate == 1:
-        (loss, (losses, logits, batch_stats)), grads = differentiate(
-            params, batch_stats, pixels, labels, 0
-        )
-        return grads, batch_stats, loss, losses, logits
-
     def cut(x):  # every part takes from all devices, which hold stretches of the batch
-        return x.reshape(-1, task.accumulate, *x.shape[1:]).swapaxes(0, 1)
+        return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
     def join(x):
         return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
 
     def take_in(carried, part):
         total, batch_stats = carried
-        (_, (losses, logits, batch_stats)), grads = differentiate(
-            params, batch_stats, *part
-        )
-        return (jax.tree.map(jnp.add, total, grads), batch_stats), (losses, logits)
+        (_, outputs), grads = differentiate(state.params, batch_stats, part, key)
+        added = jax.tree.map(jnp.add, total, grads)
+        return (added, outputs.batch_stats), (outputs.losses, outputs.logits)
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    (total, batch_stats), outputs = jax.lax.scan(
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    (total, batch_stats), per_part = jax.lax.scan(
         take_in,
-        (zeros, batch_stats),
-        (cut(pixels), cut(labels), jnp.arange(task.accumulate)),
+        (zeros, state.batch_stats),
+        Batch(cut(batch.images), cut(batch.labels), jnp.arange(parts)),
     )
-    losses, logits = map(join, outputs)
-    grads = jax.tree.map(lambda x: x / task.accumulate, total)
-    return grads, batch_stats, losses.mean(), losses, logits
+    losses, logits = map(join, per_part)
+    grads = jax.tree.map(lambda x: x / parts, total)
+    return (losses.mean(), Outputs(losses, logits, batch_stats)), grads
 
 
 def train_steps(
@@ -245,30 +225,10 @@ def eval_step(
     model = nnx.merge(graph, params, batch_stats)
     logits = model(task.standardize(pixels), train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return _add(metrics, losses, logits, labels, rows < count, metrics.batches + 1)
+    return metrics.add(losses, logits, labels, rows < count, metrics.batches + 1)
 
 
 def _cut(task: Task, examples: Examples, rows: Int[Array, " b"]) -> tuple[Any, Any]:
     if task.batch_sharding is not None:
         rows = jax.lax.with_sharding_constraint(rows, task.batch_sharding)
     return examples.images[rows], examples.labels[rows]
-
-
-def _add(
-    metrics: Metrics,
-    losses: Float[Array, " b"],
-    logits: Float[Array, "b k"],
-    labels: Int[Array, " b"],
-    counts: Bool[Array, " b"],
-    step: Int[Array, ""],
-) -> Metrics:
-    loss = jnp.sum(losses, where=counts)
-    bad_step = jnp.where(jnp.isfinite(loss), NEVER, step)
-    hits = jnp.argmax(logits, axis=-1) == labels
-    return Metrics(
-        batches=metrics.batches + 1,
-        loss=metrics.loss + loss,
-        correct=metrics.correct + jnp.sum(hits, where=counts, dtype=jnp.int32),
-        examples=metrics.examples + jnp.sum(counts, dtype=jnp.int32),
-        first_bad_step=jnp.minimum(metrics.first_bad_step, bad_step),
-    )

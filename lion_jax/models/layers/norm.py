@@ -42,7 +42,7 @@ class BatchNorm(nnx.Module):
         scale, bias = self.scale[...], self.bias[...]
         if not train:
             rate = jax.lax.rsqrt(self.var[...] + EPSILON) * scale
-            centred = x - _per_channel(self.mean[...])
+            centred = x.astype(jnp.float32) - _per_channel(self.mean[...])
             y = centred * _per_channel(rate) + _per_channel(bias)
             return y.astype(self.dtype)
         normed: Any = _norm(x, scale, bias, self.dtype)

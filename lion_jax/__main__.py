@@ -1,0 +1,39 @@
+"""Lists the commands: `python -m lion_jax`."""
+
+import ast
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def commands() -> dict[str, str]:
+    """Returns the first line of each command's docstring; imports none of them."""
+    found = {}
+    for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("*/__main__.py")]):
+        text = path.read_text(encoding="utf-8")
+        if path != Path(__file__) and 'if __name__ == "__main__":' in text:
+            name = path.parent.name if path.stem == "__main__" else path.stem
+            found[name] = (ast.get_docstring(ast.parse(text)) or "").splitlines()[0]
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Prints the commands; returns the exit status."""
+    if argv and argv[0] in commands():
+        print(f"error: use python -m lion_jax.{' '.join(argv)}", file=sys.stderr)
+        return 2
+    if argv and not {"--help", "-h"} & {*argv}:
+        print(
+            f"error: {argv[0]!r} is no command; python -m lion_jax lists them.",
+            file=sys.stderr,
+        )
+        return 2
+    print("The commands, each with --help:\n")
+    for name, meaning in commands().items():
+        print(f"  python -m lion_jax.{name:<10} {meaning}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,123 @@
+"""The flags of the comparison's commands."""
+
+import dataclasses
+import glob
+import math
+import os
+from pathlib import Path
+from typing import Annotated
+
+from lion_jax import cli
+from lion_jax.compare import measures
+from lion_jax.config import About, Config, ConfigError
+
+Configs = Annotated[
+    list[str],
+    About(
+        "configuration files, apart by spaces or commas, or a quoted pattern such as"
+        " 'configs/sample_*.py' (required)",
+        also=("config",),
+    ),
+]
+
+
+@dataclasses.dataclass
+class RunFlags:
+    """Trains every configuration with every seed, one run after the other.
+
+    Each run leaves a record in --out. Rerun the same command to add the runs that are
+    missing, also after Ctrl-C, SIGTERM or SIGKILL; more seeds may be added at any time.
+    With --sweep, every configuration is trained with every combination of the swept
+    values, and no run evaluates on the test set: settings are chosen on validation.
+    --config.<field> sets a field of all configurations.
+    """
+
+    configs: Configs = dataclasses.field(default_factory=list)
+    seeds: Annotated[int, About("number of seeds per configuration", ge=1)] = 25
+    first_seed: Annotated[int, About("first seed", ge=0)] = 0
+    out: Annotated[
+        Path | None,
+        About(
+            "folder of the records; made if absent (required)",
+            also=("workdir", "output_dir"),
+        ),
+    ] = None
+    sweep: Annotated[
+        list[str],
+        About(
+            "values of a field, such as optimizer.learning_rate=1e-4,3e-4; repeatable"
+        ),
+    ] = dataclasses.field(default_factory=list)
+    time_limit: Annotated[
+        float,
+        About("seconds after which no further run is started", gt=0),
+    ] = math.inf
+    compilation_cache: cli.CompilationCache = ""
+
+    def load(self) -> Config:
+        """Returns the first file's configuration; without files, the default one."""
+        return cli.load_config(paths(self.configs)[0]) if self.configs else Config()
+
+
+@dataclasses.dataclass
+class ReportFlags:
+    """Writes a report of the records in --out, and nothing else.
+
+    These are report.md, report.html, report.json, comparisons.csv, comparisons.tex and
+    pictures as PNG and SVG. The same records make the same report.
+    """
+
+    out: Annotated[Path | None, About("folder of the records (required)")] = None
+    primary: Annotated[
+        str,
+        About(
+            "the one measure that decides, named before the runs are made; all others"
+            " are exploratory",
+            choices=measures.NAMES,
+        ),
+    ] = measures.PRIMARY
+    target: Annotated[
+        str,
+        About(
+            "validation accuracy to reach, in (0, 1), named before the runs are made,"
+            " or one per model: resnet50=0.9,vit_b16=0.8; default: for each model what"
+            " half of the runs of its worst configuration reach, in whole percent"
+        ),
+    ] = ""
+
+
+@dataclasses.dataclass
+class GridFlags:
+    """Prints the commands that tune every configuration alike.
+
+    Each has as many trials: AdamW's around the values in its file, Lion's with --ratio
+    times smaller learning rates and as many times larger decays.
+    """
+
+    configs: Configs = dataclasses.field(default_factory=list)
+    trials: Annotated[int, About("trials per file")] = 8
+    trial_seeds: Annotated[int, About("seeds per trial")] = 1
+    ratio: Annotated[float, About("3 to 10")] = 10.0
+    out: Annotated[Path, About("folder of the records, for compare run")] = Path("DIR")
+
+
+def paths(configs: list[str]) -> list[str]:
+    """Returns the files that words stand for: paths by commas, patterns.
+
+    Raises:
+      ConfigError: If there is no word, or a pattern that no file matches.
+    """
+    if not configs:
+        raise ConfigError("--configs is missing; give files: --configs A.py B.py.")
+    found = []
+    for path in ",".join(configs).split(","):
+        pattern = os.path.expanduser(path)
+        if glob.has_magic(pattern) and not os.path.exists(pattern):
+            if not (matches := sorted(glob.glob(pattern))):
+                raise ConfigError(
+                    f"--configs={path}: no file matches; give existing files."
+                )
+            found += matches
+        else:
+            found.append(path)
+    return found

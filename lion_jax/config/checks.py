@@ -1,0 +1,134 @@
+"""Whether a configuration can be run: checked before anything is written."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lion_jax.config.fields import ConfigError, Field, fields_of, flatten
+from lion_jax.config.schema import Config
+
+# What the names of a field stand for: for each name, the parameters that it takes, with
+# their defaults. By the field's path; the rooms that own the tables make them.
+Tables = Mapping[str, Mapping[str, Mapping[str, Any]]]
+NO_TABLES: Tables = {}
+
+
+def check(config: Config, tables: Tables = NO_TABLES) -> None:
+    """Checks everything that can be known without the data and the devices.
+
+    Args:
+      config: A configuration.
+      tables: Models and optimizers by name. Without them, names and fields that apply
+        to some of these alone are taken as they are, as for what was saved earlier.
+
+    Raises:
+      ConfigError: Names the first wrong field, its value, the rule and the remedy.
+    """
+    for item in dataclasses.fields(Config):
+        if item.default_factory is dataclasses.MISSING:
+            continue
+        group, value = type(item.default_factory()), getattr(config, item.name)
+        if not isinstance(value, group):
+            raise ConfigError(
+                f"{item.name}={value!r}, but it must be of type {group.__name__}; give"
+                f" {item.name}={group.__name__}(...)."
+            )
+    values = flatten(config)
+    for field in fields_of(Config).values():
+        _check_value(field, values[field.path])
+    if not re.fullmatch(r"[\w-][\w.-]*", config.name):
+        rule = "must be of letters, digits, '_', '-' and '.': folders are named by it"
+        raise _wrong(fields_of(Config)["name"], config.name, rule)
+    if config.batch_size % config.accumulate:
+        rule = f"must divide batch_size={config.batch_size}"
+        raise _wrong(fields_of(Config)["accumulate"], config.accumulate, rule)
+    for field in fields_of(Config).values():
+        _check_needs(field, values)
+        _check_table(field, values, tables)
+    _check_patch(config, tables)
+
+
+def _check_value(field: Field, value: Any) -> None:
+    allowed = (int, float) if field.type is float else (field.type,)
+    if not isinstance(value, allowed) or (
+        isinstance(value, bool) and field.type is not bool
+    ):
+        rule = f"must be of type {field.type.__name__}, not {type(value).__name__}"
+        raise _wrong(field, value, rule)
+    if not field.allows(value):
+        raise _wrong(field, value, f"must be {field.rule}")
+
+
+def _check_needs(field: Field, values: Mapping[str, Any]) -> None:
+    needed = f"{field.group}.{field.about.needs}"
+    if field.about.needs and not values[needed] and values[field.path] != field.default:
+        rule = f"must be {field.default!r} without {needed}"
+        raise _wrong(field, values[field.path], rule)
+
+
+def _check_table(field: Field, values: Mapping[str, Any], tables: Tables) -> None:
+    """Refuses a name that is in no table, and an option that would do nothing."""
+    value = values[field.path]
+    if field.about.named and field.path in tables and value not in tables[field.path]:
+        raise _wrong(field, value, f"must be one of {', '.join(tables[field.path])}")
+    if value == field.default:
+        return
+    takers = takers_of(field, tables)
+    if takers and values[field.sibling] not in takers:
+        rule = f"must be {field.default!r} unless {field.sibling} is {_any_of(takers)}"
+        raise _wrong(field, value, rule)
+
+
+def takers_of(field: Field, tables: Tables) -> list[str]:
+    """Returns the names to which an option applies; empty if it applies to all."""
+    rows = tables.get(field.sibling, {}) if field.about.option else {}
+    takers = [name for name, row in rows.items() if field.name in row]
+    return takers if len(takers) < len(rows) else []
+
+
+def _check_patch(config: Config, tables: Tables) -> None:
+    row = tables.get("model.name", {}).get(config.model.name, {})
+    patch = row.get("patch", 1)
+    if config.image_size % patch:
+        raise ConfigError(
+            f"image_size={config.image_size}, but the patch of {config.model.name}"
+            f" ({patch} pixels) must divide it; set --config.image_size="
+            f"{max(1, round(config.image_size / patch)) * patch}."
+        )
+
+
+def check_devices(config: Config, available: int) -> int:
+    """Checks the batch sizes against the devices and returns how many to use.
+
+    Raises:
+      ConfigError: If there are too few devices, or they do not divide a batch.
+    """
+    devices = config.devices or available
+    if devices > available:
+        raise ConfigError(
+            f"devices={devices}, but JAX finds {available}; set --config.devices="
+            f"{available}, or 0 for all."
+        )
+    for name, parts in ("batch_size", config.accumulate), ("eval_batch_size", 1):
+        size, multiple = getattr(config, name), devices * parts
+        if size % multiple:
+            times = f" times accumulate={parts}" if parts > 1 else ""
+            raise ConfigError(
+                f"{name}={size}, but the {devices} devices{times} must divide it; set"
+                f" --config.{name}={max(1, round(size / multiple)) * multiple},"
+                f"{' --config.accumulate' if parts > 1 else ''} or --config.devices."
+            )
+    return devices
+
+
+def _any_of(names: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _wrong(field: Field, value: Any, rule: str) -> ConfigError:
+    # The default keeps every rule.
+    return ConfigError(
+        f"{field.path}={value!r}, but it {rule}; set --config.{field.path}="
+        f"{field.default}, for instance."
+    )

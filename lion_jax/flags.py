@@ -1,0 +1,246 @@
+"""Command lines: tyro reads the dataclasses of a command's flags and of its experiment.
+
+The same parser serves all commands. `--config.<field>` is taken with `=` or a space
+before its value; a boolean without a value is true, and `--no<flag>` is false.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import io
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+import tyro
+from tyro import constructors
+
+from lion_jax.config import (
+    NO_TABLES,
+    Config,
+    ConfigError,
+    Field,
+    Tables,
+    check,
+    fields_of,
+    takers_of,
+)
+from lion_jax.suggestions import PREFIX, unknown
+
+F = TypeVar("F")
+HELP = {"--help", "-h", "-help"}
+BOX = re.compile(r"[─│╭╮╰╯├┤]+|\x1b\[[\d;]*m")
+
+
+class _RefusedError(Exception):
+    """Carries a message through tyro, which would put a ValueError's into a box."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """All that a command line sets."""
+
+    flags: Any
+    config: Any
+
+
+class CommandLine(Generic[F]):
+    """The flags of a command, and the experiment that they override."""
+
+    def __init__(
+        self,
+        prog: str,
+        flags: type[F],
+        argv: Sequence[str],
+        *,
+        file_of: Callable[[F], Config] | None = None,
+        tables: Tables = NO_TABLES,
+    ):
+        """Reads a command line; with --help among its flags, prints help and exits.
+
+        Args:
+          prog: How the command is called, for help.
+          flags: A dataclass of `About` fields; its docstring describes the command.
+          argv: The command line without the program.
+          file_of: From the flags to the experiment whose values help shows as defaults;
+            None if the command has no flags `--config.<field>`.
+          tables: Models and optimizers by name.
+
+        Raises:
+          ConfigError: For a flag or a value that is none.
+        """
+        self._prog, self._cls, self._tables = prog, flags, tables
+        self._see = f"{prog} --help lists all flags"
+        self._configured = file_of is not None
+        self._known = {
+            field.about.flag or path: field for path, field in fields_of(flags).items()
+        }
+        if self._configured:
+            self._known |= {PREFIX + k: v for k, v in fields_of(Config).items()}
+        self._prefixes: dict[type, str] = {flags: "", Config: PREFIX}
+        for field in dataclasses.fields(Config):
+            if field.default_factory is not dataclasses.MISSING:
+                self._prefixes[type(field.default_factory())] = f"{PREFIX}{field.name}."
+        self._argv = [self._spelled(word) for word in argv if word not in HELP]
+        self._require_values()
+        if HELP & {*argv}:
+            known = self._parse(self._argv, Config(), strict=False).flags
+            config = file_of(known) if file_of else Config()
+            for part in inspect.cleandoc(flags.__doc__ or "").split("\n\n"):
+                print(textwrap.fill(part, 80), end="\n\n")
+            self._parse(["--help"], config)
+        self.flags: F = self._parse(self._argv, Config()).flags
+        for path, field in fields_of(flags).items():
+            value = getattr(self.flags, path)
+            if value != field.default and not field.allows(value):
+                raise ConfigError(
+                    f"--{path}={value!r}, but it must be {field.rule}; {self._see}."
+                )
+
+    def configure(self, base: Config, texts: Mapping[str, str] | None = None) -> Config:
+        """Returns an experiment with the command line's `--config.<field>` set in it.
+
+        Args:
+          base: The experiment of a file.
+          texts: Further fields to set, by dotted path.
+
+        Raises:
+          ConfigError: If the result cannot be run.
+        """
+        more = [f"--{PREFIX}{path}={text}" for path, text in (texts or {}).items()]
+        config = self._parse([*self._argv, *more], base).config
+        check(config, self._tables)
+        return config
+
+    @property
+    def overridden(self) -> list[str]:
+        """Dotted paths of the experiment's fields that the command line sets."""
+        names = [word.partition("=")[0].removeprefix("--") for word in self._argv]
+        return [name.removeprefix(PREFIX) for name in names if name[:7] == PREFIX]
+
+    def _spelled(self, word: str) -> str:
+        """Writes -flag and --noflag as tyro takes them."""
+        word = re.sub(r"^-(?=[a-z_]{2})", "--", word)
+        negated = re.fullmatch(r"--no[-_]?([a-z_.\d]+)", word)
+        if negated and word.removeprefix("--") not in self._known:
+            field = self._known.get(negated[1])
+            if field and field.type is bool:
+                return f"--{negated[1]}=false"
+        return word
+
+    def _require_values(self) -> None:
+        for word, after in zip(self._argv, [*self._argv[1:], "--"], strict=False):
+            field = self._known.get(word.removeprefix("--"))
+            if field and field.type is not bool and after.startswith("--"):
+                raise ConfigError(f"{word} needs a value; {self._see}.")
+
+    def _parse(self, argv: list[str], base: Config, strict: bool = True) -> Any:
+        registry = constructors.ConstructorRegistry()
+        registry.struct_rule(self._struct)
+        boxed = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(boxed):
+                line, rest = tyro.cli(
+                    _Line,
+                    prog=self._prog,
+                    description="",
+                    args=argv,
+                    default=_Line(self._cls(), base),
+                    return_unknown_args=True,
+                    use_underscores=True,
+                    registry=registry,
+                )
+        except _RefusedError as error:
+            raise ConfigError(f"{error}; {self._see}.") from None
+        except SystemExit as error:
+            if not error.code:
+                raise
+            words = BOX.sub(" ", boxed.getvalue()).split()
+            raise ConfigError(" ".join(words) + ".") from None
+        if rest and strict:
+            raise ConfigError(unknown(rest[0], self._known, self._see))
+        return line
+
+    def _struct(
+        self, info: constructors.StructTypeInfo
+    ) -> constructors.StructConstructorSpec | None:
+        """Reads a dataclass for tyro, with what stands at its fields."""
+        cls: Any = info.type
+        if cls is _Line:
+            flags = Annotated[self._cls, tyro.conf.arg(name="")]
+            parts: list[Any] = [("flags", flags, info.default.flags)]
+            if self._configured:
+                parts.append(("config", Config, info.default.config))
+            return constructors.StructConstructorSpec(
+                lambda flags, config=None: _Line(flags, config),
+                tuple(constructors.StructFieldSpec(*part) for part in parts),
+            )
+        if (prefix := self._prefixes.get(cls)) is None:
+            return None
+        specs = []
+        for name in (field.name for field in dataclasses.fields(cls)):
+            value = getattr(info.default, name)
+            kind: Any = type(value)
+            if not dataclasses.is_dataclass(value):
+                flag = prefix + (fields_of(cls)[name].about.flag or name)
+                kind = _argument(flag, self._known[flag], self._tables)
+            specs.append(constructors.StructFieldSpec(name, kind, value))
+        return constructors.StructConstructorSpec(
+            functools.partial(_make, cls), tuple(specs)
+        )
+
+
+def _make(cls: type, **values: Any) -> Any:
+    """Makes a dataclass; a flag that is repeated has a list for each time."""
+    fields = fields_of(cls)
+    for name, value in values.items():
+        if name in fields and fields[name].many:
+            values[name] = [item for part in value for item in part]
+    return cls(**values)
+
+
+def _value(flag: str, field: Field, texts: list[str]) -> Any:
+    """Returns the value of a flag, whose name is for messages."""
+    if len(texts) > 1:
+        raise _RefusedError(f"--{flag} takes one value, not {' '.join(texts)!r}")
+    if not texts:
+        return True  # of booleans alone
+    try:
+        return field.parse(texts[0])
+    except ValueError as error:
+        raise _RefusedError(f"--{flag}={texts[0]}, but it {error}") from None
+
+
+def _argument(flag: str, field: Field, tables: Tables) -> Any:
+    """Returns a field's type, with how tyro reads and describes it."""
+    about, notes = field.about, [field.rule] if not field.choices else []
+    if takers := takers_of(field, tables):
+        notes.append(f"{', '.join(takers)} only")
+    text = "; ".join(filter(None, [about.help, *notes]))
+    shown: dict[str, Any] = {"name": flag.rpartition(".")[2], "help": text}
+    if field.default in ("", None, []):
+        shown["help_behavior_hint"] = lambda default: (
+            f"(default: {default})" if default not in ("", "''", "None") else ""
+        )
+    if field.many:
+        several = Annotated[list[list[str]], tyro.conf.UseAppendAction]
+        return Annotated[several, tyro.conf.arg(**shown)]
+    names = tables.get(field.path, ()) if about.named else ()
+    choices = field.choices or names
+    metavar = field.type.__name__.upper()
+    if field.type is bool:
+        metavar = "{true,false}"
+    elif choices:
+        metavar = "{" + ",".join(choices) + "}"
+    spec = constructors.PrimitiveConstructorSpec(
+        nargs="*" if field.type is bool else 1,
+        metavar=metavar,
+        instance_from_str=functools.partial(_value, flag, field),
+        is_instance=lambda value: isinstance(value, field.type),
+        str_from_instance=lambda value: [str(value)],
+    )
+    kind: Any = field.type | None if field.default is None else field.type
+    marker = tyro.conf.Positional if about.positional else tyro.conf.FlagConversionOff
+    return Annotated[kind, spec, marker, tyro.conf.arg(**shown)]

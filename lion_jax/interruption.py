@@ -1,0 +1,46 @@
+"""Signals that ask a run to end: deferred until its state is saved."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+# SIGHUP: the session is lost; USR1, USR2 and XCPU: a scheduler's warnings.
+DEFERRED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+# The second one of these is obeyed at once. The others may come several times without
+# a person's asking twice: a scheduler sends them to every step of a job.
+IMPATIENT = ("SIGTERM", "SIGINT")
+
+Interrupted = Callable[[], int]  # the pending signal's number, or 0
+
+
+@contextlib.contextmanager
+def caught_signals() -> Iterator[Interrupted]:
+    """Defers the signals that end a run; yields what returns the first one's number.
+
+    A signal that is ignored, as SIGHUP is under nohup, stays ignored. Outside of the
+    main thread, where Python allows no handlers, nothing is deferred.
+    """
+    received: list[int] = []
+
+    def note(number, frame) -> None:
+        del frame
+        received.append(number)
+        if signal.Signals(number).name in IMPATIENT:
+            signal.signal(number, signal.SIG_DFL)
+
+    before = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in _numbers():
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    before[number] = signal.signal(number, note)
+        yield lambda: received[0] if received else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _numbers() -> list[int]:
+    """Returns the deferred signals that this system has."""
+    return [getattr(signal, name) for name in DEFERRED if hasattr(signal, name)]

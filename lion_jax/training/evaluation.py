@@ -1,0 +1,110 @@
+"""Evaluation alone: the held-out splits on the devices and one compiled step."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, PyTree
+
+from lion_jax.config import Config
+from lion_jax.training import sharding
+from lion_jax.training.state import Examples, Metrics, TrainState
+from lion_jax.training.step import eval_step, init_state
+from lion_jax.training.task import Splits, Task
+
+AHEAD = 8  # batches between two checks for an interruption
+# On a GPU, sums in a fixed order, and kernels not chosen by racing them.
+DETERMINISTIC = {"xla_gpu_deterministic_ops": True, "xla_gpu_autotune_level": 0}
+
+
+def compiler_options(config: Config) -> dict[str, Any]:
+    """Returns the options with which a configuration's steps are compiled."""
+    return dict(DETERMINISTIC) if config.deterministic else {}
+
+
+def abstract_state(config: Config, task: Task, mesh: Mesh) -> TrainState:
+    """Returns shapes, dtypes and shardings of the training state."""
+    shapes = jax.eval_shape(lambda: init_state(task, jax.random.key(0)))
+    shardings = sharding.state(shapes, mesh, sharded=config.shard_parameters)
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        shapes,
+        shardings,
+    )
+
+
+class Evaluation:
+    """Loss and accuracy of a model on the validation and the test split."""
+
+    def __init__(self, config: Config, task: Task, splits: Splits, mesh: Mesh) -> None:
+        """Puts the held-out splits on the devices and compiles the step.
+
+        Args:
+          config: Sharding and compiler options.
+          task: From `make_task`.
+          splits: From `split`.
+          mesh: The devices.
+        """
+        whole = sharding.replicated(mesh)
+        # Of the state, only the model is used here.
+        self.abstract = abstract_state(config, task, mesh)
+        held_out = {"validation": splits.validation, "test": splits.test}
+        self._counts = {name: len(part.labels) for name, part in held_out.items()}
+        self._batch_size = task.eval_batch_size
+        # One program for both splits: the shorter one is padded.
+        length = max(self._counts.values())
+        padded = {
+            name: (
+                Examples(*(_pad(a, length) for a in examples)),
+                np.int32(self._counts[name]),
+            )
+            for name, examples in held_out.items()
+        }
+        self._placed = jax.device_put(padded, whole)
+        self._zeros = jax.jit(Metrics.zeros, out_shardings=whole)
+        jitted = jax.jit(
+            partial(eval_step, task, task.graph()),
+            donate_argnums=4,
+            out_shardings=whole,
+            compiler_options=compiler_options(config),
+        )
+        self._step = self._compile(jitted)
+
+    def evaluate(
+        self,
+        params: PyTree[Array],
+        batch_stats: PyTree[Array],
+        name: str,
+        interrupted: Callable[[], int] = lambda: 0,
+    ) -> Metrics:
+        """Evaluates a model on a split.
+
+        Args:
+          params: The model's parameters.
+          batch_stats: Its batch-norm statistics.
+          name: `validation` or `test`.
+          interrupted: Ends the evaluation early once it returns a true value.
+
+        Returns:
+          Sums over the split's examples, each of which counts once.
+        """
+        metrics = self._zeros()
+        for batch in range(-(-self._counts[name] // self._batch_size)):
+            if batch % AHEAD == 0:
+                metrics.batches.block_until_ready()
+                if interrupted():
+                    break
+            metrics = self._step(params, batch_stats, *self._placed[name], metrics)
+        return metrics
+
+    def _compile(self, jitted: Any) -> Callable[..., Metrics]:
+        model = self.abstract.params, self.abstract.batch_stats
+        return jitted.lower(*model, *self._placed["test"], self._zeros()).compile()
+
+
+def _pad(array: Any, length: int) -> np.ndarray:
+    missing = length - len(array)
+    return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))

@@ -1,0 +1,185 @@
+"""One experiment from its configuration to its result, as the command runs it.
+
+Read from top to bottom, `run` is the experiment: folder, devices, data, compilation;
+then the run itself, and its result.
+"""
+
+import dataclasses
+import time
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from lion_jax import data, environment, interruption
+from lion_jax.config import Config
+from lion_jax.training import history, loop, profiling, run_folder, sharding
+from lion_jax.training.console import (
+    Print,
+    epochs_table,
+    printer,
+    progress,
+    unfailing,
+)
+from lion_jax.training.history import Result
+from lion_jax.training.program import Program
+from lion_jax.training.task import make_task, split
+
+
+class InterruptedRunError(Exception):
+    """A signal ended a run; its state is saved, and `run` resumes it."""
+
+    def __init__(self, number: int) -> None:
+        """Names the signal by its number."""
+        super().__init__(f"The run was interrupted by signal {number}; it is saved.")
+        self.number = number
+
+
+def run(
+    config: Config,
+    folder: str | PathLike[str],
+    console: Console | None = None,
+    *,
+    profile: bool = False,
+) -> Result:
+    """Trains, or resumes training, a configuration in its folder.
+
+    Args:
+      config: A checked configuration.
+      folder: The run's folder; made if absent.
+      console: Where progress is shown; None for the standard output.
+      profile: Whether to trace some steps first, which change nothing.
+
+    Returns:
+      The run's result, also if it diverged or was finished before.
+
+    Raises:
+      InterruptedRunError: After a signal, with the state saved.
+      ConfigError: If the data or the devices do not fit the configuration.
+      DataError: If the data are unavailable.
+      RunFolderError: If the folder holds something else.
+      CheckpointError: If the latest state cannot be restored, or saved.
+    """
+    console = console or Console()
+    # What is moved to the devices here is meant, whatever the guard of the process.
+    with unfailing(console), jax.transfer_guard("allow"):
+        return _run(config, Path(folder).expanduser(), console, profile)
+
+
+def _run(config: Config, folder: Path, console: Console, profile: bool) -> Result:
+    say = printer(console)
+
+    # ------------------------------------------------------------------------ folder
+    resolved = dataclasses.asdict(config)
+    run_folder.check(folder, resolved)
+    result = run_folder.read_result(folder)
+    if result and not _goes_on(config, folder, result):
+        say(f"This run is finished: {folder / run_folder.RESULT}")
+        _print_result(say, result)
+        return result
+
+    # ----------------------------------------------------------------- devices, data
+    devices = sharding.check_devices(config)
+    mesh = sharding.make_mesh(devices)
+    dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
+    splits = split(config, dataset)
+    sizes = [len(part.labels) for part in splits]
+    say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
+    say("      {} training, {} validation, {} test images".format(*sizes))
+    with (
+        run_folder.occupied(folder, resolved, reopened=result is not None),
+        interruption.caught_signals() as interrupted,
+    ):
+        _describe_environment(say, folder)
+
+        # ---------------------------------------------------------------- compilation
+        say(f"compiling {config.model.name} ...")
+        started = time.perf_counter()
+        task = make_task(config, dataset, splits, mesh)
+        program = Program(config, task, splits, mesh)
+        seconds_compile = time.perf_counter() - started
+        parameters = sum(x.size for x in jax.tree.leaves(program.abstract.params))
+        say(
+            f"ready after {seconds_compile:.1f} s: {parameters:,} parameters on"
+            f" {devices} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
+        )
+        if profile:
+            _profile(config, program, folder / run_folder.PROFILE, console)
+
+        # ----------------------------------------------------------- epochs, then test
+        images = config.epochs * program.steps_per_epoch * program.batch_size
+        with progress(console, images) as show:
+            result = loop.execute(
+                loop.Run(config, program, folder, interrupted, say, show),
+                seconds_compile,
+            )
+        if result is None:
+            say("rerun the same command to resume.")
+            raise InterruptedRunError(interrupted())
+
+    console.print(epochs_table(run_folder.read_metrics(folder), result.best_epoch))
+    say(f"curves: {folder / run_folder.CURVES}")
+    _print_result(say, result)
+    return result
+
+
+def _goes_on(config: Config, folder: Path, result: Result) -> bool:
+    """Whether a finished run has epochs left under the configuration asked for."""
+    if not (folder / run_folder.METRICS).exists():
+        return False
+    records = run_folder.read_metrics(folder)
+    return len(records) == result.stopped_epoch and not history.stop_reason(
+        records, **loop.rules(config)
+    )
+
+
+def _describe_environment(say: Print, folder: Path) -> None:
+    """Writes environment.json; reports what may change the numbers of a resumed run."""
+    path = folder / run_folder.ENVIRONMENT
+    now = environment.describe()
+    try:
+        before = run_folder.read_json(path)
+    except run_folder.RunFolderError as error:  # a by-product: the run needs it not
+        say(f"warning: {error}")
+        before = None
+    if before is not None:
+        earlier = before.pop("earlier", [])
+        if different := environment.differences(before, now):
+            say(
+                "warning: this run was begun under other conditions, so its numbers"
+                f" may differ from an undisturbed run's: {', '.join(different)}"
+            )
+            earlier = [*earlier, before]
+        if earlier:
+            now["earlier"] = earlier
+    run_folder.write_json(path, now)
+
+
+def _profile(config: Config, program: Program, folder: Path, console: Console) -> None:
+    """Traces steps of a state of its own and shows their most expensive operations."""
+    state = program.init(config.seed)
+    inputs = program.start_epoch(config.seed, 0)
+
+    def step() -> None:
+        nonlocal state
+        state, loss = program.train_step(state, inputs)
+        loss.block_until_ready()
+
+    profiling.record(folder, step)
+    costs: Any = profiling.most_expensive(folder, program.compiled)
+    console.print(profiling.table(costs))
+    printer(console)(f"trace: {folder}")
+
+
+def _print_result(say: Print, result: Result) -> None:
+    """Prints the test figures."""
+    for name, epoch, accuracy in (
+        ("best", result.best_epoch, result.test_accuracy),
+        ("last", result.stopped_epoch, result.last_test_accuracy),
+    ):
+        if accuracy is None:
+            say(f"{name} state: not evaluated")
+        else:
+            say(f"{name} state (epoch {epoch}): test accuracy {accuracy:.2%}")

@@ -1,0 +1,190 @@
+"""A trained model, restored from its run's folder and ready to use."""
+
+import dataclasses
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, PyTree
+
+from lion_jax import config as configs
+from lion_jax import data, identity
+from lion_jax.training import checkpoint, run_folder, sharding
+from lion_jax.training.evaluation import Evaluation
+from lion_jax.training.task import Task, make_task, split
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A trained model, ready to use, with the data that it was trained on."""
+
+    step: int  # after which it was saved
+    config: configs.Config
+    dataset: data.Dataset
+    evaluation: Evaluation
+    params: PyTree[Array]
+    batch_stats: PyTree[Array]
+    apply: Callable[..., Any]  # from parameters, statistics and images to logits
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits."""
+        return self.dataset.class_names
+
+    def predict(self, images: np.ndarray) -> Float[np.ndarray, "n k"]:
+        """Computes the logits of images as the data set holds them.
+
+        Args:
+          images: uint8, 0 to 255, of shape (n, height, width, channels).
+
+        Raises:
+          ValueError: If the images are anything else, such as scaled to [0, 1], which
+            would be misread.
+        """
+        images = np.asarray(images)
+        channels = self.dataset.train_images.shape[-1]
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels:
+            raise ValueError(
+                f"images are {images.dtype} of shape {images.shape}, but must be uint8,"
+                f" 0 to 255, of shape (n, height, width, {channels}); for pixels in"
+                " [0, 1] give np.round(255 * images).astype(np.uint8)."
+            )
+        size = self.config.eval_batch_size
+        batches = (images[i : i + size] for i in range(0, len(images), size))
+        return np.concatenate(
+            [np.asarray(self.apply(self.params, self.batch_stats, x)) for x in batches]
+        )
+
+
+def read_config(folder: Path) -> configs.Config:
+    """Reads the configuration of a run; fields that it lacks have their defaults.
+
+    Raises:
+      RunFolderError: If the folder holds no run, or one of a newer version.
+    """
+    saved = run_folder.read_json(folder / run_folder.CONFIG)
+    if saved is None:
+        raise run_folder.RunFolderError(
+            f"--workdir={folder} holds no {run_folder.CONFIG}; give a folder that"
+            " lion_jax.train made."
+        )
+    run_folder.require_known(folder, saved)
+    return configs.from_dict(identity.fill(saved))
+
+
+def restore(
+    folder: str | PathLike[str],
+    which: checkpoint.Which = "best",
+    places: dict[str, Any] | None = None,
+) -> Restored:
+    """Restores a saved state of a run, on as many devices as there are.
+
+    Args:
+      folder: The run's folder.
+      which: `best` (lowest validation loss) or `latest`.
+      places: Fields of the configuration that change no numbers, by dotted path, such
+        as `devices`, `eval_batch_size`, `data.data_dir`, to set for this process.
+
+    Raises:
+      RunFolderError: If the folder holds no run.
+      CheckpointError: If the run has no such checkpoint.
+      ConfigError: If a field does change the numbers, or has a wrong value.
+      DataError: If its data are unavailable.
+    """
+    folder = Path(folder).expanduser()
+    config = _placed(read_config(folder), places or {})
+    mesh = sharding.make_mesh(config.devices)
+    saves = folder / run_folder.CHECKPOINTS
+    if not saves.is_dir():
+        raise checkpoint.CheckpointError(f"{folder} holds no checkpoint; train first.")
+    with checkpoint.open_folder(saves, to_save=False) as checkpoints:
+        step = checkpoint.find(checkpoints, which)
+        if step is None:
+            raise checkpoint.CheckpointError(
+                f"{folder} holds no {which} checkpoint yet; train to the end of an"
+                " epoch first."
+            )
+        dataset = data.load(
+            config.data.name, config.data.data_dir, config.data.cache_dir
+        )
+        splits = split(config, dataset)
+        task = make_task(config, dataset, splits, mesh)
+        evaluation = Evaluation(config, task, splits, mesh)
+        params, batch_stats = checkpoint.restore_model(
+            checkpoints, step, evaluation.abstract
+        )
+    return Restored(
+        step, config, dataset, evaluation, params, batch_stats, _applied(task)
+    )
+
+
+def evaluate(
+    folder: str | PathLike[str],
+    which: checkpoint.Which = "best",
+    places: dict[str, Any] | None = None,
+) -> dict[str, float | int]:
+    """Evaluates a saved state of a run on the validation and the test split.
+
+    Args:
+      folder: The run's folder.
+      which: `best` (lowest validation loss) or `latest`.
+      places: As of `restore`.
+
+    Returns:
+      The state's step, and loss and accuracy on both splits.
+
+    Raises:
+      As `restore`.
+    """
+    with jax.transfer_guard("allow"):
+        return _evaluate(restore(folder, which, places))
+
+
+def _evaluate(restored: Restored) -> dict[str, float | int]:
+    model = restored.params, restored.batch_stats
+    figures: dict[str, float | int] = {"step": restored.step}
+    for name in ("validation", "test"):
+        loss, accuracy = restored.evaluation.evaluate(*model, name).means()
+        figures |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+    return figures
+
+
+def _applied(task: Task) -> Callable[..., Any]:
+    graph = task.graph()
+
+    @jax.jit
+    def apply(params, batch_stats, images):
+        model = nnx.merge(graph, params, batch_stats)
+        return model(task.standardize(images), train=False)
+
+    return apply
+
+
+def _placed(config: configs.Config, places: dict[str, Any]) -> configs.Config:
+    """Sets the fields asked for; the others fit the devices that there are."""
+    if fixed := sorted(places.keys() - identity.PLACES):
+        raise configs.ConfigError(
+            f"{fixed[0]} cannot be changed for a trained model; only"
+            f" {', '.join(sorted(identity.PLACES))} can."
+        )
+    available = sharding.count_devices()
+    if "devices" not in places:
+        config.devices = min(config.devices or available, available)
+    for path, value in places.items():
+        holder: Any = config
+        *parents, name = path.split(".")
+        for parent in parents:
+            holder = getattr(holder, parent)
+        setattr(holder, name, value)
+    if "eval_batch_size" not in places:
+        devices = config.devices or available
+        config.eval_batch_size = -(-config.eval_batch_size // devices) * devices
+    configs.check(config)
+    # The devices need not divide training's batch and its parts, which are not used.
+    checked = dataclasses.replace(config, batch_size=available, accumulate=1)
+    config.devices = configs.check_devices(checked, available)
+    return config

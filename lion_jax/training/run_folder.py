@@ -1,0 +1,204 @@
+"""A run's folder: its files, whose it is, who holds it."""
+
+import contextlib
+import errno
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lion_jax import identity
+from lion_jax.files import write_whole
+from lion_jax.training.history import Epoch, Result
+
+CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
+ENVIRONMENT, CURVES, CHECKPOINTS = "environment.json", "curves.png", "checkpoints"
+CHECKSUMS, DAMAGED, PROFILE, LOCK = "checksums", "damaged", "profile", ".lock"
+# Without config.json, these are left of a run whose configuration is unknown.
+OF_A_RUN = {RESULT, METRICS, CHECKPOINTS, CHECKSUMS}
+ELSEWHERE = "give another folder (--workdir or --out)"
+
+_log = logging.getLogger(__name__)
+
+
+class RunFolderError(Exception):
+    """A folder that belongs to something else than the run that asks for it."""
+
+
+def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> None:
+    """Checks that a run of the configuration may use the folder; writes nothing.
+
+    Args:
+      folder: The run's folder.
+      config: The resolved configuration as nested dictionaries.
+      may_grow: Whether a run of fewer epochs or less patience may be made longer.
+
+    Raises:
+      RunFolderError: If the folder is no folder on this machine, or holds another run,
+        naming the fields that differ, or what is left of one.
+    """
+    if found := re.match(r"[a-z0-9+.-]{2,}:/", str(folder)):
+        raise RunFolderError(
+            f"{folder}: a folder must be on a local or mounted disk, not {found[0]}/;"
+            f" {ELSEWHERE}, and copy it there afterwards."
+        )
+    if (saved := read_json(folder / CONFIG)) is None:
+        if folder.exists() and not folder.is_dir():
+            raise RunFolderError(f"{folder} is a file; {ELSEWHERE}.")
+        if left := sorted(name for name in OF_A_RUN if (folder / name).exists()):
+            raise RunFolderError(
+                f"{folder} holds {left[0]} but no {CONFIG}, so it is unknown of which"
+                f" run; copy its {CONFIG} there, or {ELSEWHERE}."
+            )
+        return
+    require_known(folder, saved)
+    if different := identity.conflicts(saved, config, may_grow=may_grow):
+        raise RunFolderError(
+            f"{folder} holds a run of another configuration: {', '.join(different)};"
+            f" {ELSEWHERE}, or remove that one."
+        )
+
+
+def require_known(folder: Path, saved: dict[str, Any]) -> None:
+    """Refuses a run's configuration with fields that this version does not know.
+
+    Raises:
+      RunFolderError: Names the fields.
+    """
+    if newer := identity.unknown_fields(saved):
+        raise RunFolderError(
+            f"{folder} is of a newer version of lion_jax, which has {', '.join(newer)};"
+            f" upgrade lion_jax, or {ELSEWHERE}."
+        )
+
+
+@contextlib.contextmanager
+def occupied(
+    folder: Path, config: dict[str, Any], *, reopened: bool = False
+) -> Iterator[None]:
+    """Makes a folder the configuration's own, and holds it against a second run.
+
+    Args:
+      folder: The run's folder; made if absent.
+      config: The resolved configuration as nested dictionaries.
+      reopened: Whether the run was finished and is to be longer: its result goes.
+
+    Raises:
+      RunFolderError: If another process holds it, with its number.
+    """
+    with locked(folder):
+        if reopened:
+            (folder / RESULT).unlink(missing_ok=True)
+        write_json(folder / CONFIG, config)  # first: it says whose the rest is
+        yield
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes a folder if need be, and holds it against other processes.
+
+    The system releases the lock when its process ends, however it ends, so a lock is
+    never stale. Without `fcntl` (Windows), or on a disk without locks (some NFS and
+    Lustre), there is none.
+
+    Raises:
+      RunFolderError: If another process holds it, with its number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except BlockingIOError:
+            file.seek(0)
+            raise RunFolderError(
+                f"{folder} is in use by process {file.read().strip() or 'unknown'};"
+                f" wait for it to end, or {ELSEWHERE}."
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            _log.warning(
+                "%s is on a disk without locks (%s): a second run in it would not be"
+                " noticed.",
+                folder,
+                error.strerror,
+            )
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Reads a JSON file, or returns None if there is none.
+
+    Raises:
+      RunFolderError: If the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text("utf-8")) if path.exists() else None
+    except ValueError as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error}); restore it from a copy, or {ELSEWHERE}."
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file whole or not at all; non-finite numbers become null."""
+    write_whole(path, json.dumps(finite(content), indent=2) + "\n")
+
+
+def read_result(folder: Path) -> Result | None:
+    """Reads a finished run's result; None of one that is not finished.
+
+    Raises:
+      RunFolderError: If the file is damaged.
+    """
+    path = folder / RESULT
+    values = read_json(path)
+    try:
+        return None if values is None else Result.from_dict(values)
+    except (TypeError, AttributeError) as error:
+        raise RunFolderError(
+            f"{path} is no result of a run ({error}); remove it and rerun the same"
+            " command, which makes it again from the last checkpoint."
+        ) from error
+
+
+def rewrite_metrics(folder: Path, history: Iterable[Epoch]) -> None:
+    """Makes metrics.jsonl equal to the history, one line per epoch."""
+    write_whole(folder / METRICS, "".join(_line(record) for record in history))
+
+
+def append_metrics(folder: Path, record: Epoch) -> None:
+    """Adds an epoch's line to metrics.jsonl."""
+    with (folder / METRICS).open("a", encoding="utf-8") as file:
+        file.write(_line(record))
+
+
+def read_metrics(folder: Path) -> list[Epoch]:
+    """Reads metrics.jsonl, one record per epoch."""
+    lines = (folder / METRICS).read_text("utf-8").splitlines()
+    return [Epoch.from_dict(json.loads(line)) for line in lines]
+
+
+def _line(record: Epoch) -> str:
+    return json.dumps(finite(record.to_dict())) + "\n"
+
+
+def finite(content: Any) -> Any:
+    """Returns the content with None for every number that is not finite."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

@@ -1,0 +1,77 @@
+"""What a run computes with: examples, sums over batches, the training state."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+
+NEVER = jnp.iinfo(jnp.int32).max
+
+
+class Examples(NamedTuple):
+    """A split of a data set, whole, on the host or on the devices."""
+
+    images: UInt8[Array | np.ndarray, "n h w c"]
+    labels: Int[Array | np.ndarray, " n"]
+
+
+class Metrics(NamedTuple):
+    """Sums over the batches seen so far."""
+
+    batches: Int[Array, ""]
+    loss: Float[Array, ""]  # sum over examples
+    correct: Int[Array, ""]
+    examples: Int[Array, ""]
+    first_bad_step: Int[Array, ""]  # first of non-finite loss, from 1, or NEVER
+
+    @classmethod
+    def zeros(cls) -> "Metrics":
+        """Returns the sums of nothing."""
+        batches, correct, examples = (jnp.zeros([], jnp.int32) for _ in range(3))
+        never = jnp.full([], NEVER, jnp.int32)
+        return cls(batches, jnp.zeros([]), correct, examples, never)
+
+    def add(
+        self,
+        losses: Float[Array, " b"],
+        logits: Float[Array, "b k"],
+        labels: Int[Array, " b"],
+        counts: Bool[Array, " b"],
+        step: Int[Array, ""],
+    ) -> "Metrics":
+        """Returns the sums with those examples of a batch that count.
+
+        Args:
+          losses: One per example.
+          logits: What the model computed.
+          labels: The true classes.
+          counts: Which examples count.
+          step: The batch's number, noted if its loss is not finite.
+        """
+        loss = jnp.sum(losses, where=counts)
+        bad_step = jnp.where(jnp.isfinite(loss), NEVER, step)
+        hits = jnp.argmax(logits, axis=-1) == labels
+        return Metrics(
+            batches=self.batches + 1,
+            loss=self.loss + loss,
+            correct=self.correct + jnp.sum(hits, where=counts, dtype=jnp.int32),
+            examples=self.examples + jnp.sum(counts, dtype=jnp.int32),
+            first_bad_step=jnp.minimum(self.first_bad_step, bad_step),
+        )
+
+    def means(self) -> tuple[float, float]:
+        """Returns mean loss (a float32 value) and accuracy, on the host."""
+        n = int(self.examples)
+        return float(np.float32(float(self.loss) / n)), int(self.correct) / n
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes."""
+
+    step: Int[Array, ""]  # steps taken so far
+    params: PyTree[Array]
+    batch_stats: PyTree[Array]
+    opt_state: optax.OptState
+    metrics: Metrics  # of the current epoch

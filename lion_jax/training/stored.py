@@ -1,0 +1,154 @@
+"""Stored checkpoints: names, lists of checksums, arrays, damage and quarantine."""
+
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from orbax.checkpoint import v1 as ocp
+
+from lion_jax.training import manifest
+from lion_jax.training.run_folder import CHECKSUMS, DAMAGED
+
+MAGIC = frozenset("*?[")  # of glob, to which Orbax gives paths as they are
+
+_log = logging.getLogger(__name__)
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is missing or cannot be saved or restored."""
+
+
+@contextlib.contextmanager
+def plain_name(folder: Path) -> Iterator[str]:
+    """Yields a name of a folder under which Orbax can work.
+
+    Orbax looks for files by `glob` without escaping the path, so that it finds none
+    below a folder such as `lr[1e-3]`; that one gets a link elsewhere, for the time.
+    """
+    resolved = str(folder.resolve())
+    if not MAGIC & set(resolved):
+        yield resolved
+        return
+    with tempfile.TemporaryDirectory(prefix="lion_jax_") as place:
+        link = Path(place).resolve() / folder.name
+        link.symlink_to(resolved)
+        yield str(link)
+
+
+def list_of(folder: Path, step: int) -> Path:
+    """Returns where the checksums of a step's files are listed."""
+    return folder.parent / CHECKSUMS / f"{step}.json"
+
+
+def steps_in(folder: Path) -> list[Path]:
+    """Returns the checkpoints that lie in a folder, by step, the latest last."""
+    named = [path for path in folder.iterdir() if path.name.isdigit()]
+    return sorted((x for x in named if x.is_dir()), key=lambda path: int(path.name))
+
+
+def quarantine_damaged(folder: Path) -> None:
+    """Moves damaged checkpoints to `damaged/` beside their folder; removes none.
+
+    A checkpoint without a list of checksums was saved just before its run was killed,
+    or copied without its list: it is used if all its arrays can be read.
+
+    Raises:
+      CheckpointError: If all are damaged; nothing is changed then.
+    """
+    damaged: dict[Path, Exception] = {}
+    present, unlisted = steps_in(folder), []
+    for saved in present:
+        listed = list_of(folder, int(saved.name))
+        try:
+            if listed.exists():
+                manifest.check(saved, listed)
+            else:
+                _require_readable(folder, saved)
+                unlisted.append(saved)
+        except manifest.DamageError as error:
+            damaged[saved] = error
+    if damaged and len(damaged) == len(present):
+        raise CheckpointError(
+            f"{'; '.join(map(str, damaged.values()))}: no sound checkpoint is left, and"
+            f" nothing was changed; restore {folder} from a copy, or begin"
+            " anew in another folder."
+        )
+    for saved, error in damaged.items():
+        aside = folder.parent / DAMAGED
+        _log.warning("%s: step %s is quarantined in %s.", error, saved.name, aside)
+        quarantine(folder, saved)
+    for saved in unlisted:
+        _log.warning(
+            "%s has no list of checksums in %s; it can be read and is used as it is.",
+            saved,
+            folder.parent / CHECKSUMS,
+        )
+        manifest.write(saved, list_of(folder, int(saved.name)))
+
+
+def quarantine(folder: Path, saved: Path) -> None:
+    """Moves a checkpoint to `damaged/` beside its folder, also to another disk."""
+    aside = folder.parent / DAMAGED / saved.name
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(exist_ok=True)
+    shutil.move(saved, aside)
+    list_of(folder, int(saved.name)).unlink(missing_ok=True)
+
+
+def read(path: Path) -> PyTree[np.ndarray]:
+    """Reads all arrays of a checkpoint to the host; `path` is a plain name."""
+    found = ocp.checkpointables_metadata(str(path)).metadata
+    abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), found)
+    return ocp.load_checkpointables(str(path), abstract)
+
+
+def leaves(tree: PyTree[Any]) -> dict[str, Any]:
+    """Returns the leaves of a state by path, alike before and after it is stored."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def differences(saved: PyTree[Any], wanted: PyTree[Any]) -> list[str]:
+    """Names the arrays that only one has, or that are of another shape or dtype.
+
+    Orbax would cast to another dtype without a warning.
+    """
+    there, asked = _describe(saved), _describe(wanted)
+    return [
+        f"{name} ({there.get(name, 'nothing')} there, {asked.get(name, 'nothing')}"
+        " expected)"
+        for name in sorted(there.keys() | asked.keys())
+        if there.get(name) != asked.get(name)
+    ]
+
+
+def _describe(tree: PyTree[Any]) -> dict[str, str]:
+    return {
+        name: f"{x.dtype}[{','.join(map(str, x.shape))}]"
+        for name, x in leaves(tree).items()
+    }
+
+
+def shortened(error: Exception) -> str:
+    """Returns an error in a few words: libraries append whole stack traces."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 400 else f"{text[:400]} ..."
+
+
+def _require_readable(folder: Path, saved: Path) -> None:
+    try:
+        with plain_name(folder) as name:
+            read(Path(name) / saved.name)
+    except Exception as error:  # Orbax raises what its many parts raise
+        raise manifest.DamageError(
+            f"{saved} has no list of checksums and cannot be read ({shortened(error)})"
+        ) from error

@@ -1,0 +1,12 @@
+"""What the names in a configuration stand for, and which of its fields each takes."""
+
+from lion_jax import models
+from lion_jax.config import Tables
+from lion_jax.training import optimizers
+
+TABLES: Tables = {
+    "model.name": {name: models.parameters(name) for name in models.MODELS},
+    "optimizer.name": {
+        name: optimizers.parameters(name) for name in optimizers.OPTIMIZERS
+    },
+}

@@ -1,0 +1,121 @@
+"""From a configuration and a data set to what a program is compiled from."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, UInt8
+
+from lion_jax import data, models
+from lion_jax.config import Config, ConfigError
+from lion_jax.training import images, sharding
+from lion_jax.training.optimizers import make_optimizer
+from lion_jax.training.state import Examples
+
+
+class Splits(NamedTuple):
+    """A data set cut in three, on the host."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+@dataclass(frozen=True)
+class Task:
+    """The fixed part of an experiment: what to compute, not with which numbers."""
+
+    make_model: Callable[[nnx.Rngs], nnx.Module]
+    optimizer: optax.GradientTransformation
+    standardize: Callable[[UInt8[Array, "b h w c"]], Float[Array, "b h2 w2 c2"]]
+    batch_size: int
+    eval_batch_size: int
+    augment: images.Augmentation
+    stochastic: bool = False  # whether the model takes a random key in training
+    label_smoothing: float = 0.0
+    accumulate: int = 1
+    batch_sharding: jax.sharding.Sharding | None = None
+
+    def graph(self) -> nnx.GraphDef:
+        """Returns the model's structure without its numbers; nothing is computed."""
+        model = nnx.eval_shape(lambda: self.make_model(nnx.Rngs(0)))
+        return nnx.graphdef(model)
+
+
+def split(config: Config, dataset: data.Dataset) -> Splits:
+    """Cuts the training set by the configuration's split seed.
+
+    Raises:
+      ConfigError: If the data do not fill a batch or do not fit the channels.
+    """
+    train, validation = data.split(
+        len(dataset.train_labels),
+        config.data.validation_fraction,
+        config.data.split_seed,
+    )
+    if not len(validation) or len(train) < config.batch_size:
+        raise ConfigError(
+            f"batch_size={config.batch_size}, data.validation_fraction="
+            f"{config.data.validation_fraction}: {len(train)} training and"
+            f" {len(validation)} validation images are left, but a whole batch and one"
+            " image are needed; set a smaller --config.batch_size or another fraction."
+        )
+    channels = dataset.train_images.shape[-1]
+    if channels not in (1, config.channels):
+        raise ConfigError(
+            f"channels={config.channels}, but the images of {dataset.name} have"
+            f" {channels}; set --config.channels={channels}."
+        )
+    pixels, labels = dataset.train_images, dataset.train_labels
+    return Splits(
+        Examples(pixels[train], labels[train]),
+        Examples(pixels[validation], labels[validation]),
+        Examples(dataset.test_images, dataset.test_labels),
+    )
+
+
+def total_steps(config: Config, n: int) -> int:
+    """Returns how many steps the run takes at most, with n training examples."""
+    return config.epochs * (n // config.batch_size)
+
+
+def make_task(
+    config: Config, dataset: data.Dataset, splits: Splits, mesh: Mesh
+) -> Task:
+    """Makes the fixed part of the experiment."""
+    mean, std = data.pixel_statistics(np.asarray(splits.train.images))
+    steps = total_steps(config, len(splits.train.labels))
+    # Its name and the fields that it does not take stay behind.
+    options = models.options(config.model.name, dataclasses.asdict(config.model))
+    return Task(
+        make_model=lambda rngs: models.make(
+            config.model.name,
+            image_size=config.image_size,
+            num_classes=dataset.num_classes,
+            channels=config.channels,
+            rngs=rngs,
+            **options,
+        ),
+        optimizer=make_optimizer(config.optimizer, steps),
+        standardize=partial(
+            images.standardize,
+            size=config.image_size,
+            channels=config.channels,
+            mean=mean,
+            std=std,
+        ),
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        augment=images.Augmentation(**dataclasses.asdict(config.augment)),
+        stochastic=config.model.drop_path > 0,
+        label_smoothing=config.label_smoothing,
+        accumulate=config.accumulate,
+        batch_sharding=sharding.batch(mesh),
+    )

@@ -1,0 +1,61 @@
+"""The test set's only use: the best and the last state of a run, at its end."""
+
+from typing import Any
+
+from lion_jax.interruption import Interrupted
+from lion_jax.training import checkpoint, history
+from lion_jax.training.checkpoint import Checkpoints
+from lion_jax.training.history import History
+from lion_jax.training.program import Program
+from lion_jax.training.run_folder import finite
+from lion_jax.training.state import TrainState
+
+FIGURES = ("test_loss", "test_accuracy")
+
+
+def best_and_last(
+    program: Program,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    records: History,
+    interrupted: Interrupted,
+) -> dict[str, Any]:
+    """Evaluates the best and the last state on the test split.
+
+    Args:
+      program: The run's.
+      checkpoints: The run's, of which the best is restored.
+      state: The last state.
+      records: All epochs.
+      interrupted: Ends the evaluation early; the figures are then of no use.
+
+    Returns:
+      The fields of a `Result` that are figures of the test set; None for a state that
+      there is not, or that diverged.
+
+    Raises:
+      CheckpointError: If the best state is lost.
+    """
+    figures: dict[str, Any] = dict.fromkeys(FIGURES)
+
+    def test(params: Any, batch_stats: Any) -> dict[str, float]:
+        metrics = program.evaluate(params, batch_stats, "test", interrupted)
+        if interrupted():
+            return {}
+        return dict(zip(FIGURES, metrics.means(), strict=True))
+
+    step = checkpoint.find(checkpoints, "best")
+    best = history.best(records)
+    if step != (wanted := best and best.step):
+        raise checkpoint.CheckpointError(
+            f"{checkpoints.folder}: the best state, of step {wanted}, is lost (its"
+            " checkpoint was damaged or removed); restore it from a copy, or"
+            " begin anew in another folder."
+        )
+    if step is not None:
+        figures |= test(*checkpoint.restore_model(checkpoints, step, program.abstract))
+    last = figures
+    if step != int(state.step):
+        diverged = history.diverged(records)
+        last = {} if diverged else test(state.params, state.batch_stats)
+    return finite(figures | {f"last_{name}": last.get(name) for name in FIGURES})
