@@ -58,10 +58,12 @@ class Events:
         """Writes the numbers of an epoch's record."""
         if self._writer is None:
             return
-        writer, self._writer = self._writer, None
+        written = False
         with optional("TensorBoard's event file"):
-            self._write(writer, record)
-            self._writer = writer
+            self._write(self._writer, record)
+            written = True
+        if not written:
+            self._abandon()
 
     def _write(self, writer: Any, record: Epoch) -> None:
         from tensorboardX.summary import scalar
@@ -82,6 +84,11 @@ class Events:
         if self._writer is not None:
             with optional("TensorBoard's event file"):
                 self._writer.close()
+
+    def _abandon(self) -> None:
+        writer, self._writer = self._writer, None
+        with contextlib.suppress(Exception):
+            writer.close()
 
 
 def plot(folder: Path, history: list[Epoch], title: str) -> Path:

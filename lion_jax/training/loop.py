@@ -1,5 +1,6 @@
 """One run of compiled programs: from its last saved state to the end, and its test."""
 
+import contextlib
 import dataclasses
 import math
 from collections import deque
@@ -115,7 +116,20 @@ def _run_epochs(
     `spent` is the time that went into the epoch before the run was interrupted.
     """
     run_folder.rewrite_metrics(run.folder, records)
-    events = curves.Events(run.folder, resume_at=int(state.step) + 1)
+    with contextlib.closing(
+        curves.Events(run.folder, resume_at=int(state.step) + 1)
+    ) as events:
+        return _epochs(run, checkpoints, state, records, spent, events)
+
+
+def _epochs(
+    run: Run,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    records: History,
+    spent: float,
+    events: curves.Events,
+) -> TrainState:
     interval = _Interval(run.config.save_every_minutes)
     while not run.interrupted() and not history.stop_reason(
         records, **rules(run.config)
@@ -147,7 +161,6 @@ def _run_epochs(
             checkpoint.save(checkpoints, state, records)
             interval.restart()
         _report(run, events, state, records)
-    events.close()
     return state
 
 
