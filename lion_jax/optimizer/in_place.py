@@ -13,7 +13,7 @@ where it was (`side`), so that rounding does not change the sign either.
 
 The old momentum is read, and on a CPU copied, where the new one does not determine c
 accurately: b1 = 0, b1 > b2, a momentum in float16 or int8. It is read without a copy
-where XLA:CPU writes momentum and weights in one loop (`ONE_LOOP`).
+where XLA:CPU writes a float32 momentum and weights in one loop (`ONE_LOOP`).
 
 Betas that are traced, as by `optax.inject_hyperparams`, have no value to decide by.
 Then c is read from the new momentum; it is g where b1 = 0, and NaN where b2 < b1 / 16,
@@ -77,7 +77,7 @@ class Interpolation:
         return m.dtype != jnp.float16
 
     def _is_one_loop(self, m: Momentum) -> bool:
-        return self.one_loop and m.dtype in (jnp.float32, jnp.bfloat16)
+        return self.one_loop and m.dtype == jnp.float32
 
 
 def _look_ahead(b1: Any, b2: Any) -> Any:
