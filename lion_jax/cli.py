@@ -1,6 +1,6 @@
-"""The commands' common manners: a configuration from flags, mistakes told in one line.
+"""Shared helpers of the commands: configuration files, usage errors in one line.
 
-Exit status: 0 done; 2 a mistake of the caller; 128 + n after signal n; 1 the rest.
+Exit status: 0 done; 2 usage error; 128 + n after signal n; 1 the rest.
 """
 
 import contextlib

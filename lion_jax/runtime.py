@@ -1,4 +1,4 @@
-"""What a process settles before JAX starts: where programs and memory are kept."""
+"""Process-wide settings applied before JAX initializes: memory, flags, program cache."""
 
 import contextlib
 import ctypes
@@ -46,7 +46,7 @@ def start(
 
 
 def keep_memory() -> bool:
-    """Makes the C library keep the memory that is freed, for the next step to use.
+    """Stops glibc from returning freed memory to the OS, so that the next step uses it.
 
     XLA:CPU allocates a step's temporary values afresh each time, hundreds of megabytes
     that glibc takes from the system and gives back, page by page. One heap that never
@@ -108,7 +108,7 @@ def cache_compilations(folder: Path) -> bool:
 def _remove_unfinished(folder: Path) -> None:
     """Removes programs that a killed process left half-written.
 
-    JAX would find them bad each time, warn, and never replace them. Each is looked at
+    JAX would find them bad each time, warn, and never replace them. Each is checked
     once, at the first start after it was written.
     """
     stamp = folder / CHECKED

@@ -9,7 +9,7 @@ PREFIX = "config."
 
 
 def unknown(word: str, known: Mapping[str, Field], see: str) -> str:
-    """Says what a word that is no flag may have been meant as.
+    """Suggests what an unknown flag may have been meant as.
 
     Args:
       word: The word.

@@ -121,7 +121,7 @@ def run(campaign: Campaign) -> bool:
 
     Raises:
       ConfigError: If the data or the devices do not fit a configuration.
-      DataError: If the data cannot be had.
+      DataError: If the data are unavailable.
       RunFolderError: If another process makes runs there, or there are other ones.
       CheckpointError: If a run's state cannot be restored, or saved.
     """

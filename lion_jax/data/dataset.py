@@ -8,7 +8,7 @@ from jaxtyping import Int32, UInt8
 
 
 class DataError(Exception):
-    """A data set that cannot be had, or is not what it should be; says the remedy."""
+    """A data set that is unavailable or invalid; the message names the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)

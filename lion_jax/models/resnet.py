@@ -109,7 +109,7 @@ class ResNet(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the network.
+        """Makes the model.
 
         Args:
           blocks: Number of blocks in each stage; every stage but the first halves

@@ -94,7 +94,7 @@ class ViT(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the network.
+        """Makes the model.
 
         Args:
           image_size: Height and width of the images in pixels; `patch` divides it.

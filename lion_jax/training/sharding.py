@@ -57,7 +57,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch(mesh: Mesh) -> NamedSharding:
-    """The leading axis dealt out over the devices."""
+    """The leading axis sharded across the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
@@ -70,7 +70,7 @@ def state(abstract: PyTree[Any], mesh: Mesh, *, sharded: bool) -> PyTree[Any]:
     Args:
       abstract: The state, or its shapes and dtypes.
       mesh: The devices.
-      sharded: Whether large arrays are dealt out over the devices, along their
+      sharded: Whether large arrays are sharded across the devices, along their
         longest axis that divides evenly, instead of copied to each.
 
     Returns:
