@@ -1,4 +1,4 @@
-"""Process-wide settings applied before JAX initializes: memory, flags, program cache."""
+"""Process-wide settings applied before JAX initializes: memory, flags, programs."""
 
 import contextlib
 import ctypes
