@@ -270,7 +270,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
         run(files, tmp_path / "out", "--seeds=1")
     monkeypatch.setattr(records, "write", write)
     monkeypatch.setattr(
-        campaign.loop, "run", lambda trial, _: pytest.fail(trial.config.name)
+        campaign.loop, "execute", lambda trial, _: pytest.fail(trial.config.name)
     )
     with pytest.raises(pytest.fail.Exception, match="tiny_adamw"):
         run(files, tmp_path / "out", "--seeds=1")
