@@ -270,7 +270,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
         run(files, tmp_path / "out", "--seeds=1")
     monkeypatch.setattr(records, "write", write)
     monkeypatch.setattr(
-        campaign.loop, "run", lambda trial, _: pytest.fail(trial.config.name)
+        campaign.loop, "execute", lambda trial, _: pytest.fail(trial.config.name)
     )
     with pytest.raises(pytest.fail.Exception, match="tiny_adamw"):
         run(files, tmp_path / "out", "--seeds=1")
@@ -322,7 +322,7 @@ def test_proposed_grids_are_mirrored_and_run_as_they_are(files, capsys, trials):
         assert (options["--seeds"], options["--out"]) == ("2", "o p")
         texts = [w for w in words if w.startswith("optimizer.")]
         sweeps = dict(compare._sweep(text) for text in texts)
-        assert len(campaign.plan([path], {}, sweeps)) == trials
+        assert len(campaign.plan([path], configs.override, sweeps)) == trials
         swept.append({field: np.array(v, float) for field, v in sweeps.items()})
     lion, adamw = swept
     rate, decay = "optimizer.learning_rate", "optimizer.weight_decay"
@@ -533,7 +533,11 @@ def test_the_bar_shows_all_runs(files, tmp_path, monkeypatch):
         campaign, "progress", lambda console, total: totals.append(total) or Bar()
     )
     console = Console(file=io.StringIO())
-    points = campaign.plan(files.split(","), {"epochs": "1"}, {})
+    points = campaign.plan(
+        files.split(","),
+        lambda config, _: configs.override(config, {"epochs": "1"}),
+        {},
+    )
     campaign.run(
         campaign.Campaign(
             points, range(1), tmp_path / "out", True, 1e9, lambda: 0, console
