@@ -5,8 +5,6 @@ of the weights. All train WEIGHTS for STEPS steps with the gradients of `loss`, 
 signs do not change, so that all optimizers of Lion's kind move every weight alike.
 """
 
-import contextlib
-
 import equinox as eqx
 import flax.linen as nn
 import flax.serialization
@@ -218,9 +216,8 @@ def map_params(make, dtype):
 @setup("Orbax round trip")
 def orbax(make, dtype, *, folder):
     params, state = trained(make(), weights(dtype), steps=STEPS - 1)
-    with contextlib.suppress(FileExistsError):
-        ocp.save_pytree(folder / "state", state)
-    state = ocp.load_pytree(folder / "state", jax.tree.map(jnp.zeros_like, state))
+    ocp.save(folder / "state", state)
+    state = ocp.load(folder / "state", jax.tree.map(jnp.zeros_like, state))
     return trained(make(), params, state, steps=1)[0]
 
 

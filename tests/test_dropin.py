@@ -284,9 +284,9 @@ def test_a_run_with_injected_hyperparameters_continues():
 def test_a_checkpoint_of_optax_lion_continues_to_the_bit(tmp_path):
     theirs = optax.lion(1e-3)
     params, state = trained(theirs, PARAMS, theirs.init(PARAMS), range(3))
-    ocp.save_pytree(tmp_path / "run", {"params": params, "state": state})
+    ocp.save(tmp_path / "run", {"params": params, "state": state})
     fresh = {"params": PARAMS, "state": theirs.init(PARAMS)}
-    loaded = ocp.load_pytree(tmp_path / "run", fresh)
+    loaded = ocp.load(tmp_path / "run", fresh)
     expected, _ = trained(theirs, params, state, range(3, 8))
     adopted = lion_jax.from_optax(loaded["state"])
     found, _ = trained(lion(1e-3), loaded["params"], adopted, range(3, 8))

@@ -42,7 +42,7 @@ def curves(groups: list[Group], path: Path) -> list[Path]:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if field == "val_accuracy":
                 drawing.accuracy_scale(axis, shown)
-            else:
+            elif np.isfinite(shown).any():  # else there is nothing to scale
                 _loss_scale(axis)
         row[0].legend(loc="lower right")
     return drawing.save(figure, path)
