@@ -195,7 +195,7 @@ def test_resnet_is_the_papers_function_of_its_parameters():
         y = layer(y, block.layer3)
         x = relu(layer(x, block.shortcut, stride) + y)
     pooled = x.mean((1, 2))
-    expected = pooled @ model.head.kernel[...] + model.head.bias[...]
+    expected = pooled @ model.head.kernel[...] + model.head.bias[...][None]
     np.testing.assert_allclose(
         model(images, train=True), expected, rtol=1e-3, atol=1e-4
     )
