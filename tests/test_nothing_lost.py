@@ -189,7 +189,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_serves(
         status, said = run(small_config(), two_epochs)
     assert status == 0
     assert "resumed at step 6" in said
-    (warning,) = [r.message for r in caplog.records if "set aside" in r.message]
+    (warning,) = [r.message for r in caplog.records if "quarantined" in r.message]
     assert str(latest) in warning
     assert (two_epochs / "damaged" / "12").exists()
     assert_same_run(two_epochs, whole)
