@@ -254,6 +254,7 @@ OPTIONS = {
 PARAMS = {"w": random(100), "b": random(101, (64,))}
 
 
+@pytest.mark.standard_promotion("optax.lion and MultiSteps do not promote strictly")
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("wrapper", WRAPPED)
 def test_a_run_of_optax_lion_continues_and_returns(wrapper, options):

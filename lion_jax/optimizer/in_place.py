@@ -56,7 +56,10 @@ class Interpolation:
 
     def side(self, m: Momentum, g: Array) -> Any:
         """The number that the rounding of the new momentum must not cross, if any."""
-        return -self.ahead * g if self._is_from_new(m) else None
+        if not self._is_from_new(m):
+            return None
+        # With b1 = b2 it is 0, also where the gradient is infinite.
+        return jnp.where(self.ahead == 0, 0.0, -factor(self.ahead, g) * g)
 
     def __call__(self, g: Array, old: Momentum, new: Momentum, *, exact: bool) -> Any:
         """Returns c; unless `exact`, up to a positive factor."""
