@@ -115,7 +115,8 @@ def test_the_exponent_follows_and_waits_for_a_first_gradient():
     update, one = jax.jit(tx.update), jnp.ones(SHAPE)
     state, seen = tx.init(one), []
     for t in range(300):
-        _, state = update(one * (t >= 3) * (1 if t < 150 else 2.0**-30), state)
+        size = 0.0 if t < 3 else 1.0 if t < 150 else 2.0**-30
+        _, state = update(one * size, state)
         seen.append(int(state.exponents[0]))
     assert seen[:3] == [0, 0, 0]  # no gradient yet
     assert seen[3] == 127 - 7  # 0.01
