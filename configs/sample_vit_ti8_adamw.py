@@ -7,8 +7,8 @@ Loshchilov and Hutter, 2017, https://arxiv.org/abs/1711.05101
 4,000 training images of 32 pixels, six epochs without an early stop, warm-up and
 cosine, the gradient's norm clipped. Learning rate and weight decay are the best of
 seven trials on validation (README, "Which optimizer is better?").
-Until this line was written the file held decay 0.3, which was not the best of them.
-Expected: to be measured again.
+Version 0.1 held decay 0.3, which was not the best of them. Expected: to be measured
+again.
 """
 
 from lion_jax.config import (
