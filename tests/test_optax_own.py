@@ -5,7 +5,9 @@ import inspect
 import sys
 import types
 import unittest
+import warnings
 
+import jax
 import optax
 import pytest
 from optax._src import alias, transform
@@ -49,12 +51,13 @@ def collected():
             patch.delitem(sys.modules, module, raising=False)
         patch.setitem(sys.modules, "sklearn", absent)
         loader = unittest.TestLoader()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Optax's modules warn of is theirs
+            modules = [importlib.import_module(name) for name in MODULES]
         return [
             case
-            for name in MODULES
-            for case in cases_of(
-                loader.loadTestsFromModule(importlib.import_module(name))
-            )
+            for module in modules
+            for case in cases_of(loader.loadTestsFromModule(module))
         ]
 
 
@@ -66,11 +69,14 @@ def test_optax_still_ships_tests_of_lion():
     assert sum("lion_modes_variants" in name for name in CASES) == 1
 
 
+@pytest.mark.standard_promotion("Optax's own tests promote dtypes")
 @pytest.mark.parametrize("name", CASES, ids=lambda name: name.partition(" ")[0])
 def test_optaxs_own_test_passes(name, monkeypatch):
     for place in OURS:
         monkeypatch.setattr(*place)
     result = unittest.TestResult()
-    CASES[name].run(result)
+    with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"):
+        warnings.simplefilter("ignore")
+        CASES[name].run(result)
     problems = [text for _, text in result.errors + result.failures]
     assert not problems, problems[0]
