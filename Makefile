@@ -1,7 +1,7 @@
 # make train   sets up .venv, trains ResNet-50 with Lion on the embedded sample
 # make test    sets up .venv, runs formatter, linter, types and tests
 # make check   formatter, linter and types alone
-# make quick   the tests that need no training alone, in less than 90 seconds
+# make quick   the tests that need no training alone; the goal is 90 seconds
 # make clean   removes .venv and what the tests left
 #
 # .venv is made with the newest supported Python that tools/find_python.sh finds.

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -98,7 +98,7 @@ class _Unfailing:
 def unfailing(console: Console) -> Iterator[None]:
     """Lets a console neither raise nor block, whatever becomes of its reader."""
     given, stream = console._file, _Unfailing(console.file)
-    console.file = stream  # pyright: ignore
+    console.file = cast(IO[str], stream)
     try:
         yield
     finally:
