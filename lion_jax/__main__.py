@@ -9,13 +9,15 @@ PACKAGE = Path(__file__).parent
 
 def commands() -> dict[str, str]:
     """Returns the first line of each command's docstring; imports none of them."""
-    found = {}
+    first_lines = {}
     for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("*/__main__.py")]):
         text = path.read_text(encoding="utf-8")
         if path != Path(__file__) and 'if __name__ == "__main__":' in text:
             name = path.parent.name if path.stem == "__main__" else path.stem
-            found[name] = (ast.get_docstring(ast.parse(text)) or "").splitlines()[0]
-    return found
+            first_lines[name] = (ast.get_docstring(ast.parse(text)) or "").splitlines()[
+                0
+            ]
+    return first_lines
 
 
 def main(argv: list[str]) -> int:

@@ -81,8 +81,8 @@ def _cpuinfo(field: str) -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return ""
-    found = re.search(rf"^{field}\s*:(.*)$", text, re.MULTILINE)
-    return found[1].strip() if found else ""
+    match = re.search(rf"^{field}\s*:(.*)$", text, re.MULTILINE)
+    return match[1].strip() if match else ""
 
 
 def _processor() -> str:
@@ -105,10 +105,10 @@ def commit() -> str | None:
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        found = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+        process = subprocess.run(command, cwd=tree, capture_output=True, text=True)
     except OSError:
         return None
-    return found.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
 def peak_memory() -> dict[str, int | None]:

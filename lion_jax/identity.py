@@ -87,7 +87,7 @@ def conflicts(
     ignored = PLACES | {"name"}
     if may_grow and grows(saved, wanted):
         ignored |= {"epochs", PATIENCE}
-    found = differences(saved, wanted, ignored)
+    fields = differences(saved, wanted, ignored)
     depends = (
         may_grow and not _is_constant(wanted) and saved["epochs"] != wanted["epochs"]
     )
@@ -95,7 +95,7 @@ def conflicts(
         f"{text}, on which the learning rate's schedule depends"
         if depends and text.startswith("epochs ")
         else text
-        for text in found
+        for text in fields
     ]
 
 

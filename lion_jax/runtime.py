@@ -80,16 +80,16 @@ def cache_compilations(folder: Path) -> bool:
     remedy = "give another --compilation_cache, or off"
     try:
         files.make_private(folder)
-        found = folder.stat()
+        status = folder.stat()
     except OSError as error:
         _log.warning("Compiled programs are not kept: %s; %s.", error, remedy)
         return False
-    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
         _log.warning(
             "Compiled programs are not kept: %s is another user's; %s.", folder, remedy
         )
         return False
-    if os.name == "posix" and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         _log.warning(
             "Compiled programs are not kept: others may write to %s; chmod 700 it, or"
             " %s.",

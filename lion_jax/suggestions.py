@@ -32,7 +32,7 @@ def unknown(word: str, known: Mapping[str, Field], see: str) -> str:
 
 
 def unknown_field(path: str, setting: str = "") -> str:
-    """Says what a path that is no field of an experiment may have been meant as.
+    """Suggests which field a path that is none may have been meant as.
 
     Args:
       path: The path.

@@ -184,7 +184,7 @@ def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsy
     assert run(files, tmp_path / "out", "--seeds=3", "--config.epochs=2") == 0
     assert built == ["tiny_lion", "tiny_adamw"] * 2
     said = capsys.readouterr().out
-    assert "2 runs are there, 4 to go" in said
+    assert "2 done, 4 remaining" in said
     assert "[6/6] tiny_adamw, seed 2: validation" in said
     assert run(files, tmp_path / "out", "--seeds=3") == 0
     assert len(built) == 4  # nothing is missing, nothing compiled
@@ -352,7 +352,7 @@ def test_a_run_that_diverges_is_recorded(files, tmp_path):
 
 def test_a_time_limit_ends_after_the_run_under_way(files, tmp_path, capsys):
     assert run(files, tmp_path / "out", "--seeds=2", "--time_limit=0.001") == 0
-    assert "--time_limit is over; 4 runs to go" in capsys.readouterr().out
+    assert "--time_limit is over; 4 runs remaining" in capsys.readouterr().out
     assert not (tmp_path / "out" / records.FOLDER).exists()
 
 

@@ -54,7 +54,7 @@ def test_each_pair_is_run_and_reported_and_not_run_again(command):
         for optimizer in ("lion", "adamw")
     )
     assert (command.folder / "out" / "tuned" / "report.md").exists()
-    assert "4 runs are there, 0 to go" in run(command, *flags)
+    assert "4 done, 0 remaining" in run(command, *flags)
 
 
 def test_the_budget_is_kept_and_what_is_begun_is_saved(command):

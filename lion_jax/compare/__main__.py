@@ -28,8 +28,8 @@ def main(argv: list[str]) -> int:
     if HELP & {*argv}:
         print(f"{__doc__}\n\nusage: {usage}")
         raise SystemExit(0)
-    found = f"{argv[0]!r} is no command" if argv else "a command is missing"
-    raise ConfigError(f"{found}: {usage}.")
+    problem = f"{argv[0]!r} is no command" if argv else "a command is missing"
+    raise ConfigError(f"{problem}: {usage}.")
 
 
 def _run(argv: list[str]) -> int:
@@ -94,8 +94,8 @@ def _report(argv: list[str]) -> int:
     flags = CommandLine(f"{PROG} report", ReportFlags, argv).flags
     targets = measures.parse_targets(flags.target) if flags.target else None
     out = _out(flags.out)
-    found = records.read_all(out)
-    written = report.write(found, out, Options(flags.primary, targets))
+    runs = records.read_all(out)
+    written = report.write(runs, out, Options(flags.primary, targets))
     print(*written, sep="\n")
     return 0
 

@@ -41,18 +41,18 @@ class Analysis:
     @property
     def primary(self) -> list[Comparison]:
         """The comparisons by the measure that was named beforehand."""
-        return [found for found in self.comparisons if found.primary]
+        return [comparison for comparison in self.comparisons if comparison.primary]
 
     def named(self, model: str) -> bool:
-        """Tells whether a model's target was named, not taken from the runs."""
+        """Returns whether a model's target was named, not taken from the runs."""
         return bool(self.options.targets) and (
             model in self.options.targets or "" in self.options.targets
         )
 
     def of(self, group: Group, names: tuple[str, ...]) -> list[Measure]:
         """Returns those of a group's measures that have one of some names."""
-        found = self.measures[self.groups.index(group)]
-        return [measure for measure in found if measure.name in names]
+        candidates = self.measures[self.groups.index(group)]
+        return [measure for measure in candidates if measure.name in names]
 
 
 def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
@@ -92,9 +92,9 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
 
 def _measures(group: Group, targets: Targets, primary: str) -> list[Measure]:
     runs = [run for same in group.values() for run in same]
-    found = measures.distinct(measures.test_measures(), runs, primary)
-    found += measures.speeds(targets)
-    return sorted(found, key=lambda measure: measure.name != primary)
+    measures_ = measures.distinct(measures.test_measures(), runs, primary)
+    measures_ += measures.speeds(targets)
+    return sorted(measures_, key=lambda measure: measure.name != primary)
 
 
 def _unfair(groups: list[Group]) -> list[str]:

@@ -40,7 +40,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Campaign:
-    """What to run, where, and whom to tell."""
+    """What to run, where, and where to report it."""
 
     points: list[Point]
     seeds: range
@@ -95,8 +95,8 @@ def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int
     for point in points:
         wanted = dataclasses.asdict(point.config)
         for path in records.path_of(out, point.label, 0).parent.glob("seed_*.json"):
-            found = records.read(path).config
-            if different := records.differences(found, wanted):
+            saved = records.read(path).config
+            if different := records.differences(saved, wanted):
                 raise run_folder.RunFolderError(
                     f"{path} is of another configuration: {', '.join(different)}; give"
                     " another --out, or remove it."
@@ -139,7 +139,7 @@ def _run(campaign: Campaign) -> bool:
         wanted = len(campaign.points) * len(campaign.seeds)
         say(
             f"{len(campaign.points)} configurations x {len(campaign.seeds)} seeds:"
-            f" {wanted - len(missing)} runs are there, {len(missing)} to go"
+            f" {wanted - len(missing)} done, {len(missing)} remaining"
         )
         total = sum(sizes[point.label] for point, _ in missing)
         built: dict[str, tuple[Program, float]] = {}
@@ -148,7 +148,7 @@ def _run(campaign: Campaign) -> bool:
             for number, (point, seed) in enumerate(missing):
                 begun = time.perf_counter()
                 if begun - started > campaign.time_limit:
-                    say(f"--time_limit is over; {len(missing) - number} runs to go")
+                    say(f"--time_limit is over; {len(missing) - number} runs remaining")
                     return False
                 if point.label not in built:
                     say(f"compiling {point.label} ...")
@@ -160,13 +160,13 @@ def _run(campaign: Campaign) -> bool:
                     seed,
                     *built[point.label],
                     # Bound now: the bar is also drawn later.
-                    lambda said, done, at=before, what=text: show(
-                        f"{what}, {said}", at + done
+                    lambda phase, done, at=before, what=text: show(
+                        f"{what}, {phase}", at + done
                     ),
                     described,
                 )
                 if result is None:
-                    say(f"interrupted; {text} is to go on with the same command.")
+                    say(f"interrupted in {text}; rerun the same command to resume.")
                     return False
                 before += sizes[point.label]
                 took.append(time.perf_counter() - begun)

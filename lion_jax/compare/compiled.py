@@ -43,15 +43,17 @@ def build(config: Config) -> tuple[Program, float]:
 def memory_of(program: Program) -> dict[str, int]:
     """Returns bytes by what holds them, whatever else the process ran before."""
     abstract = program.abstract
-    sizes = {
+    trees = {
         "parameters": abstract.params,
         "optimizer_state": abstract.opt_state,
     }
-    found = {
+    sizes = {
         name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-        for name, tree in sizes.items()
+        for name, tree in trees.items()
     }
-    if told := program.compiled.memory_analysis():
-        parts = told.argument_size_in_bytes, told.output_size_in_bytes
-        found["step"] = sum(parts) + told.temp_size_in_bytes - told.alias_size_in_bytes
-    return found
+    if analysis := program.compiled.memory_analysis():
+        parts = analysis.argument_size_in_bytes, analysis.output_size_in_bytes
+        sizes["step"] = (
+            sum(parts) + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
+        )
+    return sizes

@@ -28,11 +28,11 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 def style(number: int, *, line: bool = True) -> dict[str, Any]:
     """Returns how the n-th configuration of a group is drawn."""
-    found = {
+    options = {
         "color": COLORS[number % len(COLORS)],
         "marker": MARKERS[number % len(MARKERS)],
     }
-    return found | ({"linestyle": LINES[number % len(LINES)]} if line else {})
+    return options | ({"linestyle": LINES[number % len(LINES)]} if line else {})
 
 
 def axes(
@@ -41,11 +41,11 @@ def axes(
     """Returns a figure and its axes; `size` is that of one, in inches."""
     total = max(5.5, size[0] * columns), size[1] * rows
     figure = Figure(figsize=total, layout="constrained")
-    made = figure.subplots(rows, columns, squeeze=False, **options)
-    for axis in made.flat:
+    subplots = figure.subplots(rows, columns, squeeze=False, **options)
+    for axis in subplots.flat:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    return figure, made
+    return figure, subplots
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

@@ -54,7 +54,7 @@ def report(analysis: Analysis) -> dict[str, Any]:
             _configuration(analysis, label, runs)
             for label, runs in pairs.by_label(analysis.final).items()
         ],
-        "comparisons": [_comparison(found) for found in analysis.comparisons],
+        "comparisons": [_comparison(comparison) for comparison in analysis.comparisons],
         "sweeps": [
             {
                 "configuration": sweep.name,
@@ -99,23 +99,23 @@ def _measure(measure: Measure, runs: list[Record]) -> dict[str, Any]:
     )
 
 
-def _comparison(found: Comparison) -> dict[str, Any]:
-    c = found.contrast
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    c = comparison.contrast
     values = {
         "model": c.model,
         "measure": c.measure.name,
-        "primary": found.primary,
+        "primary": comparison.primary,
         "first": c.labels[0],
         "second": c.labels[1],
         "n_pairs": len(c.seeds),
         **{f"difference{end}": x for end, x in _ends(c.difference)},
         "test": c.test.method if c.is_paired else f"Mann-Whitney U, {c.test.method}",
         "p": c.test.p,
-        "p_holm": found.p_holm,
-        "family": found.family,
+        "p_holm": comparison.p_holm,
+        "family": comparison.family,
         "u": c.unpaired.statistic,
         "p_mann_whitney": c.unpaired.p,
-        "p_mann_whitney_holm": found.unpaired_p_holm,
+        "p_mann_whitney_holm": comparison.unpaired_p_holm,
         **{f"a12{end}": x for end, x in _ends(c.a12)},
     }
     for side, summary in zip(("first", "second"), c.summaries, strict=True):
@@ -146,7 +146,7 @@ def _csv(analysis: Analysis) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_comparison(found) for found in analysis.comparisons)
+    writer.writerows(_comparison(comparison) for comparison in analysis.comparisons)
     return file.getvalue()
 
 
@@ -159,16 +159,18 @@ def _latex(analysis: Analysis) -> str:
         "Model & Contrast & Measure & $n$ & First & Second & Difference [95\\,\\%]"
         r" & $p$ & $p$ (Holm) \\",
     ]
-    ordered = sorted(analysis.comparisons, key=lambda found: not found.primary)
-    for place, found in enumerate(ordered):
-        if place == 0 or ordered[place - 1].primary != found.primary:
+    ordered = sorted(
+        analysis.comparisons, key=lambda comparison: not comparison.primary
+    )
+    for place, comparison in enumerate(ordered):
+        if place == 0 or ordered[place - 1].primary != comparison.primary:
             lines.append(r"\midrule")
-        lines.append(" & ".join(map(escape, _cells(found))) + r" \\")
+        lines.append(" & ".join(map(escape, _cells(comparison))) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _cells(found: Comparison) -> list[str]:
-    c = found.contrast
+def _cells(comparison: Comparison) -> list[str]:
+    c = comparison.contrast
     decimals = c.measure.decimals
     sides = [
         f"{fixed(s.mean, decimals, c.measure.failure)} ({fixed(s.sd, decimals)})"
@@ -185,7 +187,7 @@ def _cells(found: Comparison) -> list[str]:
         *sides,
         gap,
         p_value(c.test.p),
-        p_value(found.p_holm),
+        p_value(comparison.p_holm),
     ]
 
 

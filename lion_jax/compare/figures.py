@@ -97,12 +97,14 @@ def quartiles_of(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns epochs and the quartiles of the runs that were still going on, finite."""
     longest = max(len(run.epochs) for run in runs)
-    found = []
+    quartiles = []
     for epoch in range(longest):
         rows = [run.epochs[epoch] for run in runs if len(run.epochs) > epoch]
         known = [row[field] for row in rows if Epoch.from_dict(row).is_finite]
-        found.append(np.quantile(known, (0.25, 0.5, 0.75)) if known else [np.nan] * 3)
-    low, middle, high = np.array(found).T
+        quartiles.append(
+            np.quantile(known, (0.25, 0.5, 0.75)) if known else [np.nan] * 3
+        )
+    low, middle, high = np.array(quartiles).T
     return np.arange(1, longest + 1), low, middle, high
 
 

@@ -109,7 +109,7 @@ def paths(configs: list[str]) -> list[str]:
     """
     if not configs:
         raise ConfigError("--configs is missing; give files: --configs A.py B.py.")
-    found = []
+    files = []
     for path in ",".join(configs).split(","):
         pattern = os.path.expanduser(path)
         if glob.has_magic(pattern) and not os.path.exists(pattern):
@@ -117,7 +117,7 @@ def paths(configs: list[str]) -> list[str]:
                 raise ConfigError(
                     f"--configs={path}: no file matches; give existing files."
                 )
-            found += matches
+            files += matches
         else:
-            found.append(path)
-    return found
+            files.append(path)
+    return files

@@ -29,12 +29,12 @@ def draw(analysis: Analysis, path: Path) -> list[Path]:
         size=(1.0 + widest, 3.8),
         width_ratios=(1.6 * widest, 1.5 * widest) * columns,
     )
-    for row, group, found in zip(axes, analysis.groups, shown, strict=True):
+    for row, group, measures in zip(axes, analysis.groups, shown, strict=True):
         for place in range(columns):
             left, right = row[2 * place : 2 * place + 2]
-            if place < len(found):
-                _runs(left, group, found[place])
-                _differences(right, analysis, group, found[place])
+            if place < len(measures):
+                _runs(left, group, measures[place])
+                _differences(right, analysis, group, measures[place])
             else:
                 left.set_visible(False)
                 right.set_visible(False)
@@ -43,8 +43,8 @@ def draw(analysis: Analysis, path: Path) -> list[Path]:
 
 def _shown(analysis: Analysis, group: Group, names: tuple[str, ...]) -> list[Measure]:
     """Returns the measures to draw: those named, or that stand for one named."""
-    found = analysis.of(group, tuple(TEST) + names)
-    return [m for m in found if m.name in names or set(m.also) & set(names)]
+    candidates = analysis.of(group, tuple(TEST) + names)
+    return [m for m in candidates if m.name in names or set(m.also) & set(names)]
 
 
 def _runs(axis: Any, group: Group, measure: Measure) -> None:
@@ -83,13 +83,13 @@ def _runs(axis: Any, group: Group, measure: Measure) -> None:
 
 def _differences(axis: Any, analysis: Analysis, group: Group, measure: Measure) -> None:
     """A point per pair, beside it the mean difference with its interval, and 0."""
-    found = [c for c in analysis.comparisons if c.contrast.measure is measure]
-    if not found:
+    shown = [c for c in analysis.comparisons if c.contrast.measure is measure]
+    if not shown:
         axis.set_visible(False)
         return
     axis.axhline(0, color="k", lw=0.8)
     ticks = []
-    for number, comparison in enumerate(found):
+    for number, comparison in enumerate(shown):
         c = comparison.contrast
         gaps = c.pairs[np.isfinite(c.pairs)]
         spread = np.linspace(-0.08, 0.08, len(gaps)) if len(gaps) > 1 else [0.0]
@@ -105,13 +105,13 @@ def _differences(axis: Any, analysis: Analysis, group: Group, measure: Measure) 
     axis.set_xticks(range(len(ticks)), ticks)
     axis.set_xlim(-0.5, len(ticks) - 0.5)
     unit = {"%": ", points", "s": ", s"}.get(measure.unit, "")
-    paired = "per seed" if found[0].contrast.seeds else "of the means"
+    paired = "per seed" if shown[0].contrast.seeds else "of the means"
     better = "higher" if measure.better > 0 else "lower"
     axis.set_ylabel(f"difference {paired}{unit}\n({better} is better for the first)")
 
 
-def _tick(found: Comparison) -> str:
-    c = found.contrast
+def _tick(comparison: Comparison) -> str:
+    c = comparison.contrast
     short = [titles.short(title) for title in c.titles]
     n = f"{len(c.seeds)} pairs" if c.seeds else "unpaired"
     return f"{short[0]} minus\n{short[1]}\n{n}"

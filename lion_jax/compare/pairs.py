@@ -82,11 +82,11 @@ def by_label(runs: list[Record]) -> Group:
 
 def groups(runs: list[Record]) -> list[Group]:
     """Returns the configurations that differ in their optimizers only, together."""
-    found: dict[str, Group] = {}
+    by_model: dict[str, Group] = {}
     for label, same in by_label(runs).items():
         key = json.dumps(_common(same[0]), sort_keys=True)
-        found.setdefault(key, {})[label] = same
-    return sorted(found.values(), key=lambda group: sorted(group)[0])
+        by_model.setdefault(key, {})[label] = same
+    return sorted(by_model.values(), key=lambda group: sorted(group)[0])
 
 
 def model_of(group: Group) -> str:
@@ -155,7 +155,7 @@ def contrasts(group: Group, measures: list[Measure]) -> list[Contrast]:
     ]
 
 
-def adjust(found: list[Contrast], primary: str) -> list[Comparison]:
+def adjust(contrasts: list[Contrast], primary: str) -> list[Comparison]:
     """Adjusts p values by Holm: of the primary measure together, all others together.
 
     Args:
@@ -165,14 +165,16 @@ def adjust(found: list[Contrast], primary: str) -> list[Comparison]:
         over every p that a report prints, those of Mann and Whitney's test included.
     """
     tests = {
-        first: [c.test.p for c in found if (c.measure.name == primary) == first]
+        first: [c.test.p for c in contrasts if (c.measure.name == primary) == first]
         for first in (True, False)
     }
-    tests[False] += [c.unpaired.p for c in found if c.is_paired]
-    beside = sum(c.measure.name != primary for c in found)  # place of the first of them
+    tests[False] += [c.unpaired.p for c in contrasts if c.is_paired]
+    beside = sum(
+        c.measure.name != primary for c in contrasts
+    )  # place of the first of them
     place = {True: 0, False: 0}
     adjusted = []
-    for c in found:
+    for c in contrasts:
         first = c.measure.name == primary
         family, index = tests[first], place[first]
         place[first] += 1

@@ -79,10 +79,10 @@ def images_of(runs: list[Record]) -> tuple[int, int] | None:
         (run.config["data"]["name"], run.config["data"]["validation_fraction"])
         for run in runs
     }
-    if len(settings) != 1 or (found := settings.pop())[0] not in IMAGES:
+    if len(settings) != 1 or (setting := settings.pop())[0] not in IMAGES:
         return None
-    train, test = IMAGES[found[0]]
-    return round(train * found[1]), test
+    train, test = IMAGES[setting[0]]
+    return round(train * setting[1]), test
 
 
 def _split(
@@ -99,8 +99,10 @@ def _split(
       title: What the list is of.
       apart: Fields left out, as they stand elsewhere.
     """
-    found = {label: [values(run) for run in runs] for label, runs in by_label.items()}
-    every = [leaves for many in found.values() for leaves in many]
+    settings_of = {
+        label: [values(run) for run in runs] for label, runs in by_label.items()
+    }
+    every = [leaves for many in settings_of.values() for leaves in many]
     fields = [*dict.fromkeys(field for leaves in every for field in leaves)]
     common: dict[str, list[str]] = {}
     differing = []
@@ -121,7 +123,7 @@ def _split(
     if differing:
         rows = [
             (label, *(_values(many, field) for field in differing))
-            for label, many in found.items()
+            for label, many in settings_of.items()
         ]
         parts.append(table(("configuration", *differing), rows))
     return parts

@@ -61,9 +61,9 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def differences(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Names the fields in which two configurations compute something else."""
-    return identity.differences(found, wanted, identity.PLACES | {"seed"})
+    return identity.differences(saved, wanted, identity.PLACES | {"seed"})
 
 
 def write(record: Record, out: Path) -> None:
@@ -81,10 +81,10 @@ def read(path: Path) -> Record:
     """
     try:
         values = json.loads(path.read_text())
-        found = values.get("format", FORMAT)
-        if isinstance(found, int) and found > FORMAT:
+        version = values.get("format", FORMAT)
+        if isinstance(version, int) and version > FORMAT:
             raise RecordError(
-                f"{path} has format {found}, made by a newer lion_jax than this one,"
+                f"{path} has format {version}, made by a newer lion_jax than this one,"
                 f" which reads format {FORMAT}; upgrade lion_jax."
             )
         # Fields that came after the record was made were at their defaults.
@@ -116,30 +116,30 @@ def read_all(out: Path) -> list[Record]:
       RecordError: If there are none, one cannot be read, or one is at another place
         than its own.
     """
-    found = []
+    records = []
     for path in sorted((out / FOLDER).glob("*/seed_*.json")):
-        found.append(read(path))
-        own = path_of(out, found[-1].label, found[-1].seed)
+        records.append(read(path))
+        own = path_of(out, records[-1].label, records[-1].seed)
         if path != own:
-            raise RecordError(_misplaced(path, own, found[-1]))
-    if not found:
+            raise RecordError(_misplaced(path, own, records[-1]))
+    if not records:
         raise RecordError(
             f"--out={out} holds no records; make some with python -m lion_jax.compare"
             " run."
         )
     first: dict[str, Record] = {}
-    for record in found:
+    for record in records:
         other = first.setdefault(record.label, record)
         if different := differences(other.config, record.config):
             raise RecordError(
                 f"{path_of(out, record.label, record.seed)} is of another configuration"
                 f" than seed {other.seed}: {', '.join(different)}; remove one of them."
             )
-    return sorted(found, key=lambda record: (record.label, record.seed))
+    return sorted(records, key=lambda record: (record.label, record.seed))
 
 
 def _misplaced(path: Path, own: Path, record: Record) -> str:
-    """Says what to do with a record that is not at its own place."""
+    """Returns what to do with a record that is not at its own place."""
     run = f"{record.label}, seed {record.seed}"
     if own.exists():
         return (

@@ -75,14 +75,14 @@ def write(runs: list[Record], out: Path, options: Options = DEFAULTS) -> list[Pa
 
 def _draw(analysis: Analysis, out: Path) -> list[Path]:
     """Draws the pictures that the report shows, as PNG and SVG."""
-    drawn = []
+    paths = []
     if analysis.groups:
-        drawn += pair_figures.draw(analysis, out / "runs")
-        drawn += figures.curves(analysis.groups, out / "curves")
-        drawn += figures.time_against_accuracy(analysis, out / "time")
+        paths += pair_figures.draw(analysis, out / "runs")
+        paths += figures.curves(analysis.groups, out / "curves")
+        paths += figures.time_against_accuracy(analysis, out / "time")
     if analysis.sweeps:
-        drawn += tuning_figures.draw(analysis.sweeps, out / "tuning")
-    return drawn
+        paths += tuning_figures.draw(analysis.sweeps, out / "tuning")
+    return paths
 
 
 def markdown_of(analysis: Analysis) -> str:
@@ -104,7 +104,7 @@ def markdown_of(analysis: Analysis) -> str:
 
 
 def _head(analysis: Analysis) -> str:
-    """Says how many runs there are, of what, and where they were made."""
+    """Returns how many runs there are, on what data, of which commits."""
     data = ", ".join(sorted({run.config["data"]["name"] for run in analysis.runs}))
     commits = sorted({str(run.environment.get("commit")) for run in analysis.runs})
     return (
@@ -125,7 +125,9 @@ def _answer(analysis: Analysis) -> list[str]:
         " named before the runs are made. Everything else below is exploratory.",
     ]
     if analysis.comparisons:
-        parts.append(items(results.verdict(found) for found in analysis.primary))
+        parts.append(
+            items(results.verdict(comparison) for comparison in analysis.primary)
+        )
     else:
         parts.append("There are no two configurations to compare.")
     parts += results.tables(analysis, (primary,))
@@ -137,11 +139,11 @@ def _errors(analysis: Analysis) -> list[str]:
     images = protocol.images_of(analysis.final)
     accuracy = measures.test_measures()[0]
     runs = [runs for group in analysis.groups for runs in group.values()]
-    found = [summarize(accuracy.of(same)) for same in runs]
-    seeds = [s.sd / math.sqrt(s.n) for s in found if math.isfinite(s.sd)]
+    summaries = [summarize(accuracy.of(same)) for same in runs]
+    seeds = [s.sd / math.sqrt(s.n) for s in summaries if math.isfinite(s.sd)]
     if not images or not seeds:
         return []
-    shares = [s.mean / 100 for s in found if math.isfinite(s.mean)]
+    shares = [s.mean / 100 for s in summaries if math.isfinite(s.mean)]
     over = [100 * math.sqrt(p * (1 - p) / images[1]) for p in shares]
     return [
         "Two standard errors: of a mean over seeds, with these test images,"

@@ -16,23 +16,23 @@ from lion_jax.compare.pairs import ALPHA, Comparison
 HEADS = ("", "n", "mean", "sd", "median [quartiles]", "95 % interval of the mean")
 
 
-def verdict(found: Comparison) -> str:
-    """Says in one sentence what a comparison shows."""
-    c = found.contrast
+def verdict(comparison: Comparison) -> str:
+    """Returns one sentence: what a comparison shows."""
+    c = comparison.contrast
     first, second = c.titles
     what = f"{first} against {second}, {c.measure.title}"
     n = [summary.n for summary in c.summaries]
-    if not found.can_be_significant:
+    if not comparison.can_be_significant:
         runs = f"with {n[0]} + {n[1]} runs the smallest possible p is"
         return (
-            f"{what}: **underpowered**; {runs} {p_value(found.smallest_p)} after Holm,"
-            f" above {ALPHA:g}. More seeds are needed."
+            f"{what}: **underpowered**; {runs} {p_value(comparison.smallest_p)} after"
+            f" Holm, above {ALPHA:g}. More seeds are needed."
         )
-    p = f"{p_equals(found.p_holm)} after Holm, {design(c)}"
+    p = f"{p_equals(comparison.p_holm)} after Holm, {design(c)}"
     gap = f"difference {gap_of(c)}" if math.isfinite(c.difference.estimate) else ""
     a12 = f"A12 = {c.a12.estimate:.2f} {bracket(c.a12.low, c.a12.high, 2)}"
     numbers = "; ".join(filter(None, [gap, p, a12]))
-    if found.p_holm > ALPHA:
+    if comparison.p_holm > ALPHA:
         return f"{what}: **no difference shown** ({numbers})."
     better = first if c.first_is_better else second
     return f"{what}: **{better} is better** ({numbers})."
@@ -62,7 +62,7 @@ def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
     parts = []
     for group in analysis.groups:
         for measure in analysis.of(group, names):
-            found = [
+            shown = [
                 c
                 for c in analysis.comparisons
                 if c.contrast.measure is measure and c.contrast.labels[0] in group
@@ -73,9 +73,9 @@ def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
                 for label, runs in group.items()
             ]
             model = named.of_model(pairs.model_of(group))
-            p = ("p", f"p (Holm, {found[0].family})") if found else ()
+            p = ("p", f"p (Holm, {shown[0].family})") if shown else ()
             rows = [(*row, *("",) * len(p)) for row in rows]
-            rows += [_contrast(comparison) for comparison in found]
+            rows += [_contrast(comparison) for comparison in shown]
             parts.append(f"**{model}, {measure.heading}**")
             parts.append(table((*HEADS, *p), rows))
     return parts
@@ -88,14 +88,14 @@ def _configuration(values: np.ndarray, measure: Measure) -> tuple[object, ...]:
     return (summary.n, *_summary(summary, measure), interval)
 
 
-def _contrast(found: Comparison) -> tuple[object, ...]:
-    c = found.contrast
+def _contrast(comparison: Comparison) -> tuple[object, ...]:
+    c = comparison.contrast
     decimals = c.measure.decimals
     interval = bracket(c.difference.low, c.difference.high, decimals)
     # A title's model stands above the table already.
     first, second = (named.short(title) for title in c.titles)
     title = f"{first} minus {second}"
-    ps = p_value(c.test.p), p_value(found.p_holm)
+    ps = p_value(c.test.p), p_value(comparison.p_holm)
     if not c.seeds:
         n = " + ".join(str(summary.n) for summary in c.summaries)
         return title, n, fixed(c.difference.estimate, decimals), "-", "-", interval, *ps
@@ -120,10 +120,10 @@ def _summary(summary: stats.Summary, measure: Measure) -> tuple[str, str, str]:
     return text(summary.mean), text(summary.sd), f"{text(summary.median)} {quartiles}"
 
 
-def by_ranks(found: Iterable[Comparison]) -> str:
+def by_ranks(comparisons: Iterable[Comparison]) -> str:
     """Returns the table of Mann and Whitney's test and of A12."""
     rows = []
-    for comparison in found:
+    for comparison in comparisons:
         c = comparison.contrast
         rows.append(
             (

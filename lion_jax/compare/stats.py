@@ -82,8 +82,8 @@ def mann_whitney(a: Sample, b: Sample, seed: int = 0) -> Test:
     ranks = scipy.stats.rankdata(pooled)  # infinities become ordinary numbers
     if len(np.unique(pooled)) == len(pooled):
         split = ranks[: len(a)], ranks[len(a) :]
-        found: Any = scipy.stats.mannwhitneyu(*split, method="exact")
-        return Test(u, float(found.pvalue), "exact")
+        result: Any = scipy.stats.mannwhitneyu(*split, method="exact")
+        return Test(u, float(result.pvalue), "exact")
     # The sum of ranks is U but for a constant; a two-sided test is about how far it is
     # from its middle.
     splits = math.comb(len(pooled), len(a))

@@ -47,17 +47,17 @@ class Sweep:
 
         A decay or rate of 0 is no edge: nothing lies beyond it.
         """
-        found = []
+        fields = []
         for field, value in trial.values.items():
             others = {t.values[field] for t in self.trials}
             numbers = all(type(v) in (int, float) for v in others)
             if not numbers or len(others) < 2:
                 continue
             if value == min(others) and value != 0:
-                found.append((field, "smallest"))
+                fields.append((field, "smallest"))
             elif value == max(others):
-                found.append((field, "largest"))
-        return found
+                fields.append((field, "largest"))
+        return fields
 
 
 def sweeps(swept: list[Record], final: list[Record]) -> list[Sweep]:
@@ -70,11 +70,11 @@ def sweeps(swept: list[Record], final: list[Record]) -> list[Sweep]:
     bases: dict[str, list[list[Record]]] = {}
     for runs in pairs.by_label(swept).values():
         bases.setdefault(runs[0].config["name"], []).append(runs)
-    found = [
+    by_model = [
         _sweep(name, points, [run for run in final if run.config["name"] == name])
         for name, points in bases.items()
     ]
-    return sorted(found, key=lambda sweep: sweep.model)  # stable: Lion stays first
+    return sorted(by_model, key=lambda sweep: sweep.model)  # stable: Lion stays first
 
 
 def _sweep(name: str, points: list[list[Record]], final: list[Record]) -> Sweep:
@@ -114,16 +114,16 @@ def _values(run: Record, fields: list[str]) -> dict[str, Any]:
 
 
 def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[str]:
-    """Says where the final runs did not use the best trial, or one on the edge."""
+    """Warns where the final runs did not use the best trial, or one on the edge."""
     best = sweep.trials[0]
     if used is None:
         return [
             f"**{sweep.title}: the final runs used {titles.of_values(values)}, which is"
             f" none of the {len(sweep.trials)} trials.**"
         ]
-    found = []
+    warnings = []
     if used is not best:
-        found.append(
+        warnings.append(
             f"**{sweep.title}: the final runs did not use the best trial:"
             f" {titles.of_values(used.values)} reached {used.accuracy:.2f} % on"
             f" validation, {titles.of_values(best.values)} {best.accuracy:.2f} %.**"
@@ -133,16 +133,16 @@ def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[st
             f"{titles.of_values({field: used.values[field]})} is the {side} tried"
             for field, side in edges
         )
-        found.append(
+        warnings.append(
             f"**{sweep.title}: the trial used lies on the edge of its grid: {named}.**"
         )
-    return found
+    return warnings
 
 
 def _protocol(
     sweep: Sweep, trial: Record, final: list[Record], fields: list[str]
 ) -> list[str]:
-    """Says where trials and final runs are not of one protocol."""
+    """Warns where trials and final runs are not of one protocol."""
     one, other = (
         flat(what_is_run(run.config) | {"name": ""}) for run in (trial, final[0])
     )
@@ -151,25 +151,25 @@ def _protocol(
         for field in one
         if field not in fields and one[field] != other.get(field, one[field])
     ]
-    found = []
+    warnings = []
     if different:
-        found.append(
+        warnings.append(
             f"**{sweep.title}: the trials had another protocol than the final runs:"
             f" {'; '.join(different)}.**"
         )
     tried = {seed for trial in sweep.trials for seed in trial.seeds}
     if both := sorted(tried & {run.seed for run in final}):
-        found.append(
+        warnings.append(
             f"**{sweep.title}: trials and final runs share the seeds"
             f" {', '.join(map(str, both))}.**"
         )
-    return found
+    return warnings
 
 
-def section(found: list[Sweep]) -> list[str]:
+def section(sweeps: list[Sweep]) -> list[str]:
     """Returns Markdown parts: what each trial gave, the best of each first."""
     rows = []
-    for sweep in found:
+    for sweep in sweeps:
         for trial in sweep.trials:
             error = f" ± {trial.error:.2f}" if len(trial.seeds) > 1 else ""
             edges = [f"{side} {titles.of_field(f)}" for f, side in sweep.edges(trial)]
@@ -188,7 +188,7 @@ def section(found: list[Sweep]) -> list[str]:
     heads = ("configuration", "values", "seeds", "accuracy, %", "loss", "diverged")
     return [
         "## Tuning, on the validation set alone",
-        items(_budgets(found)),
+        items(_budgets(sweeps)),
         "A row per trial, the best of each configuration first: validation accuracy at"
         " the lowest validation loss and that loss, means over seeds (± the standard"
         " error over seeds, where there are several). A run that diverged at once"
@@ -197,11 +197,11 @@ def section(found: list[Sweep]) -> list[str]:
     ]
 
 
-def _budgets(found: list[Sweep]) -> list[str]:
-    """Says for each model how many trials each configuration had."""
+def _budgets(sweeps: list[Sweep]) -> list[str]:
+    """Returns for each model how many trials each configuration had."""
     lines = []
-    for model in sorted({sweep.model for sweep in found}):
-        own = [sweep for sweep in found if sweep.model == model]
+    for model in sorted({sweep.model for sweep in sweeps}):
+        own = [sweep for sweep in sweeps if sweep.model == model]
         counts = ", ".join(
             f"{sweep.title}: {len(sweep.trials)} trials" for sweep in own
         )

@@ -124,15 +124,15 @@ class Field:
 @functools.cache
 def fields_of(cls: type, prefix: str = "") -> Mapping[str, Field]:
     """Returns the fields of a dataclass and of those inside it, by path, in order."""
-    found: dict[str, Field] = {}
+    table: dict[str, Field] = {}
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         hint, path = hints[field.name], prefix + field.name
         if dataclasses.is_dataclass(hint):
-            found |= fields_of(hint, path + ".")
+            table |= fields_of(hint, path + ".")
         else:
-            found[path] = _field(path, hint, field)
-    return types.MappingProxyType(found)
+            table[path] = _field(path, hint, field)
+    return types.MappingProxyType(table)
 
 
 def _field(path: str, hint: Any, field: dataclasses.Field) -> Field:

@@ -12,11 +12,11 @@ from lion_jax.config.schema import Config
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     """Returns a copy of a configuration with some fields, by dotted path, replaced."""
-    made = copy.deepcopy(config)
+    changed = copy.deepcopy(config)
     for path, value in values.items():
         *groups, name = path.split(".")
-        setattr(functools.reduce(getattr, groups, made), name, value)
-    return made
+        setattr(functools.reduce(getattr, groups, changed), name, value)
+    return changed
 
 
 def override(
@@ -38,9 +38,9 @@ def override(
             values[path] = fields_of(Config)[path].parse(text)
         except ValueError as error:
             raise ConfigError(f"--config.{path}={text}, but it {error}.") from None
-    made = with_values(config, values)
-    check(made, tables)
-    return made
+    changed = with_values(config, values)
+    check(changed, tables)
+    return changed
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:

@@ -49,11 +49,11 @@ def _prepare(name: str, data_dir: str, cache_dir: str) -> None:
 
 
 def _where(name: str, data_dir: str, cache_dir: str) -> None:
-    for title, path, found in data.source_of(name).places(name, data_dir, cache_dir):
+    for title, path, present in data.source_of(name).places(name, data_dir, cache_dir):
         if path is None:
             print(f"untried {title}")
         else:
-            print(f"{'found' if found else 'absent':<7} {title:<21} {path}")
+            print(f"{'found' if present else 'absent':<7} {title:<21} {path}")
 
 
 COMMANDS = {"prepare": _prepare, "where": _where}

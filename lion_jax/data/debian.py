@@ -20,7 +20,7 @@ _PLAIN_HEADER_BYTES = 10
 
 
 def is_installed() -> bool:
-    """Tells whether all four files are there."""
+    """Returns whether all four files are there."""
     return all((FOLDER / name).exists() for name in FILES.values())
 
 

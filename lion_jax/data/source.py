@@ -12,7 +12,7 @@ class Place(NamedTuple):
 
     title: str
     path: Path | None  # None: somewhere else than on the disk
-    found: bool
+    present: bool
 
 
 class Source(NamedTuple):

@@ -167,7 +167,7 @@ def _download_and_prepare(builder, manual_dir: str | None = None) -> None:
 
 
 def _in_batches(source) -> Iterator[dict[str, Any]]:
-    """Goes through a TFDS data source in order."""
+    """Reads a TFDS data source in order."""
     for start in range(0, len(source), BATCH):
         yield from source.__getitems__(range(start, min(start + BATCH, len(source))))
 

@@ -197,10 +197,10 @@ class ViT(nnx.Module):
                     after = _drop_path(x, after, *dropped)
                 x = after
         if self.pool == "token":
-            seen = self.norm(x[:, 0])
+            features = self.norm(x[:, 0])
         else:
-            seen = jnp.mean(self.norm(x).astype(jnp.float32), axis=1)
-        return self.head(seen.astype(jnp.float32))
+            features = jnp.mean(self.norm(x).astype(jnp.float32), axis=1)
+        return self.head(features.astype(jnp.float32))
 
 
 def _drop_path(
@@ -210,8 +210,8 @@ def _drop_path(
     rate: Float[Array, ""],
 ) -> Float[Array, "b n d"]:
     """Keeps some images as before a layer; the mean over chances is `after`."""
-    kept = jax.random.bernoulli(key, 1 - rate, (before.shape[0], 1, 1))
-    scale = jnp.where(kept, 1 / (1 - rate), 0).astype(before.dtype)
+    keep = jax.random.bernoulli(key, 1 - rate, (before.shape[0], 1, 1))
+    scale = jnp.where(keep, 1 / (1 - rate), 0).astype(before.dtype)
     return before + scale * (after - before)
 
 

@@ -112,13 +112,13 @@ def save(
     listed = stored.list_of(folder, step)
     # Of a step that is saved again, the old list would call the new files damaged.
     listed.unlink(missing_ok=True)
-    told = {"history": [record.to_dict() for record in history], "seconds": seconds}
+    custom = {"history": [record.to_dict() for record in history], "seconds": seconds}
     try:
         saved = checkpoints.orbax.save_checkpointables(
             step,
             {"model": _model(state), "training": _training(state)},
             metrics=_metrics(history[-1]) if at_epoch_end else None,
-            custom_metadata=cast(Any, told),
+            custom_metadata=cast(Any, custom),
             force=True,
             overwrite=True,
         )
@@ -135,9 +135,9 @@ def save(
             f" ({stored.shortened(error)}); free space or make the folder writable, and"
             " rerun the same command: it resumes from the last state saved."
         ) from error
-    kept = {str(step) for step in checkpoints.steps}
+    step_names = {str(step) for step in checkpoints.steps}
     for path in listed.parent.glob("*.json"):
-        if path.stem not in kept:
+        if path.stem not in step_names:
             path.unlink()
 
 
@@ -171,8 +171,8 @@ def restore(
     wanted = {"model": _model(abstract), "training": _training(abstract)}
     loaded = _load(checkpoints, step, wanted)
     state = TrainState(**loaded["model"], **loaded["training"])
-    told: Any = checkpoints.orbax.checkpointables_metadata(step).custom_metadata
-    return state, [Epoch.from_dict(row) for row in told["history"]], told["seconds"]
+    custom: Any = checkpoints.orbax.checkpointables_metadata(step).custom_metadata
+    return state, [Epoch.from_dict(row) for row in custom["history"]], custom["seconds"]
 
 
 def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
@@ -216,7 +216,7 @@ def _read_back(checkpoints: Checkpoints, step: int, state: TrainState) -> None:
         read = stored.leaves(stored.read(path))
         saved = stored.leaves({"model": _model(state), "training": _training(state)})
         if read.keys() != saved.keys():
-            raise ValueError(f"{len(read)} of {len(saved)} arrays are there")
+            raise ValueError(f"{len(read)} of {len(saved)} arrays were restored")
         for name, array in saved.items():
             if np.asarray(array).tobytes() != read[name].tobytes():
                 raise ValueError(f"{name} has other values")

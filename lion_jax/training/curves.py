@@ -20,12 +20,12 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def optional(name: str) -> Iterator[None]:
-    """Warns of whatever goes wrong in the block, and goes on after it."""
+    """Warns of whatever goes wrong in the block, and continues after it."""
     try:
         yield
     except Exception as error:  # whatever a library raises
         _log.warning(
-            "%s cannot be written (%s: %s); training goes on without.",
+            "%s cannot be written (%s: %s); training continues without it.",
             name,
             type(error).__name__,
             error,

@@ -138,13 +138,13 @@ def stop_reason(history: History, epochs: int, **rules: Any) -> str:
 
 def summarize(history: History, epochs: int, **rules: Any) -> dict[str, Any]:
     """Returns those fields of a `Result` that follow from the epochs."""
-    found = best(history)
+    best_epoch = best(history)
     return {
-        "best_epoch": found.epoch if found else 0,
+        "best_epoch": best_epoch.epoch if best_epoch else 0,
         "stopped_epoch": len(history),
         "stop_reason": stop_reason(history, epochs, **rules),
-        "val_loss": found.val_loss if found else None,
-        "val_accuracy": found.val_accuracy if found else None,
+        "val_loss": best_epoch.val_loss if best_epoch else None,
+        "val_accuracy": best_epoch.val_accuracy if best_epoch else None,
         "seconds_train": sum(record.seconds for record in history),
         "images_per_second": statistics.median(x.images_per_second for x in history),
     }

@@ -59,13 +59,13 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
     with checkpoint.open_folder(run.folder / run_folder.CHECKPOINTS) as checkpoints:
         latest = checkpoint.find(checkpoints, "latest")
         if latest is None:
-            state, records, spent = run.program.init(config.seed), [], 0.0
+            state, records, elapsed = run.program.init(config.seed), [], 0.0
         else:
-            state, records, spent = checkpoint.restore(
+            state, records, elapsed = checkpoint.restore(
                 checkpoints, latest, run.program.abstract
             )
             run.print(f"resumed at step {latest}, with {len(records)} epochs done")
-        state = _run_epochs(run, checkpoints, state, records, spent)
+        state = _run_epochs(run, checkpoints, state, records, elapsed)
         if run.interrupted():
             saved = checkpoint.find(checkpoints, "latest") or 0
             run.print(f"interrupted after step {saved}, saved in {run.folder};")
@@ -109,7 +109,7 @@ def _run_epochs(
     checkpoints: Checkpoints,
     state: TrainState,
     records: History,
-    spent: float,
+    elapsed: float,
 ) -> TrainState:
     """Trains until the end or an interruption; adds each epoch to records and logs.
 
@@ -119,7 +119,7 @@ def _run_epochs(
     with contextlib.closing(
         curves.Events(run.folder, resume_at=int(state.step) + 1)
     ) as events:
-        return _epochs(run, checkpoints, state, records, spent, events)
+        return _epochs(run, checkpoints, state, records, elapsed, events)
 
 
 def _epochs(
@@ -127,7 +127,7 @@ def _epochs(
     checkpoints: Checkpoints,
     state: TrainState,
     records: History,
-    spent: float,
+    elapsed: float,
     events: curves.Events,
 ) -> TrainState:
     interval = _Interval(run.config.save_every_minutes)
@@ -135,7 +135,7 @@ def _epochs(
         records, **rules(run.config)
     ):
         epoch = len(records) + 1
-        started = perf_counter() - spent
+        started = perf_counter() - elapsed
         before = int(state.step)
 
         def save(state: TrainState, started=started) -> None:
@@ -146,16 +146,16 @@ def _epochs(
         state = _train_epoch(run, state, epoch, save)
         trained = perf_counter() - started
         record = _end_epoch(run, state, epoch)
-        spent = perf_counter() - started
+        elapsed = perf_counter() - started
         if record is None:
             if int(state.step) > before:
-                checkpoint.save(checkpoints, state, records, spent)
+                checkpoint.save(checkpoints, state, records, elapsed)
             break
         images = run.program.steps_per_epoch * run.program.batch_size
         record = dataclasses.replace(
-            record, images_per_second=images / trained, seconds=spent
+            record, images_per_second=images / trained, seconds=elapsed
         )
-        spent = 0.0
+        elapsed = 0.0
         records.append(record)
         if record.is_finite:  # first: nothing that is reported can be lost then
             checkpoint.save(checkpoints, state, records)

@@ -54,7 +54,7 @@ def check(folder: Path, against: Path) -> None:
 
 def _files(folder: Path) -> dict[str, Path]:
     """Returns the files of a folder by name, links refused: they may lead anywhere."""
-    found = {}
+    paths = {}
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not _is_litter(name)]
         for name in (*folders, *filter(lambda name: not _is_litter(name), files)):
@@ -62,8 +62,8 @@ def _files(folder: Path) -> dict[str, Path]:
             if path.is_symlink():
                 raise DamageError(f"{path} is a link, which no checkpoint holds")
             if path.is_file():
-                found[str(path.relative_to(folder))] = path
-    return found
+                paths[str(path.relative_to(folder))] = path
+    return paths
 
 
 def _is_litter(name: str) -> bool:

@@ -79,15 +79,15 @@ def most_expensive(
 
 def table(costs: list[Cost]) -> Table:
     """Makes a table of costs."""
-    made = Table(title="Most expensive operations of a training step")
+    rows = Table(title="Most expensive operations of a training step")
     for head in ("ms", "calls"):
-        made.add_column(head, justify="right")
-    made.add_column("operation", overflow="fold")
-    made.add_column("from", overflow="fold")
+        rows.add_column(head, justify="right")
+    rows.add_column("operation", overflow="fold")
+    rows.add_column("from", overflow="fold")
     for cost in costs:
         # Without the program's name, and the form that a convolution took here.
         origin = re.sub(r"^[^/]*/|cond/branch_\d+_fun/", "", cost.origin)
-        made.add_row(
+        rows.add_row(
             f"{cost.seconds * 1e3:.2f}", f"{cost.calls:.0f}", cost.operation, origin
         )
-    return made
+    return rows

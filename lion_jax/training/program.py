@@ -1,6 +1,5 @@
 """A configuration made runnable: data on the devices, compiled functions."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -51,6 +50,7 @@ class Program:
         self.scan_steps = min(config.scan_steps, self.steps_per_epoch)
         self._schedule = make_schedule(config.optimizer, total_steps(config, n))
         self.evaluation = Evaluation(config, task, splits, mesh)
+        self.evaluate = self.evaluation.evaluate
         self.abstract = self.evaluation.abstract
         self._keys = jax.jit(_keys_of, out_shardings=self._whole)
         self._init = jax.jit(
@@ -96,16 +96,6 @@ class Program:
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""
         return float(jnp.asarray(self._schedule(step)))
-
-    def evaluate(
-        self,
-        params: PyTree[Array],
-        batch_stats: PyTree[Array],
-        name: str,
-        interrupted: Callable[[], int] = lambda: 0,
-    ) -> Metrics:
-        """Evaluates a model on a split; see `Evaluation.evaluate`."""
-        return self.evaluation.evaluate(params, batch_stats, name, interrupted)
 
     def all_finite(self, state: TrainState) -> bool:
         """Returns whether parameters and batch-norm statistics are finite."""

@@ -41,9 +41,9 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
       RunFolderError: If the folder is no folder on this machine, or holds another run,
         naming the fields that differ, or what is left of one.
     """
-    if found := re.match(r"[a-z0-9+.-]{2,}:/", str(folder)):
+    if scheme := re.match(r"[a-z0-9+.-]{2,}:/", str(folder)):
         raise RunFolderError(
-            f"{folder}: a folder must be on a local or mounted disk, not {found[0]}/;"
+            f"{folder}: a folder must be on a local or mounted disk, not {scheme[0]}/;"
             f" {ELSEWHERE}, and copy it there afterwards."
         )
     if (saved := read_json(folder / CONFIG)) is None:

@@ -104,8 +104,8 @@ def quarantine(folder: Path, saved: Path) -> None:
 
 def read(path: Path) -> PyTree[np.ndarray]:
     """Reads all arrays of a checkpoint to the host; `path` is a plain name."""
-    found = ocp.checkpointables_metadata(str(path)).metadata
-    abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), found)
+    described = ocp.checkpointables_metadata(str(path)).metadata
+    abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), described)
     # One after the other: of several, a failure would leave the others unawaited.
     return {
         name: ocp.load_checkpointables(str(path), {name: tree})[name]

@@ -21,7 +21,7 @@ def attend(
 
 
 def _cudnn_applies(device: Any, head: int, dtype: DTypeLike) -> bool:
-    """Tells whether cuDNN's kernel takes these heads: NVIDIA's Ampere or newer.
+    """Returns whether cuDNN's kernel takes these heads: NVIDIA's Ampere or newer.
 
     Asked when the program is traced, since JAX traces that kernel only where it can
     run: `lax.platform_dependent` would fail on every other machine.

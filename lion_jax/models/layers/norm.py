@@ -47,8 +47,8 @@ class BatchNorm(nnx.Module):
             return y.astype(self.dtype)
         normed: Any = _norm(x, scale, bias, self.dtype)
         y, mean, var = normed
-        for running, seen in (self.mean, mean), (self.var, var):
-            running[...] = MOMENTUM * running[...] + (1 - MOMENTUM) * seen
+        for running, batch_value in (self.mean, mean), (self.var, var):
+            running[...] = MOMENTUM * running[...] + (1 - MOMENTUM) * batch_value
         return y
 
 
@@ -76,9 +76,9 @@ def _forward(x, scale, bias, dtype):
     return (y.astype(dtype), mean, var), (x, mean, rate, scale, bias)
 
 
-def _backward(dtype, kept, cotangents):
+def _backward(dtype, residuals, cotangents):
     del dtype
-    x, mean, rate, scale, bias = kept
+    x, mean, rate, scale, bias = residuals
     grad = cotangents[0].astype(jnp.float32)
     centred = x.astype(jnp.float32) - _per_channel(mean)
     n = x.size / x.shape[-1]
