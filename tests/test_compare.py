@@ -27,6 +27,7 @@ from lion_jax.compare import campaign, compiled, records
 from lion_jax.flags import CommandLine
 from lion_jax.training import run_folder, sharding
 from lion_jax.training.evaluation import Evaluation
+from lion_jax.training.history import Epoch
 from lion_jax.training.program import Program
 from lion_jax.training.tables import TABLES
 from lion_jax.training.task import make_task, split
@@ -151,9 +152,9 @@ def test_every_run_has_its_record_and_nothing_else_is_left(whole_comparison):
     }
     assert {path.name for path in whole_comparison.iterdir()} == {"records", ".lock"}
     record = records.read(records.path_of(whole_comparison, "tiny_adamw", 1))
-    assert record.seed == record.config["seed"] == record.result["seed"] == 1
-    assert [row["epoch"] for row in record.epochs] == [1, 2]
-    assert record.result["test_accuracy"] is not None
+    assert record.seed == record.config["seed"] == record.result.seed == 1
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2]
+    assert record.result.test_accuracy is not None
     assert record.environment["jax"] == jax.__version__
     assert record.memory["optimizer_state"] > 2 * record.memory["parameters"]
     assert record.memory["step"] > record.memory["parameters"]
@@ -167,9 +168,9 @@ def test_a_record_is_that_of_the_training_command(whole_comparison, files, tmp_p
     small_runs.run(config, tmp_path / "alone", build=Program)
     alone = small_runs.without_times(small_runs.records(tmp_path / "alone"))
     record = records.read(records.path_of(whole_comparison, "tiny_lion", 1))
-    assert small_runs.without_times(record.epochs) == alone
+    assert small_runs.without_times(map(Epoch.to_dict, record.epochs)) == alone
     result = json.loads((tmp_path / "alone" / run_folder.RESULT).read_text())
-    assert record.result["test_loss"] == result["test_loss"]
+    assert record.result.test_loss == result["test_loss"]
 
 
 def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsys):
@@ -304,8 +305,8 @@ def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
     } == {*itertools.product((1e-4, 1e-3), (0.8, 0.9))}
     for record in found:
         assert record.seed == 7
-        assert record.result["test_accuracy"] is None
-        assert record.result["val_accuracy"] is not None
+        assert record.result.test_accuracy is None
+        assert record.result.val_accuracy is not None
         assert record.config["optimizer"]["b1"] == record.swept["optimizer.b1"]
 
 
@@ -345,8 +346,8 @@ def test_a_run_that_diverges_is_recorded(files, tmp_path):
     assert run(lion, tmp_path / "out", *more) == 0
     (record,) = records.read_all(tmp_path / "out")
     assert record.diverged
-    assert record.result["test_accuracy"] is None
-    assert record.result["diverged"].startswith("train_loss is not finite at step ")
+    assert record.result.test_accuracy is None
+    assert record.result.diverged.startswith("train_loss is not finite at step ")
     assert compare.main(["report", f"--out={tmp_path / 'out'}"]) == 0
 
 

@@ -27,7 +27,7 @@ from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.records import Record
 from lion_jax.config import Config, ConfigError
 from lion_jax.training import curves
-from lion_jax.training.history import Epoch
+from lion_jax.training.history import Epoch, Result
 
 RNG = np.random.default_rng(0)
 
@@ -39,31 +39,33 @@ def made_run(optimizer="lion", seed=0, accuracy=0.8, *, model="resnet50", **chan
     resolved = dataclasses.asdict(config) | changes.pop("config", {})
     diverged = changes.pop("diverged", False)
     epochs = [
-        {
-            "epoch": epoch,
-            "step": 10 * epoch,
-            "train_loss": 1.0 / epoch,
-            "train_accuracy": accuracy,
-            "val_loss": 2.0 / epoch,
-            "val_accuracy": accuracy - 0.1 * (3 - epoch),
-            "parameters_finite": True,
-            "learning_rate": 1e-3,
-            "images_per_second": 100.0,
-            "seconds": 5.0,
-        }
+        Epoch(
+            epoch=epoch,
+            step=10 * epoch,
+            train_loss=1.0 / epoch,
+            train_accuracy=accuracy,
+            val_loss=2.0 / epoch,
+            val_accuracy=accuracy - 0.1 * (3 - epoch),
+            learning_rate=1e-3,
+            images_per_second=100.0,
+            seconds=5.0,
+        )
         for epoch in (1, 2, 3)
     ]
-    result = {
-        "diverged": None,
-        "stop_reason": "diverged" if diverged else "epochs",
-        "val_accuracy": accuracy,
-        "val_loss": 2 / 3,
-        "test_accuracy": accuracy,
-        "test_loss": 1 - accuracy,
-        "last_test_accuracy": None if diverged else accuracy - 0.01,
-        "last_test_loss": None if diverged else 1.1 - accuracy,
-        "images_per_second": 100.0,
-    }
+    result = Result(
+        seed=seed,
+        best_epoch=3,
+        stopped_epoch=3,
+        stop_reason="diverged" if diverged else "epochs",
+        val_accuracy=accuracy,
+        val_loss=2 / 3,
+        seconds_train=15.0,
+        test_accuracy=accuracy,
+        test_loss=1 - accuracy,
+        last_test_accuracy=None if diverged else accuracy - 0.01,
+        last_test_loss=None if diverged else 1.1 - accuracy,
+        images_per_second=100.0,
+    )
     swept = changes.pop("swept", {})
     label = ",".join([config.name, *(f"{k}={v}" for k, v in swept.items())])
     return Record(
@@ -77,6 +79,10 @@ def made_run(optimizer="lion", seed=0, accuracy=0.8, *, model="resnet50", **chan
         environment={"commit": "abc", "jax": "0", "device": "cpu", "devices": 1}
         | {"processors": 2},
     )
+
+
+def changed_result(run, **changes):
+    return dataclasses.replace(run, result=dataclasses.replace(run.result, **changes))
 
 
 def made_runs(optimizer, accuracies, **changes):
@@ -291,8 +297,9 @@ def test_diverged_runs_are_counted_in_the_report():
 
 def test_equal_numbers_of_best_and_end_stand_once():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
-    for run in runs:
-        run.result["last_test_accuracy"] = run.result["test_accuracy"]
+    runs = [
+        changed_result(run, last_test_accuracy=run.result.test_accuracy) for run in runs
+    ]
     found = comparisons(runs)
     assert found["test_accuracy"].contrast.measure.also == ("last_test_accuracy",)
     assert "last_test_accuracy" not in found
@@ -421,8 +428,12 @@ def test_trials_of_several_seeds_have_a_mean_and_its_standard_error():
 
 
 def test_a_trial_that_diverged_at_once_counts_as_nothing():
-    failed = swept_run("lion", 1.0, 1.0, 0.5)
-    failed.result.update(val_accuracy=None, val_loss=None, stop_reason="diverged")
+    failed = changed_result(
+        swept_run("lion", 1.0, 1.0, 0.5),
+        val_accuracy=None,
+        val_loss=None,
+        stop_reason="diverged",
+    )
     text = text_of([failed, swept_run("lion", 3e-4, 1.0, 0.85)])
     row = rows(text, "ResNet-50, Lion | learning rate 1, decay 1")[0]
     assert row[3:6] == ["0.00", "infinite", "1"]
@@ -513,10 +524,12 @@ def test_the_same_records_make_the_same_report_and_pictures(tmp_path):
 
 def test_an_epoch_without_a_finite_loss_is_a_gap_in_the_curves(tmp_path):
     runs = made_runs("lion", HIGH[:2])
-    runs[0].epochs[-1]["val_loss"] = None
+    last = runs[0].epochs[-1]
+    runs[0].epochs[-1] = dataclasses.replace(last, val_loss=None)
     middle = figures.quartiles_of(runs, "val_accuracy")[2]
     assert middle[-1] == pytest.approx(HIGH[1])  # of the other run alone
-    runs[1].epochs[-1]["parameters_finite"] = False
+    last = runs[1].epochs[-1]
+    runs[1].epochs[-1] = dataclasses.replace(last, parameters_finite=False)
     middle = figures.quartiles_of(runs, "val_loss")[2]
     assert list(np.isnan(middle)) == [False, False, True]
     report.write(runs, tmp_path)
@@ -526,8 +539,10 @@ def test_a_diverged_epoch_reaches_nothing():
     """The arg max of NaN is a class, so a tenth of the images is still right."""
     runs = made_runs("lion", [0.9, 0.9, 0.9])
     for run in runs[:2]:
-        for row in run.epochs:
-            row["val_loss"], row["val_accuracy"] = None, 0.95
+        run.epochs[:] = [
+            dataclasses.replace(epoch, val_loss=None, val_accuracy=0.95)
+            for epoch in run.epochs
+        ]
     epochs, seconds = measures.speeds({"resnet50": 0.8})
     assert list(epochs.of(runs)) == [math.inf, math.inf, 2]
     assert list(seconds.of(runs)) == [math.inf, math.inf, 10]
@@ -738,7 +753,7 @@ def test_somebodys_pyplot_is_left_alone(tmp_path):
 
     before = plt.get_backend(), plt.get_fignums()
     report.write(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
-    curves.plot(tmp_path, [Epoch.from_dict(x) for x in made_run().epochs], "a run")
+    curves.plot(tmp_path, made_run().epochs, "a run")
     assert (plt.get_backend(), plt.get_fignums()) == before
 
 

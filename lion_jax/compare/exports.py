@@ -81,7 +81,7 @@ def _configuration(
         "diverged": sum(run.diverged for run in runs),
         "commits": sorted({str(run.environment.get("commit")) for run in runs}),
         "memory": runs[0].memory,
-        "images_per_second": [run.result["images_per_second"] for run in runs],
+        "images_per_second": [run.result.images_per_second for run in runs],
         "measures": {measure.name: _measure(measure, runs) for measure in every},
         "config": config,
     }

@@ -10,7 +10,6 @@ from lion_jax.compare import drawing, titles
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.pairs import Group, model_of
 from lion_jax.compare.records import Record
-from lion_jax.training.history import Epoch
 
 FIELDS = {"val_accuracy": "validation accuracy, %", "val_loss": "validation loss"}
 
@@ -100,7 +99,7 @@ def quartiles_of(
     quartiles = []
     for epoch in range(longest):
         rows = [run.epochs[epoch] for run in runs if len(run.epochs) > epoch]
-        known = [row[field] for row in rows if Epoch.from_dict(row).is_finite]
+        known = [getattr(row, field) for row in rows if row.is_finite]
         quartiles.append(
             np.quantile(known, (0.25, 0.5, 0.75)) if known else [np.nan] * 3
         )

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -154,13 +153,13 @@ def for_models(named: dict[str, float], defaults: Targets) -> Targets:
 
 
 def _figure(name: str, factor: float, failed: float, run: Record) -> float:
-    figure = run.result[name]
+    figure = getattr(run.result, name)
     return failed if figure is None else factor * figure
 
 
 def _epochs_to(targets: Targets, run: Record) -> float:
     target = targets[run.config["model"]["name"]]
-    reached = (row["epoch"] for row in run.epochs if _accuracy(row) >= target)
+    reached = (epoch.epoch for epoch in run.epochs if _accuracy(epoch) >= target)
     return float(next(reached, math.inf))
 
 
@@ -168,9 +167,9 @@ def _seconds_to(targets: Targets, run: Record) -> float:
     last = _epochs_to(targets, run)
     if last == math.inf:
         return last
-    return float(sum(row["seconds"] for row in run.epochs if row["epoch"] <= last))
+    return float(sum(epoch.seconds for epoch in run.epochs if epoch.epoch <= last))
 
 
-def _accuracy(row: dict[str, Any]) -> float:
+def _accuracy(epoch: Epoch) -> float:
     """An epoch's; 0 after a divergence, where it would be that of one class."""
-    return row["val_accuracy"] if Epoch.from_dict(row).is_finite else 0.0
+    return epoch.val_accuracy if epoch.is_finite else 0.0

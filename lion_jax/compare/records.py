@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from lion_jax import config, identity
 from lion_jax.files import write_whole
+from lion_jax.training.history import Epoch, Result
 
 FOLDER = "records"
 FORMAT = 1
@@ -30,8 +31,8 @@ class Record:
     seed: int
     swept: dict[str, Any]  # fields set by a sweep, by dotted path
     config: dict[str, Any]  # resolved
-    epochs: list[dict[str, Any]]  # as in metrics.jsonl
-    result: dict[str, Any]  # as in result.json; test figures None in a sweep
+    epochs: list[Epoch]  # as in metrics.jsonl
+    result: Result  # as in result.json; test figures None in a sweep
     memory: dict[str, int]  # bytes of parameters, of the optimizer's state, of a step
     environment: dict[str, Any]
     format: int = FORMAT
@@ -39,7 +40,7 @@ class Record:
     @property
     def diverged(self) -> bool:
         """Whether a loss or parameter became non-finite."""
-        return self.result["stop_reason"] == "diverged"
+        return self.result.stop_reason == "diverged"
 
 
 def path_of(out: Path, label: str, seed: int) -> Path:
@@ -89,13 +90,15 @@ def read(path: Path) -> Record:
             )
         # Fields that came after the record was made were at their defaults.
         values["config"] = identity.fill(values["config"])
+        config.from_dict(values["config"])
+        for row in values["epochs"]:
+            _require(EPOCH, row)
+        _require(RESULT, values["result"])
+        values["epochs"] = [Epoch.from_dict(row) for row in values["epochs"]]
+        values["result"] = Result.from_dict(values["result"])
         record = Record(**values)
         if record.format != FORMAT:
             raise ValueError(f"its format is {record.format}, not {FORMAT}")
-        config.from_dict(record.config)
-        for row in record.epochs:
-            _require(EPOCH, row)
-        _require(RESULT, record.result)
         _require(MEMORY, record.memory)
         if not record.epochs:
             raise ValueError("it has no epoch")

@@ -182,7 +182,7 @@ def _costs(analysis: Analysis) -> list[str]:
     named = titles.of_configurations(analysis.final)
     epochs = measures.speeds(analysis.targets)[0]
     for label, runs in pairs.by_label(analysis.final).items():
-        speed = [run.result["images_per_second"] for run in runs]
+        speed = [run.result.images_per_second for run in runs]
         memory = runs[0].memory
         step = memory.get("step")
         rows.append(

@@ -93,8 +93,8 @@ def _sweep(name: str, points: list[list[Record]], final: list[Record]) -> Sweep:
 
 
 def _trial(runs: list[Record], fields: list[str]) -> Trial:
-    accuracies = [100 * (run.result["val_accuracy"] or 0) for run in runs]
-    losses = [run.result.get("val_loss") for run in runs]
+    accuracies = [100 * (run.result.val_accuracy or 0) for run in runs]
+    losses = [run.result.val_loss for run in runs]
     many = len(runs) > 1
     spread = float(np.std(accuracies, ddof=1)) if many else math.nan
     return Trial(
