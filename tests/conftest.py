@@ -18,6 +18,7 @@ import pytest
 DEVICES = 8
 SLOW_FIXTURES = {"command", "small_data", "whole"}  # of processes and of training
 CPU_SECONDS = 10  # of a test that is not marked slow, with its processes
+WITHOUT_OPTIMIZATIONS = "jax_disable_most_optimizations"
 WORKER_BYTES = 3.2e9  # 2.74e9 was seen; the goal is 2.5e9
 MARKERS = (
     "slow: trains, compiles a whole model or starts processes; not in `make quick`",
@@ -70,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
     os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+    os.environ[WITHOUT_OPTIMIZATIONS.upper()] = "true"
     from jaxtyping import install_import_hook
 
     install_import_hook("lion_jax", "beartype.beartype")
@@ -144,15 +146,18 @@ def command(tmp_path: Path) -> Command:
 
 
 @pytest.fixture(scope="module")
-def quick_compilation() -> Iterator[None]:
-    """Leaves out LLVM's optimisations, a third of the time; XLA's own passes stay."""
+def full_compilation() -> Iterator[None]:
+    """Compiles as users do; elsewhere LLVM's optimizations are left out.
+
+    They take a third of the time. XLA's own passes are the same without them.
+    """
     import jax
 
-    name = "jax_disable_most_optimizations"
-    before = jax.config.read(name)
-    jax.config.update(name, True)
-    yield
-    jax.config.update(name, before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WITHOUT_OPTIMIZATIONS.upper(), "false")  # for processes
+        jax.config.update(WITHOUT_OPTIMIZATIONS, False)
+        yield
+    jax.config.update(WITHOUT_OPTIMIZATIONS, True)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def small_config(**options):
         epochs=3, batch_size=64, eval_batch_size=64, image_size=28, devices=1, **options
     )
     config.data.name = data.SAMPLE
-    config.model.name = "resnet_tiny"
+    config.model.name = "resnet_nano"
     config.augment.flip = True
     config.early_stopping.patience = 0
     config.optimizer.learning_rate = 1e-3

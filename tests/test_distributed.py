@@ -12,6 +12,8 @@ from jax.sharding import AxisType, PartitionSpec
 from lion_jax import scale_by_lion
 from lion_jax.optimizer.distributed import scale_by_distributed_lion
 
+pytestmark = pytest.mark.usefixtures("full_compilation")
+
 SPLIT = PartitionSpec("data")
 
 

@@ -13,9 +13,12 @@ from lion_jax.optimizer import in_place
 
 FLOATS = ["float32", "bfloat16", "float16"]
 
-pytestmark = pytest.mark.standard_promotion(
-    "optax.apply_updates adds updates to weights of another dtype"
-)
+pytestmark = [
+    pytest.mark.usefixtures("full_compilation"),
+    pytest.mark.standard_promotion(
+        "optax.apply_updates adds updates to weights of another dtype"
+    ),
+]
 
 
 def stepped(tx, params, grads, steps=1):

@@ -127,7 +127,7 @@ def assert_told_in_one_line(place, argv, command=train):
 
 
 @settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -140,7 +140,7 @@ def test_any_mistake_in_a_flag_is_told_in_one_line(place, mistake, first):
 
 
 @settings(
-    max_examples=200,
+    max_examples=120,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

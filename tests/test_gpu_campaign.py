@@ -1,6 +1,5 @@
 """The campaign for a GPU, tried on the CPU with a tiny network."""
 
-import os
 import subprocess
 import sys
 import time
@@ -14,11 +13,11 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_campaign.py"
 TINY = {
     "data.name": "fashion_mnist_sample",
-    "model.name": "resnet_tiny",
+    "model.name": "resnet_nano",
     "model.pool": "token",
     "model.drop_path": "0",
     "model.dtype": "float32",
-    "image_size": "28",
+    "image_size": "8",
     "epochs": "1",
     "devices": "1",
     "eval_batch_size": "250",
@@ -34,8 +33,6 @@ def run(command, *flags, **changed):
     process = subprocess.run(
         [sys.executable, str(SCRIPT), *flags, *overrides],
         cwd=command.folder,
-        # Compiled in less time: a slow machine must begin within the budget.
-        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -58,13 +55,13 @@ def test_each_pair_is_run_and_reported_and_not_run_again(command):
 
 
 def test_the_budget_is_kept_and_what_is_begun_is_saved(command):
-    flags = ["--budget=30", "--out=out", "--kinds=original"]
+    flags = ["--budget=20", "--out=out", "--kinds=original"]
     kept = command.folder / "out" / "original" / "unfinished" / "resnet50_lion"
     saved = 0
     for _ in range(2):  # the second call goes on
         started = time.monotonic()
         run(command, *flags, epochs="5000", **{"early_stopping.patience": "0"})
-        assert 30 < time.monotonic() - started < 75
+        assert 20 < time.monotonic() - started < 65
         steps = (kept / "seed_0" / "checkpoints").glob("[0-9]*")
         before, saved = saved, max(int(path.name) for path in steps)
         assert saved > before

@@ -9,6 +9,8 @@ import pytest
 
 from lion_jax import lion
 
+pytestmark = pytest.mark.usefixtures("full_compilation")
+
 SIDE = 1024
 LEAVES = 3
 BYTES = 4 * SIDE**2

@@ -12,6 +12,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from lion_jax import lion, models, scale_by_lion
 from lion_jax.optimizer import calibration, int8, momentum
 
+pytestmark = pytest.mark.usefixtures("full_compilation")
+
 SHAPE = (48, 128)
 
 

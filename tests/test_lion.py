@@ -10,6 +10,8 @@ from reference import lion_steps
 
 from lion_jax import LionState, lion, scale_by_lion
 
+pytestmark = pytest.mark.usefixtures("full_compilation")
+
 STEPS = 100
 
 

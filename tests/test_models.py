@@ -11,7 +11,7 @@ from jax import lax
 from lion_jax import models
 from lion_jax.models.layers.conv import _convolve_by_product, conv_general_dilated
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 
 def count(model):

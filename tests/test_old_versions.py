@@ -13,7 +13,7 @@ from lion_jax.compare import __main__ as compare
 from lion_jax.config import EarlyStoppingConfig, from_dict
 from lion_jax.training import restored, run_folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 OLD = Path(__file__).parent / "data" / "version_0_1"
 
 

@@ -14,6 +14,8 @@ from optax._src import alias, transform
 
 from lion_jax import lion, scale_by_lion
 
+pytestmark = pytest.mark.usefixtures("full_compilation")
+
 MODULES = (
     "optax._src.alias_test",
     "optax._src.transform_test",

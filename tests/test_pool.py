@@ -8,8 +8,6 @@ from flax import nnx
 
 from lion_jax.models.layers.pool import max_pool
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def flaxs(x, size, stride):
     pad = (size // 2, size // 2)

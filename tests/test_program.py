@@ -18,7 +18,7 @@ from lion_jax.training.state import NEVER, Metrics
 from lion_jax.training.step import epoch_order, eval_step, init_state, train_step
 from lion_jax.training.task import make_task, split
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 
 def made_data(n=96, n_test=40, seed=0, channels=1):
@@ -36,7 +36,7 @@ def made_data(n=96, n_test=40, seed=0, channels=1):
     )
 
 
-def made_config(model="resnet_tiny", **options):
+def made_config(model="resnet_nano", **options):
     config = Config(
         image_size=8, batch_size=16, eval_batch_size=16, epochs=4, **options
     )
@@ -62,6 +62,12 @@ def build(config, dataset, devices=1, kind=Program, evaluation=when_needed):
         patch.setattr(Evaluation, "_compile", evaluation)
         program = kind(config, task, splits, mesh)
     return program, task, splits
+
+
+@functools.cache
+def default_program():
+    """That of `made_config`, which no test changes."""
+    return build(made_config(), made_data())[0]
 
 
 def run(program, epochs=2, seed=0):
@@ -206,7 +212,7 @@ def test_several_steps_a_call_are_the_steps_one_by_one():
 def test_a_call_takes_an_epochs_steps_at_most():
     program, _, _ = build(made_config(scan_steps=10**9), made_data())
     assert program.scan_steps == program.steps_per_epoch
-    one, _, _ = build(made_config(), made_data())
+    one = default_program()
     with pytest.raises(KeyError):  # not silently one
         one.train_step(one.init(0), one.start_epoch(0, 0), 2)
 
@@ -232,7 +238,7 @@ def test_large_parameters_are_born_dealt_out_with_their_momenta(monkeypatch):
             [x for x in jax.tree.leaves(tree) if not x.sharding.is_fully_replicated]
             for tree in (s.params, s.opt_state)
         )
-        assert len(momenta) == len(params) > 10
+        assert len(momenta) == len(params) > 5
         for x in params + momenta:
             assert x.addressable_shards[0].data.size == x.size // 8
 
@@ -304,7 +310,7 @@ def test_the_filling_of_the_last_batch_does_not_count():
 
 
 def test_training_metrics_sum_over_the_epoch_and_start_anew():
-    program, _, _ = build(made_config(), made_data())
+    program = default_program()
     state, losses = run(program, epochs=2)
     last = losses[-program.steps_per_epoch :]
     loss, accuracy = state.metrics.means()
@@ -346,10 +352,7 @@ def test_an_epoch_sees_every_training_example_once():
 
 def test_seed_0_is_a_seed_like_any_other():
     """Bug 1 of the original: `if random_seed:` left seed 0 to chance."""
-    outcomes = [
-        run(build(made_config(seed=seed), made_data())[0], seed=seed)
-        for seed in (0, 0, 1)
-    ]
+    outcomes = [run(default_program(), seed=seed) for seed in (0, 0, 1)]
     for a, b in zip(leaves(outcomes[0][0]), leaves(outcomes[1][0]), strict=True):
         np.testing.assert_array_equal(a, b)
     assert outcomes[0][1] == outcomes[1][1]
@@ -369,7 +372,7 @@ def test_normalisation_makes_mean_0_and_deviation_1():
 
 
 def test_label_smoothing_is_trained_on_and_not_evaluated():
-    plain, _, _ = build(made_config(), made_data())
+    plain = default_program()
     smooth, _, _ = build(made_config(label_smoothing=0.3), made_data())
     state = plain.init(0)
     for name in ("validation", "test"):

@@ -5,11 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lion_jax import lion, scale_by_lion
+
+pytestmark = pytest.mark.usefixtures("full_compilation")
 
 SHAPE = (4, 6)
 # Normal float32 numbers: twice 2**40 away from overflow and from being flushed to 0.

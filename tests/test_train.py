@@ -388,7 +388,7 @@ def test_sigterm_saves_and_exits_143_and_the_same_command_resumes(command):
         "def get_config():\n"
         "    return Config(batch_size=64, image_size=28, name='mine',\n"
         "        data=DataConfig(name='fashion_mnist_sample'),\n"
-        "        model=ModelConfig(name='resnet_tiny'),\n"
+        "        model=ModelConfig(name='resnet_nano'),\n"
         "        early_stopping=EarlyStoppingConfig(patience=0))\n"
     )
     process = command.start("lion_jax.train", *arguments)

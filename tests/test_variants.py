@@ -13,6 +13,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from lion_jax import lion, scale_by_lion
 from lion_jax.optimizer import variants
 
+pytestmark = pytest.mark.usefixtures("full_compilation")
+
 SHAPE = (16, 24)
 RNG = np.random.default_rng(0)
 PARAMS = jnp.asarray(RNG.normal(size=SHAPE), jnp.float32)

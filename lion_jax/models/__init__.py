@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from lion_jax.models.resnet import ResNet, resnet50, resnet_tiny
+from lion_jax.models.resnet import ResNet, resnet50, resnet_nano, resnet_tiny
 from lion_jax.models.vit import ViT, vit_b16, vit_ti8, vit_tiny
 
 __all__ = ["MODELS", "ResNet", "ViT", "make", "options", "parameters"]
-__all__ += ["resnet50", "resnet_tiny", "vit_b16", "vit_ti8", "vit_tiny"]
+__all__ += ["resnet50", "resnet_nano", "resnet_tiny", "vit_b16", "vit_ti8", "vit_tiny"]
 
 # A row is a module class with its shape. Configurations name it, and of their fields
 # for models those apply that its constructor takes.
@@ -22,6 +22,7 @@ MODELS: dict[str, partial[Any]] = {
     "vit_b16": vit_b16,
     "vit_ti8": vit_ti8,
     "resnet_tiny": resnet_tiny,
+    "resnet_nano": resnet_nano,
     "vit_tiny": vit_tiny,
 }
 

@@ -178,3 +178,4 @@ def _uniform(bound: float) -> jax.nn.initializers.Initializer:
 
 resnet50 = partial(ResNet, (3, 4, 6, 3))
 resnet_tiny = partial(ResNet, (1, 1), width=8)
+resnet_nano = partial(ResNet, (1,), width=8)

@@ -56,9 +56,7 @@ class Program:
         self._init = jax.jit(
             partial(init_state, task),
             out_shardings=self._shardings(),
-            # Hundreds of small random draws: XLA's later passes take longer than they
-            # save.
-            compiler_options={"xla_backend_optimization_level": 1},
+            compiler_options=_options_of_init(),
         )
         self._order = jax.jit(partial(epoch_order, n=n), out_shardings=self._whole)
         self._zeros = jax.jit(Metrics.zeros, out_shardings=self._whole)
@@ -126,6 +124,15 @@ class Program:
         order = jax.ShapeDtypeStruct(order.shape, order.dtype, sharding=self._whole)
         inputs = *self._counts[1], self._train, order, key
         return jitted.lower(self.abstract, *inputs).compile()
+
+
+def _options_of_init() -> dict[str, Any]:
+    """Returns how the initial state is compiled: hundreds of small random draws.
+
+    XLA's later passes would take longer than they save.
+    """
+    level = 0 if jax.config.read("jax_disable_most_optimizations") else 1
+    return {"xla_backend_optimization_level": level}
 
 
 def _keys_of(seed: UInt[Array, ""]) -> Key[Array, " 3"]:
