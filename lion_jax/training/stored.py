@@ -30,16 +30,22 @@ def plain_name(folder: Path) -> Iterator[str]:
     """Yields a name of a folder under which Orbax can work.
 
     Orbax looks for files by `glob` without escaping the path, so that it finds none
-    below a folder such as `lr[1e-3]`; that one gets a link elsewhere, for the time.
+    below a folder such as `lr[1e-3]`, and takes no path that is not in UTF-8. Such a
+    folder gets a link elsewhere, for the time.
     """
     resolved = str(folder.resolve())
-    if not MAGIC & set(resolved):
+    if not MAGIC & set(resolved) and not _has_other_bytes(resolved):
         yield resolved
         return
     with tempfile.TemporaryDirectory(prefix="lion_jax_") as place:
         link = Path(place).resolve() / folder.name
         link.symlink_to(resolved)
         yield str(link)
+
+
+def _has_other_bytes(path: str) -> bool:
+    """Whether a path has bytes that Python could not decode, and so escaped."""
+    return any("\udc80" <= letter <= "\udcff" for letter in path)
 
 
 def list_of(folder: Path, step: int) -> Path:
