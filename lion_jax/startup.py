@@ -29,7 +29,7 @@ def is_command(argv: Sequence[str], words: Sequence[str]) -> bool:
 
 
 def prepare() -> None:
-    """Refuses a system on which commands are not tested; defers nothing to imports.
+    """Refuses systems on which commands are not tested; lets Ctrl-C end the imports.
 
     Raises:
       SystemExit: With status 2, after one line.

@@ -225,6 +225,15 @@ def test_a_lost_best_state_is_not_replaced_by_another(two_epochs, whole):
         with pytest.raises(checkpoint.CheckpointError, match=f"step {best}, is lost"):
             run(small_config(), folder)
         assert not (folder / run_folder.RESULT).exists()
+        shutil.copytree(  # the remedy
+            whole / run_folder.CHECKPOINTS / str(best),
+            folder / run_folder.CHECKPOINTS / str(best),
+            dirs_exist_ok=True,
+        )
+        copied = Path(run_folder.CHECKSUMS) / f"{best}.json"
+        shutil.copy(whole / copied, folder / copied)
+        assert run(small_config(), folder)[0] == 0
+        assert_same_run(folder, whole)
 
 
 def test_evaluation_of_a_damaged_checkpoint_names_the_file(whole, tmp_path):
@@ -265,7 +274,7 @@ def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(tmp_path, whole):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in saves(tmp_path / "run")] == ["6"]
-    status, said = run(small_config(), tmp_path / "run")
+    status, said = run(small_config(), tmp_path / "run")  # the remedy
     assert status == 0
     assert "resumed at step 6" in said
     assert_same_run(tmp_path / "run", whole)
