@@ -293,6 +293,15 @@ def test_a_quarantine_on_another_disk_is_moved_to(two_epochs, whole, monkeypatch
     assert (two_epochs / "damaged" / "12").is_dir()
 
 
+@pytest.mark.parametrize("name", ["handpicked", "18_copy", "0012", "018", "²"])
+def test_only_a_step_by_its_own_name_is_a_checkpoint(two_epochs, whole, name):
+    """As text, 6 is after 12; and people keep copies beside the checkpoints."""
+    saves = two_epochs / "checkpoints"
+    shutil.copytree(saves / "6", saves / name)
+    goes_on_from(2 * STEPS, two_epochs, whole)
+    assert (saves / name).is_dir()
+
+
 def test_many_warnings_of_a_scheduler_do_not_fill_the_disk(tmp_path):
     for calls in (2, 3, 4, 2, 5):
         with pytest.MonkeyPatch.context() as patch:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from lion_jax.training import manifest
 from lion_jax.training.run_folder import CHECKSUMS, DAMAGED
 
+STEP = re.compile("0|[1-9][0-9]*")
 MAGIC = frozenset("*?[")  # of glob, to which Orbax gives paths as they are
 
 _log = logging.getLogger(__name__)
@@ -54,8 +56,11 @@ def list_of(folder: Path, step: int) -> Path:
 
 
 def steps_in(folder: Path) -> list[Path]:
-    """Returns the checkpoints that lie in a folder, by step, the latest last."""
-    named = [path for path in folder.iterdir() if path.name.isdigit()]
+    """Returns the checkpoints that lie in a folder, by step, the latest last.
+
+    Copies beside them, such as `0012` or `12_copy`, are none.
+    """
+    named = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
     return sorted((x for x in named if x.is_dir()), key=lambda path: int(path.name))
 
 
