@@ -1,5 +1,6 @@
 """The Lion optimizer in JAX: `lion` composes into any Optax chain."""
 
+from lion_jax import startup as startup  # first: it is for the time of the imports
 from lion_jax.optimizer.adopt import from_optax, to_optax
 from lion_jax.optimizer.bf16 import with_error_bits, with_stochastic_rounding
 from lion_jax.optimizer.lion import lion, scale_by_lion

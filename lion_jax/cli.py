@@ -8,7 +8,6 @@ import io
 import logging
 import os
 import runpy
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +15,9 @@ from typing import Annotated, NoReturn
 
 import absl.logging
 
+from lion_jax import startup
 from lion_jax.config import About, Config, ConfigError, check
 
-CALLER_MISTAKE = 2
 CompilationCache = Annotated[
     str, About("folder of compiled programs; off: none; empty: the user's own")
 ]
@@ -38,6 +37,7 @@ def run(
       failures: Exceptions that are expected but nobody's mistake: one line, status 1.
       argv: The arguments; None for those of the process.
     """
+    startup.finished()
     _show_log()
     _print_everywhere()
     _silence_what_is_told_again()
@@ -48,10 +48,10 @@ def run(
         status = 1
     except (*mistakes, *failures, ConfigError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        status = 1 if isinstance(error, failures) else CALLER_MISTAKE
+        status = 1 if isinstance(error, failures) else startup.CALLER_MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        status = 128 + signal.SIGINT
+        status = startup.INTERRUPTED
     sys.exit(status)
 
 

@@ -38,7 +38,7 @@ def fill(saved: dict[str, Any]) -> dict[str, Any]:
 
 def _fill(defaults: dict[str, Any], saved: Any) -> dict[str, Any]:
     if not isinstance(saved, dict):
-        raise ConfigError(f"{saved!r} is no configuration; restore it from a copy.")
+        raise ConfigError(f"{saved!r} is no group of fields")
     filled = defaults | saved
     for name, default in defaults.items():
         if isinstance(default, dict):
@@ -48,7 +48,8 @@ def _fill(defaults: dict[str, Any], saved: Any) -> dict[str, Any]:
 
 def unknown_fields(saved: dict[str, Any]) -> list[str]:
     """Names the fields that this version does not know: a newer one wrote them."""
-    return sorted(flatten(saved).keys() - flatten(dataclasses.asdict(Config())).keys())
+    known = dataclasses.asdict(Config())
+    return sorted(flatten(saved).keys() - flatten(known).keys() - known.keys())
 
 
 def without(config: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def cache_compilations(folder: Path) -> bool:
     """Lets JAX keep compiled programs in a folder, for the next process to load.
 
     What lies there is run, so the folder must be the user's own: it is made with mode
-    0700, and one that others own or may write to is not used. It grows by some
+    0700, and one that other users own or may write to is not used. It grows by some
     megabytes for each new combination of model, shapes and versions.
 
     Args:
@@ -91,8 +91,8 @@ def cache_compilations(folder: Path) -> bool:
         return False
     if os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         _log.warning(
-            "Compiled programs are not kept: others may write to %s; chmod 700 it, or"
-            " %s.",
+            "Compiled programs are not kept: other users may write to %s; chmod 700 it,"
+            " or %s.",
             folder,
             remedy,
         )

@@ -17,18 +17,19 @@ def unknown(word: str, known: Mapping[str, Field], see: str) -> str:
       see: Where to read more.
     """
     configured = any(name.startswith(PREFIX) for name in known)
-    if not word.startswith("-"):
-        more = ""
-        if word.endswith(".py") and "config" in known:
-            more = " one run has one configuration; for several, python -m"
-            more += " lion_jax.compare run --configs A.py B.py;"
-        return f"unexpected argument {word!r};{more} {see}."
     name, equals, value = word.lstrip("-").partition("=")
+    more = ""
+    if "config" in known and (name == "configs" or word.endswith(".py")):
+        more = " one run has one configuration; for several, python -m"
+        more += " lion_jax.compare run --configs A.py B.py;"
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r};{more} {see}."
     if configured and name.startswith(PREFIX):
         return unknown_field(name.removeprefix(PREFIX), equals + value)
     guess = _closest(name.removeprefix(PREFIX), known)
-    meant = f" did you mean --{guess}{equals}{value}?" if guess else ""
-    return f"unknown flag {word!r};{meant} {see}."
+    if guess and not more:
+        more = f" did you mean --{guess}{equals}{value}?"
+    return f"unknown flag {word!r};{more} {see}."
 
 
 def unknown_field(path: str, setting: str = "") -> str:

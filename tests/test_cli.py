@@ -27,6 +27,10 @@ MISTAKES = {
         ["--config", "quick.py", "other.py"],
         ["'other.py'", "python -m lion_jax.compare run --configs A.py B.py"],
     ),
+    "several configs for one run": (
+        [QUICK, "--configs", "quick.py", "other.py"],
+        ["'--configs'", "python -m lion_jax.compare run --configs A.py B.py"],
+    ),
     "absent file": (["--config=none.py"], ["--config=none.py: there is no such file"]),
     "no get_config": (["--config", "empty.py"], ["empty.py", "get_config"]),
     "syntax error": (["--config=broken.py"], ["broken.py: SyntaxError"]),
@@ -228,9 +232,10 @@ def test_a_full_disk_is_told_in_one_line(command, monkeypatch):
 
 
 @pytest.mark.parametrize("module", ["lion_jax.evaluate", "lion_jax.data"])
-def test_help_of_the_other_commands(command, module):
+def test_help_of_the_other_commands(command, module, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
     ran = command.run(module, "--help")
-    assert ran.returncode == 0
+    assert (ran.returncode, ran.stderr) == (0, "")
     assert f"python -m {module}" in ran.stdout
 
 

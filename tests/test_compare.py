@@ -25,7 +25,7 @@ from lion_jax import config as configs
 from lion_jax.compare import __main__ as compare
 from lion_jax.compare import campaign, compiled, records
 from lion_jax.flags import CommandLine
-from lion_jax.training import run_folder, sharding
+from lion_jax.training import loop, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation
 from lion_jax.training.history import Epoch
 from lion_jax.training.program import Program
@@ -545,5 +545,10 @@ def test_the_bar_shows_all_runs(files, tmp_path, monkeypatch):
         )
     )
     assert totals == [2 * 6 * 64]
-    assert shown[-1] == ("tiny_adamw, seed 0, epoch 1/1", 2 * 6 * 64)
+    *_, trained, last = shown
+    assert trained == ("tiny_adamw, seed 0, epoch 1/1, validation", 2 * 6 * 64)
+    assert last == ("tiny_adamw, seed 0, testing", 2 * 6 * 64)
+    losses = [text.partition("1/1, loss ")[2] for text, _ in shown if "loss" in text]
+    assert len(losses) >= 2 * (6 - loop.AHEAD)
+    assert all(0 < float(loss) < 10 for loss in losses)
     assert [done for _, done in shown] == sorted(done for _, done in shown)

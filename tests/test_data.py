@@ -307,6 +307,8 @@ def test_a_folder_in_a_format_that_needs_tensorflow_is_told(tmp_path, offline):
         path.rename(folder / path.name.replace("array_record", "tfrecord"))
     with pytest.raises(data.DataError, match="prepared in a format that needs Tensor"):
         data.load("toy", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+    make_tfds_set("toy", tmp_path / "elsewhere")  # the remedy
+    data.load("toy", str(tmp_path / "elsewhere"), str(tmp_path / "cache"))
 
 
 def test_an_idx_set_prepared_for_tensorflow_is_prepared_again_beside_it(tmp_path):

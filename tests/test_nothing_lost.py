@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import resource
 import shutil
@@ -17,7 +16,7 @@ import pytest
 from small_runs import assert_same_run, interrupt_at, run, small_config
 
 from lion_jax import evaluate, train
-from lion_jax.training import checkpoint, run_folder
+from lion_jax.training import checkpoint, loop, run_folder
 
 pytestmark = pytest.mark.usefixtures("small_data")
 
@@ -209,22 +208,30 @@ def snapshot(folder):
     return {path: path.read_bytes() for path in files if path.name != run_folder.LOCK}
 
 
-def test_a_lost_best_state_is_not_replaced_by_another(two_epochs, whole):
-    rows = [
-        json.loads(x) for x in (whole / run_folder.METRICS).read_text().splitlines()
-    ]
-    best = min(rows, key=lambda row: row["val_loss"])["step"]
-    shutil.copytree(whole, two_epochs.parent / "copy")
-    folder = two_epochs.parent / "copy"
+def test_a_lost_best_state_is_not_replaced_by_another(tmp_path, monkeypatch):
+    folder, copy = tmp_path / "run", tmp_path / "copy"
+    end_epoch = loop._end_epoch
+
+    def worse_at_last(run, state, epoch):
+        record = end_epoch(run, state, epoch)
+        return dataclasses.replace(record, val_loss=9.0) if epoch == 3 else record
+
+    monkeypatch.setattr(loop, "_end_epoch", worse_at_last)
+    assert run(small_config(), folder)[0] == 0
+    result = run_folder.read_result(folder)
+    assert result.best_epoch == 2
+    shutil.copytree(folder, copy)
     (folder / run_folder.RESULT).unlink()
-    flip(largest_file(folder / run_folder.CHECKPOINTS / str(best)))
-    if best == rows[-1]["step"]:  # then the run goes back and makes it again
-        assert run(small_config(), folder)[0] == 0
-        assert_same_run(folder, whole)
-    else:
-        with pytest.raises(checkpoint.CheckpointError, match=f"step {best}, is lost"):
-            run(small_config(), folder)
-        assert not (folder / run_folder.RESULT).exists()
+    flip(largest_file(folder / run_folder.CHECKPOINTS / "12"))
+    said = r"the best state, of step 12, is lost .*; restore it from a copy"
+    with pytest.raises(checkpoint.CheckpointError, match=said):
+        run(small_config(), folder)
+    assert not (folder / run_folder.RESULT).exists()
+    for part in ("checkpoints/12", "checksums/12.json"):  # the remedy
+        restored = shutil.copytree if (copy / part).is_dir() else shutil.copy
+        restored(copy / part, folder / part)
+    assert run(small_config(), folder)[0] == 0
+    assert run_folder.read_result(folder).test_loss == result.test_loss
 
 
 def test_evaluation_of_a_damaged_checkpoint_names_the_file(whole, tmp_path):
@@ -265,7 +272,7 @@ def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(tmp_path, whole):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in saves(tmp_path / "run")] == ["6"]
-    status, said = run(small_config(), tmp_path / "run")
+    status, said = run(small_config(), tmp_path / "run")  # the remedy
     assert status == 0
     assert "resumed at step 6" in said
     assert_same_run(tmp_path / "run", whole)

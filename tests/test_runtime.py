@@ -135,7 +135,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(python, tmp_path):
     shared.chmod(0o777)
     ran = python(COMPILE, str(shared))
     assert ran.returncode == 0
-    assert f"others may write to {shared}; chmod 700 it" in ran.stderr
+    assert f"other users may write to {shared}; chmod 700 it" in ran.stderr
     assert not files(shared)
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import jax
@@ -19,7 +20,7 @@ import pytest
 from rich.console import Console
 from small_runs import STEPS, assert_same_run, interrupt_at, run, small_config
 
-from lion_jax import environment, files, identity, interruption
+from lion_jax import environment, files, identity, interruption, startup
 from lion_jax.config import Config, ConfigError
 from lion_jax.training import (
     checkpoint,
@@ -56,7 +57,7 @@ def goes_on_from(step, folder, whole):
 # ---------------------------------------------------------------------- work is lost
 
 
-@pytest.mark.parametrize("name", ["exp[lr=1e-3]", "what? ü*"])
+@pytest.mark.parametrize("name", ["exp[lr=1e-3]", "what? ü*", os.fsdecode(b"l\xe4ufe")])
 def test_a_folder_with_signs_of_glob_trains_and_restores(tmp_path, whole, name):
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, 10)
@@ -290,6 +291,15 @@ def test_a_quarantine_on_another_disk_is_moved_to(two_epochs, whole, monkeypatch
     monkeypatch.setattr(os, "rename", across)
     goes_on_from(STEPS, two_epochs, whole)
     assert (two_epochs / "damaged" / "12").is_dir()
+
+
+@pytest.mark.parametrize("name", ["handpicked", "18_copy", "0012", "018", "²"])
+def test_only_a_step_by_its_own_name_is_a_checkpoint(two_epochs, whole, name):
+    """As text, 6 is after 12; and people keep copies beside the checkpoints."""
+    saves = two_epochs / "checkpoints"
+    shutil.copytree(saves / "6", saves / name)
+    goes_on_from(2 * STEPS, two_epochs, whole)
+    assert (saves / name).is_dir()
 
 
 def test_many_warnings_of_a_scheduler_do_not_fill_the_disk(tmp_path):
@@ -586,3 +596,65 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
         fail()
     assert [x.name for x in tmp_path.iterdir()] == ["a.json"]
     assert path.read_text() == "old"
+
+
+# ------------------------------------------------------------------ before the imports
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate", "compare", "data"])
+def test_ctrl_c_while_a_command_is_imported_is_one_line(command, module):
+    (command.folder / "jax.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    )
+    process = command.start(f"lion_jax.{module}")
+    assert process.stdout.readline() == "importing\n", process.communicate()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "interrupted\n")
+    assert process.returncode == 130
+
+
+def test_a_command_that_has_begun_hears_ctrl_c_as_an_exception():
+    before = signal.signal(signal.SIGINT, startup.leave)
+    try:
+        startup.finished()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words", "expected"),
+    [
+        (["-m", "--help"], ["python", "-m", "lion_jax.train", "--help"], True),
+        (["-m"], ["python", "-W", "error", "-mlion_jax"], True),
+        (["-m"], ["python", "-m", "pytest", "tests"], False),
+        (["-c"], ["python", "-c", "import lion_jax"], False),
+        (["lion_jax/train.py"], ["python", "-m", "lion_jax.train"], False),
+    ],
+)
+def test_only_a_command_of_the_package_changes_the_process(argv, words, expected):
+    assert startup.is_command(argv, words) is expected
+
+
+def test_another_system_is_refused_in_one_line(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit) as ended:
+        startup.prepare()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the commands of lion_jax run on Linux and macOS")
+    try:
+        for system in startup.SYSTEMS:  # the remedy
+            monkeypatch.setattr(sys, "platform", system)
+            startup.prepare()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_metadata_names_the_systems_that_commands_run_on():
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    classifiers = tomllib.loads(project.read_text())["project"]["classifiers"]
+    systems = {x.split(" :: ")[-1] for x in classifiers if "Operating System" in x}
+    assert {x.lower() for x in systems} == {x.lower() for x in startup.SYSTEMS.values()}

@@ -15,20 +15,21 @@ PACKAGE = ROOT / "lion_jax"
 SHARED = {"config", "cli", "flags", "suggestions", "environment", "files", "runtime"}
 SHARED |= {"identity", "interruption"}
 ROOMS = {
-    "__init__": {"optimizer"},
+    "__init__": {"optimizer", "startup"},
     "__main__": set(),
     "distributed": {"optimizer"},
     "optimizer": set(),
     "models": set(),
     "data": {"files"},
     "config": set(),
-    "cli": {"config"},
+    "cli": {"config", "startup"},
     "flags": {"config", "suggestions"},
     "suggestions": {"config"},
     "files": set(),
     "environment": {"files"},
     "identity": {"config"},
     "interruption": set(),
+    "startup": set(),
     "xla_flags": set(),
     "runtime": {"files", "xla_flags"},
     "training": {

@@ -55,6 +55,13 @@ def source_of(name: str) -> Source:
     return next(source for source in SOURCES if source.has(name))
 
 
+def _load_sample(*_: str) -> Dataset:
+    try:
+        return cache.read(SAMPLE_PATH)
+    except DataError as error:
+        raise DataError(f"{error} It came with lion_jax; install it again.") from error
+
+
 def _load_from_tfds(name: str, data_dir: str, cache_dir: str) -> Dataset:
     path = _cached(name, data_dir, cache_dir)
     if path.exists():
@@ -93,7 +100,7 @@ def _cached(name: str, data_dir: str, cache_dir: str) -> Path:
 SOURCES = (
     Source(
         lambda name: name == SAMPLE,
-        lambda *_: cache.read(SAMPLE_PATH),
+        _load_sample,
         lambda *_: [Place("embedded sample", SAMPLE_PATH, SAMPLE_PATH.exists())],
     ),
     Source(lambda _: True, _load_from_tfds, _places_of_tfds),

@@ -62,9 +62,7 @@ def read(path: Path) -> Dataset:
         if dataset.sha256() != expected:
             raise ValueError("its sha256 differs from its header's")
     except (*UNREADABLE, DataError) as error:
-        raise DataError(
-            f"{path} is no usable data set ({error}); delete it."
-        ) from error
+        raise DataError(f"{path} is no usable data set ({error}).") from error
     return dataset
 
 

@@ -113,12 +113,11 @@ def _run_epochs(
 ) -> TrainState:
     """Trains until the end or an interruption; adds each epoch to records and logs.
 
-    `spent` is the time that went into the epoch before the run was interrupted.
+    `elapsed` is the time that went into the epoch before the run was interrupted.
     """
     run_folder.rewrite_metrics(run.folder, records)
-    with contextlib.closing(
-        curves.Events(run.folder, resume_at=int(state.step) + 1)
-    ) as events:
+    events = curves.Events(run.folder, resume_at=int(state.step) + 1)
+    with contextlib.closing(events):
         return _epochs(run, checkpoints, state, records, elapsed, events)
 
 
@@ -198,13 +197,13 @@ def _train_epoch(
             running.append((loss, step))
             if len(running) > AHEAD:
                 loss, done = running.popleft()
-                loss.block_until_ready()
-                run.show(text, done * program.batch_size)
+                shown = f"{text}, loss {float(jax.device_get(loss)):.4f}"
+                run.show(shown, done * program.batch_size)
             if step < end:
                 with jax.transfer_guard("allow"):
                     save(state)
     jax.block_until_ready(state)
-    run.show(text, step * program.batch_size)
+    run.show(f"{text}, validation", step * program.batch_size)
     return state
 
 
@@ -241,6 +240,7 @@ def _test(
     run: Run, checkpoints: Checkpoints, state: TrainState, records: History
 ) -> dict[str, Any]:
     run.print("testing ...")
+    run.show("testing", int(state.step) * run.program.batch_size)
     return testing.best_and_last(
         run.program, checkpoints, state, records, run.interrupted
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lion_jax import identity
+from lion_jax.config import ConfigError
 from lion_jax.files import write_whole
 from lion_jax.training.history import Epoch, Result
 
@@ -64,11 +65,15 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
 
 
 def require_known(folder: Path, saved: dict[str, Any]) -> None:
-    """Refuses a run's configuration with fields that this version does not know.
+    """Refuses a run's configuration that this version does not know.
 
     Raises:
-      RunFolderError: Names the fields.
+      RunFolderError: Names the fields that are unknown, or the group that is none.
     """
+    try:
+        identity.fill(saved)
+    except ConfigError as error:
+        raise _unreadable(folder / CONFIG, error) from error
     if newer := identity.unknown_fields(saved):
         raise RunFolderError(
             f"{folder} is of a newer version of lion_jax, which has {', '.join(newer)};"
@@ -147,9 +152,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text("utf-8")) if path.exists() else None
     except ValueError as error:
-        raise RunFolderError(
-            f"{path} cannot be read ({error}); restore it from a copy, or {ELSEWHERE}."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RunFolderError:
+    return RunFolderError(
+        f"{path} cannot be read ({error}); restore it from a copy, or {ELSEWHERE}."
+    )
 
 
 def write_json(path: Path, content: Any) -> None:

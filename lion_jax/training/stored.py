@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from lion_jax.training import manifest
 from lion_jax.training.run_folder import CHECKSUMS, DAMAGED
 
+STEP = re.compile("0|[1-9][0-9]*")
 MAGIC = frozenset("*?[")  # of glob, to which Orbax gives paths as they are
 
 _log = logging.getLogger(__name__)
@@ -30,10 +32,11 @@ def plain_name(folder: Path) -> Iterator[str]:
     """Yields a name of a folder under which Orbax can work.
 
     Orbax looks for files by `glob` without escaping the path, so that it finds none
-    below a folder such as `lr[1e-3]`; that one gets a link elsewhere, for the time.
+    below a folder such as `lr[1e-3]`, and takes no path that is not in UTF-8. Such a
+    folder gets a link elsewhere, for the time.
     """
     resolved = str(folder.resolve())
-    if not MAGIC & set(resolved):
+    if not MAGIC & set(resolved) and not _has_other_bytes(resolved):
         yield resolved
         return
     with tempfile.TemporaryDirectory(prefix="lion_jax_") as place:
@@ -42,14 +45,22 @@ def plain_name(folder: Path) -> Iterator[str]:
         yield str(link)
 
 
+def _has_other_bytes(path: str) -> bool:
+    """Whether a path has bytes that Python could not decode, and so escaped."""
+    return any("\udc80" <= letter <= "\udcff" for letter in path)
+
+
 def list_of(folder: Path, step: int) -> Path:
     """Returns where the checksums of a step's files are listed."""
     return folder.parent / CHECKSUMS / f"{step}.json"
 
 
 def steps_in(folder: Path) -> list[Path]:
-    """Returns the checkpoints that lie in a folder, by step, the latest last."""
-    named = [path for path in folder.iterdir() if path.name.isdigit()]
+    """Returns the checkpoints that lie in a folder, by step, the latest last.
+
+    Copies beside them, such as `0012` or `12_copy`, are none.
+    """
+    named = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
     return sorted((x for x in named if x.is_dir()), key=lambda path: int(path.name))
 
 

@@ -1,0 +1,962 @@
+"""Every remedy that a message names is followed, and leads out.
+
+Messages are the texts of the package with an imperative of `VERBS` after their last
+semicolon.
+Each has a row in `ROWS` or names a test in `ELSEWHERE`; one without fails a test.
+"""
+
+import ast
+import dataclasses
+import functools
+import importlib.util
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_runs import small_config
+
+import lion_jax
+from lion_jax import __main__ as package
+from lion_jax import config as configs
+from lion_jax import data, evaluate, identity, runtime, train
+from lion_jax.compare import __main__ as compare
+from lion_jax.compare import analysis, campaign, measures, records
+from lion_jax.config import About, checks, values
+from lion_jax.data import __main__ as prepare
+from lion_jax.data import debian, idx, tfds_source
+from lion_jax.training import checkpoint, restored, run_folder, sharding, task
+from lion_jax.training.state import TrainState
+
+ROOT = Path(__file__).parents[1]
+OLD = ROOT / "tests" / "data" / "version_0_1"
+VERBS = (
+    *("begin", "choose", "chmod", "copy", "delete", "free", "give", "install"),
+    *("leave", "make", "move", "name", "prepare", "remove", "rerun", "restore"),
+    *("run", "set", "train", "unset", "upgrade", "use", "wait"),
+)
+ANY_VERB = re.compile(rf"\b({'|'.join(VERBS)})\b")
+# As the first word of a clause it is an imperative.
+ADVICE = re.compile(rf"(?:^|, |: |\] |\b(?:or|and|must) )({'|'.join(VERBS)})\b")
+Step = Callable[[], object]
+Row = Callable[[Path, pytest.MonkeyPatch], Iterator[tuple[str, Step]]]
+ROWS: dict[str, Row] = {}
+# Of remedies that other tests follow: words of the message, and the test.
+ELSEWHERE = {
+    "set --config.{}={}, for instance": (
+        "test_every_default_is_the_remedy_that_its_refusal_names"
+    ),
+    "; free space or make the folder writable": (
+        "test_a_full_disk_ends_the_run_and_space_lets_it_go_on"
+    ),
+    "the first checkpoint was saved, but": (
+        "test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run"
+    ),
+    "is lost (its checkpoint was": "test_a_lost_best_state_is_not_replaced_by_another",
+    "use one of these, such as Linux": "test_another_system_is_refused_in_one_line",
+    "name one beforehand with `--target`": (
+        "test_a_target_is_named_or_said_to_come_from_the_same_runs"
+    ),
+    "interrupted in {}; rerun": "test_interrupted_runs_go_on_and_no_number_changes",
+    "rerun the same command to resume.": (
+        "test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit"
+    ),
+    "is prepared in a format that needs TensorFlow": (
+        "test_a_folder_in_a_format_that_needs_tensorflow_is_told"
+    ),
+    "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
+}
+
+
+def leads_out_of(words: str) -> Callable[[Row], Row]:
+    """Makes a function the row of the message that holds the words.
+
+    The function yields what is refused with that message, under no name; then, under
+    the words of the message for it, what follows each remedy.
+    """
+
+    def register(row: Row) -> Row:
+        assert words not in ROWS
+        ROWS[words] = row
+        return row
+
+    return register
+
+
+# ------------------------------------------------------------------------- messages
+
+
+@functools.cache
+def messages() -> dict[str, str]:
+    """The texts of the package that name a remedy, with {} for values, and where."""
+    found = {}
+    for path in sorted((ROOT / "lion_jax").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        nodes = [*ast.walk(tree)]
+        parts = {v for x in nodes if isinstance(x, ast.JoinedStr) for v in x.values}
+        parts |= {x.value for x in nodes if isinstance(x, ast.Expr)}  # docstrings
+        parts |= {x for y in nodes if is_help(y) for x in ast.walk(y)}
+        for node in nodes:
+            if node not in parts and (text := text_of(node)) and names_remedy(text):
+                found[text] = f"{path.relative_to(ROOT)}:{node.lineno}"
+    return found
+
+
+def is_help(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "About"
+
+
+def text_of(node: ast.AST) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value.replace("%s", "{}")
+    if not isinstance(node, ast.JoinedStr):
+        return ""
+    return "".join(
+        part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
+    )
+
+
+def names_remedy(text: str) -> bool:
+    if "; " in text or "Remedies:" in text:
+        return bool(ADVICE.search(text.rpartition("; ")[2]))
+    first = text.removeprefix("error: ").split()
+    return len(first) > 3 and first[0] in VERBS
+
+
+def test_every_message_with_a_remedy_has_a_test():
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    assert len(messages()) > 60
+    for text, place in messages().items():
+        known = [words for words in (*ROWS, *ELSEWHERE) if words in text]
+        assert known, f"{place}: no test follows the remedy of {text!r}"
+    for words in (*ROWS, *ELSEWHERE):
+        assert any(words in text for text in messages()), f"no message has {words!r}"
+    for name in ELSEWHERE.values():
+        assert f"def {name}(" in tests
+
+
+@pytest.mark.parametrize("words", ROWS)
+def test_a_remedy_leads_out(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runtime, "start", lambda *_, **__: None)
+    monkeypatch.setattr(train, "train", lambda *_, **__: 0)
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: {})
+    monkeypatch.setattr(campaign, "run", lambda _: True)
+    (text,) = {text for text in messages() if words in text}
+    steps = ROWS[words](tmp_path, monkeypatch)
+    _, refused = next(steps)
+    with pytest.raises((Exception, SystemExit)) as error:
+        refused()
+    message = " ".join(str(error.value).split())
+    template = ".*".join(map(re.escape, " ".join(text.split()).split("{}")))
+    assert re.search(template, message), message
+    followed = []
+    for remedy, attempt in steps:
+        assert remedy in message
+        attempt()
+        followed.append(remedy)
+    advice = text.rpartition("; ")[2] if "Remedies:" not in text else ""
+    assert {*ANY_VERB.findall(advice)} <= {*ANY_VERB.findall(" ".join(followed))}
+
+
+# ------------------------------------------------------------------ files and flags
+
+
+def config_file(file="quick.py", **options):
+    """Writes a configuration file; returns its name."""
+    made = {"name": "quick", "data": {"name": data.SAMPLE}} | options
+    Path(file).write_text(
+        "from lion_jax import config\n"
+        f"def get_config():\n    return config.from_dict({made!r})\n"
+    )
+    return file
+
+
+def start(command, *argv):
+    """Runs a command in this process, without what it does in the end."""
+    return command.main([str(word) for word in argv])
+
+
+def started(command, *argv):
+    return functools.partial(start, command, *argv)
+
+
+@leads_out_of("use python -m lion_jax.{}")
+def command_without_a_dot(place, patch):
+    def main():
+        patch.setattr("sys.stderr", SimpleNamespace(write=said.append))
+        assert package.main(["train"]) == 2
+        patch.undo()
+        raise RuntimeError("".join(said))
+
+    said: list[str] = []
+    yield "", main
+    yield (
+        "use python -m lion_jax.train",
+        lambda: importlib.util.find_spec(said[0].split()[-1]).loader,
+    )
+
+
+@leads_out_of("--config is missing; give a Python file")
+def no_configuration(place, patch):
+    yield "", started(train)
+    yield "give a Python file", started(train, "--config", config_file())
+    yield (
+        "--config configs/quickstart.py",
+        started(train, "--config", ROOT / "configs/quickstart.py"),
+    )
+
+
+@leads_out_of("there is no such file; give a Python file")
+def no_such_file(place, patch):
+    yield "", started(train, "--config=none.py")
+    yield "give a Python file", started(train, "--config", config_file())
+
+
+@leads_out_of("the file must run and define")
+def file_that_does_not_run(place, patch):
+    Path("a.py").write_text("get_config = 1 / 0\n")
+    yield "", started(train, "--config=a.py")
+    yield "the file must run", lambda: start(train, "--config", config_file("a.py"))
+
+
+@leads_out_of("must be of type {}; give {}={}(...).")
+def group_that_is_none(place, patch):
+    given = configs.Config()
+    given.optimizer = "lion"
+    yield "", lambda: configs.check(given)
+    good = configs.Config(optimizer=configs.OptimizerConfig())
+    yield "give optimizer=OptimizerConfig(...)", lambda: configs.check(good)
+
+
+@leads_out_of("is a group of fields; set one of them")
+def field_that_is_a_group(place, patch):
+    argv = "--config", config_file()
+    yield "", started(train, *argv, "--config.model=resnet50")
+    yield (
+        "set one of them, such as --config.model.name=...",
+        started(train, *argv, "--config.model.name=resnet50"),
+    )
+
+
+@leads_out_of("must divide it; set --config.image_size=")
+def image_and_patch(place, patch):
+    argv = "--config", config_file(), "--config.model.name=vit_b16"
+    yield "", started(train, *argv, "--config.image_size=33")
+    yield "set --config.image_size=32", started(train, *argv, "--config.image_size=32")
+
+
+def devices(**options):
+    return lambda: checks.check_devices(configs.Config(**options), 8)
+
+
+@leads_out_of("but JAX finds {}; set --config.devices=")
+def too_many_devices(place, patch):
+    yield "", devices(devices=9)
+    yield "set --config.devices=8", devices(devices=8, eval_batch_size=256)
+    yield "or 0 for all", devices(devices=0, eval_batch_size=256)
+
+
+@leads_out_of("devices{} must divide it; set --config.{}={}")
+def devices_and_batch(place, patch):
+    options = {"batch_size": 60, "accumulate": 2, "eval_batch_size": 256}
+    yield "", devices(**options)
+    yield "set --config.batch_size=64", devices(**options | {"batch_size": 64})
+    yield (
+        "--config.accumulate",
+        devices(**options | {"accumulate": 1, "batch_size": 56}),
+    )
+    yield "or --config.devices", devices(**options | {"devices": 2})
+
+
+@leads_out_of("{} command; give {}.")
+def no_command_of_data(place, patch):
+    yield "", started(prepare, "fetch")
+    for command in ("prepare", "where"):
+        yield "give prepare or where", started(prepare, command, "--name", data.SAMPLE)
+
+
+@leads_out_of("--workdir is missing; give the folder")
+def no_folder_to_evaluate(place, patch):
+    yield "", started(evaluate)
+    yield "give the folder of a run", started(evaluate, "--workdir", OLD / "run")
+
+
+# ---------------------------------------------------------------------- comparisons
+
+
+def comparison(*argv):
+    return started(compare, "run", "--configs", config_file(), "--seeds=1", *argv)
+
+
+def old_record(**changes):
+    record = records.read(OLD / "compare/records/tiny/seed_0.json")
+    return dataclasses.replace(record, **changes)
+
+
+def with_rate(record, rate):
+    config = identity.fill(record.config)
+    return config | {"optimizer": config["optimizer"] | {"learning_rate": rate}}
+
+
+@leads_out_of("is set twice; give it once")
+def swept_twice(place, patch):
+    rates = "--sweep=optimizer.learning_rate="
+    yield "", comparison("--out=out", f"{rates}1e-4", f"{rates}1e-3")
+    yield (
+        "give it once, with all its values by commas",
+        comparison("--out=out", f"{rates}1e-4,1e-3"),
+    )
+
+
+@leads_out_of("--out={} is a file; give a folder.")
+def records_in_a_file(place, patch):
+    Path("file").touch()
+    yield "", comparison("--out=file")
+    yield "give a folder", comparison("--out=folder")
+
+
+@leads_out_of("--out is missing; give the folder")
+def no_folder_of_records(place, patch):
+    yield "", comparison()
+    yield "give the folder of the records", comparison("--out=folder")
+
+
+@leads_out_of("occurs twice; give each file another name=")
+def names_twice(place, patch):
+    both = config_file("a.py"), config_file("b.py")
+    argv = "run", "--out=out", "--seeds=1", "--configs"
+    yield "", started(compare, *argv, *both)
+    config_file("b.py", name="other")
+    yield "give each file another name=", started(compare, *argv, *both)
+    rate = "--sweep=optimizer.learning_rate=1e-4"
+    with pytest.raises(configs.ConfigError, match="each swept value once"):
+        start(compare, *argv, "a.py", f"{rate},1e-4")
+    yield "each swept value once", started(compare, *argv, "a.py", rate)
+
+
+@leads_out_of("give another --out, or remove it.")
+def records_of_another_configuration(place, patch):
+    record = old_record()
+    records.write(record, place / "out")
+    config = configs.from_dict(with_rate(record, 0.5))
+    point = campaign.Point(record.label, {}, config)
+
+    def check(out):
+        return campaign.check([point], range(1), place / out)
+
+    yield "", lambda: check("out")
+    yield "give another --out", lambda: check("other")
+    records.path_of(place / "out", record.label, record.seed).unlink()
+    yield "or remove it", lambda: check("out")
+
+
+@leads_out_of("--configs is missing; give files")
+def no_configurations(place, patch):
+    yield "", started(compare, "run", "--out=out")
+    yield "give files: --configs", comparison("--out=out")
+
+
+@leads_out_of("no file matches; give existing files")
+def pattern_of_no_file(place, patch):
+    yield "", started(compare, "grid", "--configs=no*.py")
+    yield "give existing files", started(compare, "grid", "--configs", config_file())
+
+
+@leads_out_of("set --trials=8 --trial_seeds=1 --ratio=10.")
+def grid_of_one(place, patch):
+    argv = "grid", "--configs", config_file()
+    yield "", started(compare, *argv, "--trials=1")
+    remedy = "--trials=8", "--trial_seeds=1", "--ratio=10"
+    yield "set --trials=8", started(compare, *argv, *remedy)
+
+
+@leads_out_of("which no grid can be centred on; set it")
+def grid_around_zero(place, patch):
+    argv = "grid", "--configs", config_file(optimizer={"weight_decay": 0.0})
+    yield "", started(compare, *argv)
+    config_file(optimizer={"weight_decay": 0.1})
+    yield "set it in the file", started(compare, *argv)
+
+
+@leads_out_of("give its grid to compare run with --sweep")
+def grid_without_a_mirror(place, patch):
+    sgd = config_file(optimizer={"name": "sgd"})
+    yield "", started(compare, "grid", "--configs", sgd)
+    yield (
+        "give its grid to compare run with --sweep",
+        started(
+            *(compare, "run", "--configs", sgd, "--out=out"),
+            "--sweep=optimizer.learning_rate=0.1,0.3",
+        ),
+    )
+
+
+@leads_out_of("there are no runs of {}; name one of")
+def target_of_no_model(place, patch):
+    defaults = {"resnet50": 0.5}
+    yield "", lambda: measures.for_models({"vit_b16": 0.9}, defaults)
+    yield (
+        "name one of resnet50",
+        lambda: measures.for_models({"resnet50": 0.9}, defaults),
+    )
+
+
+@leads_out_of("set --target=0.9, or --target=resnet50=0.9")
+def target_in_percent(place, patch):
+    yield "", lambda: measures.parse_targets("90")
+    yield "set --target=0.9", lambda: measures.parse_targets("0.9")
+    each = "resnet50=0.9,vit_b16=0.8"
+    yield f"--target={each}", lambda: measures.parse_targets(each)
+    yield "leave it out", lambda: analysis.analyse([old_record()])
+
+
+@leads_out_of("needs a target that is named beforehand; set")
+def speed_without_a_target(place, patch):
+    def analyse(targets):
+        options = analysis.Options(measures.SPEED[0], targets)
+        return analysis.analyse([old_record()], options)
+
+    yield "", lambda: analyse(None)
+    targets = measures.parse_targets("0.9")
+    yield "set --target=0.9", lambda: analyse(targets)
+
+
+@leads_out_of("holds no records; make some with")
+def no_records(place, patch):
+    yield "", lambda: records.read_all(place)
+    yield "make some with python -m lion_jax.compare run", comparison("--out=out")
+    records.write(old_record(), place)  # as the command does
+    yield "make some", lambda: records.read_all(place)
+
+
+@leads_out_of("which reads format {}; upgrade lion_jax.")
+def record_of_a_newer_format(place, patch):
+    records.write(old_record(format=records.FORMAT + 1), place)
+    yield "", lambda: records.read_all(place)
+    patch.setattr(records, "FORMAT", records.FORMAT + 1)
+    yield "upgrade lion_jax", lambda: records.read_all(place)
+
+
+@leads_out_of("remove it, and the run is made again.")
+def damaged_record(place, patch):
+    record = old_record()
+    records.write(record, place)
+    path = records.path_of(place, record.label, record.seed)
+    path.write_text("{")
+    point = campaign.Point(record.label, {}, configs.from_dict(record.config))
+
+    def check():
+        return campaign.check([point], range(1), place)
+
+    yield "", check
+    path.unlink()
+    yield "remove it, and the run is made again", lambda: check()[0]
+
+
+@leads_out_of("remove one of them.")
+def records_that_differ(place, patch):
+    record = old_record()
+    records.write(record, place)
+    other = old_record(seed=1, config=with_rate(record, 0.5))
+    records.write(other, place)
+    yield "", lambda: records.read_all(place)
+    records.path_of(place, other.label, 1).unlink()
+    yield "remove one of them", lambda: records.read_all(place)
+
+
+@leads_out_of("which would count twice; move {} out of")
+def record_twice(place, patch):
+    record = old_record()
+    records.write(record, place)
+    own = records.path_of(place, record.label, record.seed)
+    copy = own.parent.with_name("copy") / own.name
+    shutil.copytree(own.parent, copy.parent)
+    yield "", lambda: records.read_all(place)
+    shutil.move(copy, place / "elsewhere")
+    yield f"move {copy} out of records/", lambda: records.read_all(place)
+
+
+@leads_out_of("whose place is {}; move it there.")
+def record_elsewhere(place, patch):
+    record = old_record()
+    records.write(record, place)
+    own = records.path_of(place, record.label, record.seed)
+    elsewhere = own.rename(own.with_name("seed_7.json"))
+    yield "", lambda: records.read_all(place)
+    elsewhere.rename(own)
+    yield "move it there", lambda: records.read_all(place)
+
+
+# ------------------------------------------------------------------------- versions
+
+
+@dataclasses.dataclass
+class Newer(configs.Config):
+    """A configuration of a later version."""
+
+    sharpness: Annotated[float, About("how sharp")] = 0.0
+
+
+@leads_out_of("upgrade to the version that saved it.")
+def saved_by_a_newer_version(place, patch):
+    saved = dataclasses.asdict(Newer())
+    yield "", lambda: configs.from_dict(saved)
+    patch.setattr(values, "Config", Newer)
+    yield "upgrade to the version that saved it", lambda: configs.from_dict(saved)
+
+
+@leads_out_of("upgrade lion_jax, or {}.")
+def folder_of_a_newer_version(place, patch):
+    saved = dataclasses.asdict(Newer())
+    run_folder.write_json(place / run_folder.CONFIG, saved)
+    wanted = dataclasses.asdict(configs.Config())
+    yield "", lambda: run_folder.check(place, wanted)
+    yield "or give another folder", lambda: run_folder.check(place / "other", wanted)
+    patch.setattr(identity, "Config", Newer)
+    yield "upgrade lion_jax", lambda: run_folder.check(place, saved)
+
+
+# --------------------------------------------------------------------- runs' folders
+
+
+def wanted(**options):
+    return dataclasses.asdict(small_config(**options))
+
+
+def occupy(folder, config):
+    """Begins a run in a folder, as training does."""
+    run_folder.check(folder, config)
+    with run_folder.occupied(folder, config):
+        pass
+
+
+@leads_out_of("give another folder (--workdir or --out)")
+def another_folder(place, patch):
+    Path("file").touch()
+    yield "", lambda: run_folder.check(place / "file", wanted())
+    yield "give another folder", lambda: occupy(place / "folder", wanted())
+    yield "(--workdir or --out)", comparison("--out=other")
+    yield (
+        "(--workdir or --out)",
+        started(train, "--config", config_file(), "--workdir=other"),
+    )
+
+
+@leads_out_of("and copy it there afterwards.")
+def folder_in_a_cloud(place, patch):
+    yield "", lambda: occupy(Path("gs://bucket/run"), wanted())
+    yield "give another folder", lambda: occupy(place / "run", wanted())
+    yield "copy it there afterwards", lambda: shutil.copytree("run", "bucket")
+
+
+@leads_out_of("holds a run of another configuration: {}; {}, or remove")
+def folder_of_another_run(place, patch):
+    occupy(place / "run", wanted(seed=1))
+    yield "", lambda: occupy(place / "run", wanted())
+    yield "give another folder", lambda: occupy(place / "other", wanted())
+    shutil.rmtree("run")
+    yield "or remove that one", lambda: occupy(place / "run", wanted())
+
+
+@leads_out_of("so it is unknown of which run; copy its")
+def folder_without_a_configuration(place, patch):
+    shutil.copytree(OLD / "run", "run")
+    config = run_folder.read_json(Path("run/config.json"))
+    Path("run/config.json").unlink()
+    yield "", lambda: run_folder.check(place / "run", config)
+    yield "give another folder", lambda: run_folder.check(place / "other", config)
+    shutil.copy(OLD / "run/config.json", "run")
+    yield "copy its config.json there", lambda: run_folder.check(place / "run", config)
+
+
+@leads_out_of("cannot be read ({}); restore it from a copy, or {}")
+def truncated_configuration(place, patch):
+    occupy(place / "run", wanted())
+    config = place / "run" / run_folder.CONFIG
+    copy = config.read_text()
+    run_folder.write_json(config, wanted() | {"optimizer": "lion"})
+    with pytest.raises(run_folder.RunFolderError, match="'lion' is no group of"):
+        occupy(place / "run", wanted())
+    config.write_text(copy[:9])
+    yield "", lambda: occupy(place / "run", wanted())
+    yield "or give another folder", lambda: occupy(place / "other", wanted())
+    config.write_text(copy)
+    yield "restore it from a copy", lambda: occupy(place / "run", wanted())
+
+
+@leads_out_of("is no result of a run ({}); remove it and rerun")
+def result_of_something_else(place, patch):
+    (place / run_folder.RESULT).write_text('{"seed": 1}')
+    yield "", lambda: run_folder.read_result(place)
+    (place / run_folder.RESULT).unlink()
+
+    def rerun():
+        assert run_folder.read_result(place) is None  # then the run is resumed
+
+    yield "remove it and rerun the same command", rerun
+
+
+@leads_out_of("is in use by process {}; wait")
+def folder_in_use(place, patch):
+    with run_folder.locked(place / "run"):
+        yield "", lambda: occupy(place / "run", wanted())
+        yield "or give another folder", lambda: occupy(place / "other", wanted())
+    yield "wait for it to end", lambda: occupy(place / "run", wanted())
+
+
+# ---------------------------------------------------------------------- checkpoints
+
+
+def old_run(place):
+    """A copy of a run with checkpoints of steps 16 and 32; returns its folder."""
+    return shutil.copytree(OLD / "run", place / "run")
+
+
+def damage(folder, step):
+    path = max(
+        (folder / "checkpoints" / str(step) / "model").rglob("*"),
+        key=lambda path: path.stat().st_size if path.is_file() else 0,
+    )
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+def mend(folder):
+    shutil.rmtree(folder)
+    shutil.copytree(OLD / "run", folder)
+
+
+def resume(folder):
+    """Opens a run's checkpoints as training does."""
+    with checkpoint.open_folder(folder / "checkpoints") as checkpoints:
+        return checkpoint.find(checkpoints, "latest")
+
+
+def load(folder, change=lambda x: x):
+    """Restores the model of the last step; `change` makes another model of it."""
+    with checkpoint.open_folder(folder / "checkpoints", to_save=False) as checkpoints:
+        saved = checkpoints.orbax.checkpointables_metadata(32).metadata["model"]
+        params = jax.tree.map(change, saved["params"])
+        abstract = TrainState(None, params, saved["batch_stats"], None, None)
+        return checkpoint.restore_model(checkpoints, 32, abstract)
+
+
+@leads_out_of("no sound checkpoint is left, and nothing was changed; restore")
+def all_checkpoints_damaged(place, patch):
+    folder = old_run(place)
+    damage(folder, 16)
+    damage(folder, 32)
+    yield "", lambda: resume(folder)
+    yield "begin anew in another folder", lambda: resume(place / "other")
+    mend(folder)
+    yield f"restore {folder / 'checkpoints'} from a copy", lambda: resume(folder)
+
+
+@leads_out_of("step {} is damaged; restore {} from a copy")
+def checkpoint_damaged(place, patch):
+    folder = old_run(place)
+    damage(folder, 32)
+    yield "", lambda: load(folder)
+    yield "begin anew in another folder", lambda: resume(place / "other")
+    mend(folder)
+    yield f"restore {folder / 'checkpoints'} from a copy", lambda: load(folder)
+
+
+@leads_out_of("is of another model or optimizer: {}; use another folder")
+def checkpoint_of_another_model(place, patch):
+    folder = old_run(place)
+
+    def larger(array):
+        return jax.ShapeDtypeStruct((*array.shape, 2), array.dtype)
+
+    yield "", lambda: load(folder, larger)
+    yield "use another folder", lambda: resume(place / "other")
+    yield "the configuration that it was made with", lambda: load(folder)
+
+
+@leads_out_of("cannot be restored ({}); begin anew in another folder.")
+def checkpoint_unreadable(place, patch):
+    folder = old_run(place)
+    (folder / "checksums" / "32.json").unlink()
+    damage(folder, 32)
+    yield "", lambda: load(folder)
+    yield "begin anew in another folder", lambda: resume(place / "other")
+
+
+class LoadingDataError(Exception):
+    """Restoring has come as far as the data."""
+
+
+def restoring(patch, folder, which="best"):
+    def reached(*_):
+        raise LoadingDataError
+
+    patch.setattr(data, "load", reached)
+    with pytest.raises(LoadingDataError):
+        restored.restore(folder, which)
+
+
+@leads_out_of("holds no {}; give a folder that lion_jax.train made.")
+def folder_without_a_run(place, patch):
+    yield "", lambda: restored.restore(place)
+    folder = old_run(place)
+    yield "give a folder that lion_jax.train made", lambda: restoring(patch, folder)
+
+
+@leads_out_of("holds no checkpoint; train first.")
+def run_without_checkpoints(place, patch):
+    occupy(place, wanted())
+    yield "", lambda: restored.restore(place)
+    shutil.copytree(OLD / "run/checkpoints", place / "checkpoints")  # as training does
+    yield "train first", lambda: restoring(patch, place)
+
+
+@leads_out_of("checkpoint yet; train to the end of an epoch first.")
+def run_without_an_epoch(place, patch):
+    folder = old_run(place)
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "checkpoints").mkdir()
+    yield "", lambda: restored.restore(folder)
+    mend(folder)  # as training does
+    yield "train to the end of an epoch first", lambda: restoring(patch, folder)
+
+
+# ------------------------------------------------------------------------- machines
+
+
+@leads_out_of("JAX_DISABLE_JIT is set, but the steps must be compiled; unset it.")
+def without_compilation(place, patch):
+    jax.config.update("jax_disable_jit", True)
+    try:
+        yield "", sharding.count_devices
+    finally:
+        jax.config.update("jax_disable_jit", False)
+    yield "unset it", sharding.count_devices
+
+
+@leads_out_of("unset JAX_PLATFORMS, or install JAX for that platform")
+def platform_that_is_not_there(place, patch):
+    def no_cuda():
+        raise RuntimeError("Unable to initialize backend 'cuda'")
+
+    with pytest.MonkeyPatch.context() as asked:
+        asked.setattr(jax, "device_count", no_cuda)
+        yield "", sharding.count_devices
+        asked.setattr(jax, "device_count", lambda: 1)
+        yield "or install JAX for that platform", sharding.count_devices
+    yield "unset JAX_PLATFORMS", sharding.count_devices
+
+
+def cached(patch):
+    """Keeps compiled programs in a folder; a warning is an error."""
+
+    def warn(text, *rest):
+        raise RuntimeWarning(text % rest)
+
+    patch.setattr(runtime._log, "warning", warn)
+    patch.setattr(jax.config, "update", lambda *_: None)
+    return lambda folder: runtime.cache_compilations(Path(folder))
+
+
+@leads_out_of("give another --compilation_cache, or off")
+def cache_in_a_file(place, patch):
+    keep = cached(patch)
+    Path("file").touch()
+    yield "", lambda: keep("file/folder")
+    yield "give another --compilation_cache", lambda: keep("folder")
+    argv = "--config", config_file(), "--compilation_cache=off"
+    yield "or off", started(train, *argv)
+
+
+@leads_out_of("other users may write to {}; chmod 700 it")
+def cache_of_everybody(place, patch):
+    keep = cached(patch)
+    Path("folder").mkdir()
+    Path("folder").chmod(0o777)
+    yield "", lambda: keep("folder")
+    yield "give another --compilation_cache", lambda: keep("other")
+    Path("folder").chmod(0o700)
+    yield "chmod 700 it", lambda: keep("folder")
+
+
+# ----------------------------------------------------------------------------- data
+
+
+def dataset(labels=(0, 1), channels=1):
+    images = np.zeros((len(labels), 4, 4, channels), np.uint8)
+    given = np.asarray(labels, np.int32)
+    names = ("cat", "dog")
+    return data.Dataset("tiny", "1.0.0", "here", names, images, given, images, given)
+
+
+class Examples(list):
+    """As a data source of TFDS."""
+
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+
+def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4)):
+    """As a builder of TFDS, of a set that is prepared."""
+    label = SimpleNamespace(names=list(names)) if names else SimpleNamespace()
+    examples = Examples(
+        {"image": np.zeros((size, 4, 1), np.uint8), "label": number}
+        for number, size in enumerate(sizes)
+    )
+    return SimpleNamespace(
+        info=SimpleNamespace(
+            splits=splits, supervised_keys=None, features={"label": label}
+        ),
+        as_data_source=lambda split: examples,
+        data_path="/prepared",
+        version="1.0.0",
+        is_prepared=lambda: True,
+    )
+
+
+def read(**options):
+    return lambda: tfds_source._read(builder(**options), "tiny", "here")
+
+
+@leads_out_of("a train and a test split are needed; choose another set.")
+def set_without_a_test_split(place, patch):
+    yield "", read(splits=("train",))
+    yield "choose another set", read()
+
+
+@leads_out_of("is no class label; choose a set for image classification.")
+def set_without_classes(place, patch):
+    yield "", read(names=())
+    yield "choose a set for image classification", read()
+
+
+@leads_out_of("uint8 images of one shape are needed; choose another set.")
+def set_of_several_shapes(place, patch):
+    yield "", read(sizes=(4, 5))
+    yield "choose another set", read()
+
+
+@leads_out_of("lacks a module for it ({}); give another set")
+def set_without_its_module(place, patch):
+    yield "", lambda: tfds_source._make_builder("huggingface:mnist", str(place))
+    yield (
+        "give another set, such as fashion_mnist",
+        lambda: tfds_source._make_builder("fashion_mnist", str(place)),
+    )
+
+
+@leads_out_of("is no name of a data set in TensorFlow Datasets ({}); give")
+def name_of_no_set(place, patch):
+    yield "", lambda: tfds_source._make_builder("Fashion MNIST", str(place))
+    yield (
+        "give one such as fashion_mnist",
+        lambda: tfds_source._make_builder("fashion_mnist", str(place)),
+    )
+
+
+@leads_out_of("the number of classes; prepare the set anew.")
+def label_of_no_class(place, patch):
+    yield "", lambda: dataset(labels=(0, 2))
+    yield "prepare the set anew", dataset
+
+
+@leads_out_of("{} It came with lion_jax; install it again.")
+def damaged_sample(place, patch):
+    with pytest.MonkeyPatch.context() as damaged:
+        Path("sample.npz").write_bytes(b"PK")
+        damaged.setattr(data, "SAMPLE_PATH", place / "sample.npz")
+        yield "", lambda: data.load(data.SAMPLE)
+    yield "install it again", lambda: data.load(data.SAMPLE)
+
+
+@leads_out_of("Remedies: (1) go online once and run")
+def set_that_is_not_here(place, patch):
+    def prepared(name, root):
+        made = builder()
+        made.is_prepared = lambda: root == "copy"
+        made.url_infos = {"https://data/images.gz": None}
+        return made
+
+    patch.setattr(idx, "make_builder", prepared)
+    patch.setattr(tfds_source, "_has_manual_files", lambda _: False)
+    patch.setattr(tfds_source, "_is_reachable", lambda _: False)
+    patch.setattr(debian, "is_installed", lambda: False)
+    argv = "prepare", "--name", "fashion_mnist", "--cache_dir"
+    yield "", started(prepare, *argv, "none")
+    yield (
+        "give its parent as --config.data.data_dir",
+        started(prepare, *argv, "a", "--data_dir=copy"),
+    )
+    yield "train on the embedded sample", lambda: data.load(data.SAMPLE)
+    patch.setattr(tfds_source, "_download_and_prepare", lambda *_, **__: None)
+    with pytest.MonkeyPatch.context() as online:
+        online.setattr(tfds_source, "_is_reachable", lambda _: True)
+        yield (
+            "run `python -m lion_jax.data prepare --name fashion_mnist",
+            started(prepare, *argv, "b"),
+        )
+    patch.setattr(debian, "is_installed", lambda: True)
+    patch.setattr(debian, "restore_originals", lambda _: None)
+    yield (
+        "on Debian install the package dataset-fashion-mnist",
+        started(prepare, *argv, "c"),
+    )
+
+
+@leads_out_of("set a smaller --config.batch_size or another fraction.")
+def batch_above_the_data(place, patch):
+    tiny = dataset(labels=(0, 1, 0, 1))
+
+    def split(batch_size, fraction):
+        config = small_config()
+        config.batch_size, config.data.validation_fraction = batch_size, fraction
+        return lambda: task.split(config, tiny)
+
+    yield "", split(3, 0.5)
+    yield "set a smaller --config.batch_size", split(2, 0.5)
+    yield "or another fraction", split(3, 0.25)
+
+
+@leads_out_of("but the images of {} have {}; set --config.channels={}.")
+def channels_of_other_images(place, patch):
+    colored = dataset(labels=(0, 1) * 4, channels=3)
+
+    def split(channels):
+        config = small_config(channels=channels)
+        config.batch_size, config.data.validation_fraction = 2, 0.5
+        return lambda: task.split(config, colored)
+
+    yield "", split(1)
+    yield "set --config.channels=3", split(3)
+
+
+# --------------------------------------------------------------------- the optimizer
+
+
+@leads_out_of("say how to decay; set weight_decay > 0 or both to False.")
+def kinds_of_no_decay(place, patch):
+    make = functools.partial(lion_jax.lion, 1e-3)
+    yield "", lambda: make(weight_decay=0.0, cautious_weight_decay=True)
+    yield (
+        "set weight_decay > 0",
+        lambda: make(weight_decay=0.1, cautious_weight_decay=True),
+    )
+    yield "or both to False", lambda: make(weight_decay=0.0)
+
+
+@leads_out_of("restore a checkpoint into optimizer.init(params)")
+def state_of_another_optimizer(place, patch):
+    params = jnp.ones(2)
+    yield "", lambda: lion_jax.from_optax(optax.sgd(1e-3).init(params))
+    state = optax.lion(1e-3).init(params)
+    yield (
+        "restore a checkpoint into optimizer.init(params)",
+        lambda: lion_jax.from_optax(state),
+    )
