@@ -103,12 +103,20 @@ def commit() -> str | None:
     tree = Path(__file__).parents[1]
     if not (tree / ".git").exists():  # installed, perhaps inside another repository
         return None
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    # Without locks: the user's own git commands must not fail for a run's sake, as they
+    # would beside `git describe --dirty`.
+    git = ["git", "--no-optional-locks"]
+    head = _output([*git, "rev-parse", "--short=12", "HEAD"], tree)
+    changed = _output([*git, "status", "--porcelain", "--untracked-files=no"], tree)
+    return f"{head}{'-dirty' if changed else ''}" if head else None
+
+
+def _output(command: list[str], folder: Path) -> str:
     try:
-        process = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     except OSError:
-        return None
-    return process.stdout.strip() or None
+        return ""
+    return process.stdout.strip()
 
 
 def peak_memory() -> dict[str, int | None]:

@@ -7,8 +7,10 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -363,6 +365,28 @@ def test_the_same_conditions_are_not_reported(two_epochs):
     _, said = run(small_config(), two_epochs)
     assert "warning" not in said
     assert "earlier" not in json.loads((two_epochs / "environment.json").read_text())
+
+
+def test_the_commit_is_read_without_a_lock_in_the_users_repository(
+    tmp_path, monkeypatch
+):
+    def git(*words):
+        author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *author, *words], cwd=tmp_path, check=True)
+
+    module = tmp_path / "package" / "environment.py"
+    module.parent.mkdir()
+    module.write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    monkeypatch.setattr(environment, "__file__", str(module))
+    index = (tmp_path / ".git" / "index").read_bytes()
+    os.utime(module, (0, 0))  # what a lock would be taken for: to note this time
+    assert re.fullmatch("[0-9a-f]{12}", environment.commit())
+    assert (tmp_path / ".git" / "index").read_bytes() == index
+    module.write_text("2")
+    assert environment.commit().endswith("-dirty")
 
 
 def test_environment_names_what_changes_numbers(monkeypatch):
