@@ -101,7 +101,7 @@ def run_on_one_device(model):
 
 
 @pytest.mark.parametrize("shard_parameters", [False, True])
-@pytest.mark.parametrize("model", ["resnet_tiny", "vit_tiny"])
+@pytest.mark.parametrize("model", ["resnet_nano", "vit_tiny"])
 def test_eight_devices_give_the_numbers_of_one(model, shard_parameters, monkeypatch):
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
     config = config_for_devices(model)
@@ -444,7 +444,7 @@ def test_grey_images_also_train_with_one_channel():
 
 
 @pytest.mark.standard_promotion("Flax's layer norm adds float32 to bfloat16")
-@pytest.mark.parametrize("name", ["resnet_tiny", "vit_tiny"])
+@pytest.mark.parametrize("name", ["resnet_nano", "vit_tiny"])
 def test_bfloat16_trains(name):
     config = made_config(name)
     config.model.dtype = "bfloat16"
