@@ -6,10 +6,10 @@ One run goes through undisturbed. Each of the others is ended at a random moment
 its life, half of them a second time, and started again with the same command until it
 ends. The storm draws how: SIGKILL, which no handler can catch, or a scheduler's USR1.
 The places take turns: a plain folder, one with a bracket and an umlaut in its path, one
-whose checkpoints lie elsewhere behind a link, a full disk, a moment without permission
-to write, and a reader that goes away. Survived means: the same metrics.jsonl and
-result.json but for times and memory, the same arrays in the best and the latest
-checkpoint. The moments are drawn from --seed; the story says where they fell.
+whose checkpoints lie elsewhere behind a symlink, a full disk, a moment without
+permission to write, and a reader that goes away. Survived means: the same
+metrics.jsonl and result.json but for times and memory, the same arrays in the best and
+the latest checkpoint. The moments are drawn from --seed; each line names them.
 """
 
 import argparse
@@ -73,11 +73,11 @@ def finish(folder: Path, place: str = PLACES[0]) -> None:
         process.stdout.readline()
         process.stdout.close()
         process.wait()
-        said = "(its reader had gone)"
+        output = "(its reader had gone)"
     else:
-        said, _ = process.communicate()
+        output, _ = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"{folder} ended with {process.returncode}:\n{said}")
+        raise RuntimeError(f"{folder} ended with {process.returncode}:\n{output}")
 
 
 def end_after(folder: Path, place: str, number: int, seconds: float) -> str:
@@ -132,7 +132,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         *map(json.loads, lines),
         json.loads((folder / run_folder.RESULT).read_text()),
     ]
-    told = [
+    rows = [
         {k: v for k, v in row.items() if not k.startswith(MEASURED)} for row in rows
     ]
     arrays = {}
@@ -146,7 +146,7 @@ def outcome(folder: Path) -> dict[str, Any]:
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
                 name = f"{which} {jax.tree_util.keystr(path)}"
                 arrays[name] = np.asarray(leaf).tobytes()
-    return {"told": told, "arrays": arrays}
+    return {"rows": rows, "arrays": arrays}
 
 
 def main() -> None:

@@ -39,8 +39,8 @@ def run(
     """
     startup.finished()
     _show_log()
-    _print_everywhere()
-    _silence_what_is_told_again()
+    _escape_what_is_not_encodable()
+    _silence_repeated_errors()
     try:
         status = main(list(sys.argv[1:] if argv is None else argv))
     except BrokenPipeError:
@@ -63,14 +63,14 @@ def _show_log() -> None:
     logger.addHandler(logging.StreamHandler())
 
 
-def _print_everywhere() -> None:
+def _escape_what_is_not_encodable() -> None:
     """Escapes what a terminal's encoding lacks, such as letters of a path in ASCII."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _silence_what_is_told_again() -> None:
+def _silence_repeated_errors() -> None:
     """Keeps Orbax's threads from printing the errors that it raises when waited for."""
     absl.logging.set_verbosity(absl.logging.FATAL)
     threading.excepthook = lambda _: None

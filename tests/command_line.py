@@ -17,7 +17,7 @@ def ending(argv, command=train, start=lambda *_, **__: None):
     with pytest.MonkeyPatch.context() as patch:
         # The whole process's logging is not a test's to change.
         patch.setattr(cli, "_show_log", lambda: None)
-        patch.setattr(cli, "_silence_what_is_told_again", lambda: None)
+        patch.setattr(cli, "_silence_repeated_errors", lambda: None)
         patch.setattr(runtime, "start", start)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):

@@ -35,9 +35,10 @@ def count_devices() -> int:
         return jax.device_count()
     except (RuntimeError, AssertionError) as error:  # JAX asserts that it has a backend
         asked = jax.config.jax_platforms
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        words = " ".join(str(error).split())[:200]
+        reason = f" ({words})" if words else ""
         raise ConfigError(
-            f"JAX_PLATFORMS={asked or ''}: JAX finds no such device ({reason}); unset"
+            f"JAX_PLATFORMS={asked or ''}: JAX finds no such device{reason}; unset"
             " JAX_PLATFORMS, or install JAX for that platform, such as jax[cuda12]."
         ) from error
 

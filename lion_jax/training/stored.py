@@ -33,7 +33,7 @@ def plain_name(folder: Path) -> Iterator[str]:
 
     Orbax looks for files by `glob` without escaping the path, so that it finds none
     below a folder such as `lr[1e-3]`, and takes no path that is not in UTF-8. Such a
-    folder gets a link elsewhere, for the time.
+    folder is used through a temporary symlink.
     """
     resolved = str(folder.resolve())
     if not MAGIC & set(resolved) and not _has_other_bytes(resolved):
