@@ -14,6 +14,8 @@ from lion_jax.training.restored import evaluate, read_config, restore
 __all__ = ["evaluate", "main", "restore"]
 
 PROG = "python -m lion_jax.evaluate"
+MISTAKES = (data.DataError, run_folder.RunFolderError, checkpoint.CheckpointError)
+FAILURES = (OSError,)
 
 
 @dataclasses.dataclass
@@ -53,5 +55,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    mistakes = (data.DataError, run_folder.RunFolderError, checkpoint.CheckpointError)
-    cli.run(main, mistakes, failures=(OSError,))
+    cli.run(main, MISTAKES, FAILURES)

@@ -21,7 +21,8 @@ CPU_SECONDS = 10  # of a test that is not marked slow, with its processes
 WITHOUT_OPTIMIZATIONS = "jax_disable_most_optimizations"
 WORKER_BYTES = 3.2e9  # 2.74e9 was seen; the goal is 2.5e9
 MARKERS = (
-    "slow: trains, compiles a whole model or starts processes; not in `make quick`",
+    "slow: trains, compiles whole models, starts processes or tries hundreds of cases;"
+    " not in `make quick`",
     "standard_promotion(reason): JAX promotes dtypes in this test",
 )
 

@@ -14,7 +14,7 @@ import lion_jax
 from lion_jax import LionState, lion, scale_by_lion, with_error_bits
 from lion_jax import with_stochastic_rounding as rounded
 
-pytestmark = pytest.mark.usefixtures("full_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_compilation")]
 
 
 @jax.tree_util.register_pytree_node_class

@@ -14,6 +14,8 @@ from lion_jax.compare import __main__ as compare
 from lion_jax.config import Config, fields_of
 from lion_jax.training.tables import TABLES
 
+pytestmark = pytest.mark.slow
+
 FIELDS = fields_of(Config)
 NUMBERS = {path: f.type for path, f in FIELDS.items() if f.type in (int, float)}
 RANGES = {path: FIELDS[path].about for path in NUMBERS}

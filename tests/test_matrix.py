@@ -11,6 +11,7 @@ from setups import DECAY, RATE, SETUPS
 
 from lion_jax import lion
 
+pytestmark = pytest.mark.slow
 MOMENTA = (None, "float32", "bfloat16", "int8")
 WEIGHTS = ("float32", "bfloat16")
 # Whatever works under strict promotion works without. These wrappers of Optax do not

@@ -12,9 +12,10 @@ from lion_jax import lion, scale_by_lion, with_error_bits, with_stochastic_round
 from lion_jax.config import OptimizerConfig
 from lion_jax.training.optimizers import kernels, make_optimizer
 
-pytestmark = pytest.mark.standard_promotion(
-    "optax.apply_updates adds float32 to bfloat16"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.standard_promotion("optax.apply_updates adds float32 to bfloat16"),
+]
 SCHEDULE = optax.cosine_decay_schedule(0.1, 10)
 OPTIMIZERS = {
     "lion": lambda: lion(0.1),

@@ -503,6 +503,7 @@ def test_trials_of_another_protocol_or_of_the_same_seeds_are_said():
     assert "trials and final runs share the seeds 1" in said
 
 
+@pytest.mark.slow
 def test_the_same_records_make_the_same_report_and_pictures(tmp_path):
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     for run in runs:
@@ -660,6 +661,7 @@ def test_latex_is_a_table_whose_special_characters_are_escaped():
 BROWSERS = [*filter(None, map(shutil.which, ("chromium", "google-chrome")))]
 
 
+@pytest.mark.slow
 def test_html_needs_nothing_else_and_opens_in_a_browser(tmp_path):
     """Where Chromium is installed, it draws the page, without any network."""
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW) + GRID
@@ -748,6 +750,7 @@ def test_a_label_is_no_path(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [records.FOLDER]
 
 
+@pytest.mark.slow
 def test_somebodys_pyplot_is_left_alone(tmp_path):
     import matplotlib.pyplot as plt
 
