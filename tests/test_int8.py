@@ -25,10 +25,10 @@ def random(seed, shape=SHAPE, spread=1.0):
 
 
 def encoded(values, exponent, count=5):
-    """Values as a momentum: encoded at a step's threshold."""
+    """Values' codes at a step's threshold, and the exponent."""
     exponent, walk = jnp.int32(exponent), int8.walk(count)
     codes = int8.store(jnp.asarray(values, jnp.float32), exponent, walk)
-    return int8.Int8Momentum(codes, exponent, exponent, walk)
+    return codes, exponent
 
 
 def stored(state):
@@ -51,7 +51,7 @@ def run(tx, params, gradients):
 @pytest.mark.parametrize("count", [0, 1, 1000, 2**31 - 1])
 def test_values_come_back_within_a_level(count):
     x = random(0)
-    back = int8.load(encoded(x, 127, count))
+    back = int8.load(*encoded(x, 127, count))
     fine = (jnp.abs(x) > 2.0**-int8.LOW) & (jnp.abs(x) < 2.0**int8.HIGH)
     error = jnp.abs(back - x) / jnp.abs(x)
     level = int8.STEP / 2**23  # of a value whose mantissa is 1: the widest spacing
@@ -62,7 +62,7 @@ def test_values_come_back_within_a_level(count):
 
 def test_every_sign_survives_and_only_zero_is_zero():
     x = jnp.concatenate([random(0, spread=9.0), jnp.zeros((48, 8))], axis=-1)
-    back = int8.load(encoded(x, 127))
+    back = int8.load(*encoded(x, 127))
     assert jnp.min(jnp.abs(x[:, :128])) < 2.0**-30
     np.testing.assert_array_equal(jnp.sign(back), jnp.sign(x))
 
@@ -70,7 +70,7 @@ def test_every_sign_survives_and_only_zero_is_zero():
 @pytest.mark.parametrize("exponent", [60, 127, int8.LARGEST])
 def test_every_level_is_its_own_number_in_order(exponent):
     codes, exponent = jnp.arange(-127, 128, dtype=jnp.int8), jnp.int32(exponent)
-    numbers = int8.load(int8.Int8Momentum(codes, exponent, exponent, int8.walk(0)))
+    numbers = int8.load(codes, exponent)
     assert jnp.all(jnp.diff(numbers) > 0)
     assert numbers[127 + int8.BOTTOM + 8 * int8.LOW] == 2.0 ** (exponent - 127)
     assert numbers[-1] == jnp.inf
@@ -83,16 +83,16 @@ def test_every_level_is_its_own_number_in_order(exponent):
 @pytest.mark.parametrize("exponent", [0, 1, 127, 254])
 def test_no_float_overflows_the_code(exponent):
     x = [3e38, -3e38, 2e-38, -2e-38, np.inf, -np.inf, 0.0]
-    back = int8.load(encoded(x, exponent))
+    back = int8.load(*encoded(x, exponent))
     np.testing.assert_array_equal(jnp.sign(back), np.sign(x))
     np.testing.assert_array_equal(jnp.isinf(back), np.isinf(x))
-    assert jnp.isnan(int8.load(encoded([jnp.nan], exponent)))
+    assert jnp.isnan(int8.load(*encoded([jnp.nan], exponent)))
 
 
 def test_rounding_is_right_on_average_at_every_spacing():
     x = random(3, (1000,), spread=4.0)
     inside = (jnp.abs(x) > 2.0**-20) & (jnp.abs(x) < 2.0 ** (int8.HIGH + int8.UP))
-    backs = jax.vmap(lambda count: int8.load(encoded(x, 127, count)))(jnp.arange(987))
+    backs = jax.vmap(lambda count: int8.load(*encoded(x, 127, count)))(jnp.arange(987))
     error = jnp.abs(backs.mean(0) / x - 1)
     assert jnp.max(jnp.where(inside, error, 0)) < 0.002
     assert jnp.mean(inside) > 0.7

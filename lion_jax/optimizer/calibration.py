@@ -12,9 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float32, Int
+from jaxtyping import Array, Bool, Float32, Int, Int8
 
 from lion_jax.optimizer import int8
 from lion_jax.optimizer.float_bits import to_bits
@@ -27,31 +29,37 @@ EXPONENTS = 256  # of a float32; 0 stands for zero, 255 for an infinity and NaN
 
 
 def exponents(
-    momenta: Sequence[int8.Int8Momentum],
+    codes: Sequence[Int8[Array, "..."]],
     gradients: Sequence[Array],
+    old: Int[Array, " arrays"],
     decay: Any,
     count: ArrayLike,
-) -> Int[Array, " arrays"]:
-    """Returns the exponent of each array's codes after this step.
+) -> tuple[list[Int[Array, ""]], list[Int[Array, ""]]]:
+    """Returns the exponents of the arrays' codes before and after this step.
 
-    In most steps it is the one before. An exponent of 0 stands for an array that never
+    They leave a conditional one by one, so that each is a buffer of its own: arrays of
+    one shape then have equal kernels, which XLA:CPU compiles once. As places in a
+    vector they would be constants of the kernels, and each would be compiled.
+
+    In most steps the exponent stays. An exponent of 0 stands for an array that never
     had a gradient; it is measured as soon as it has one.
     """
-    old = jnp.stack([m.exponent for m in momenta])
-    axes = _axes_counted_over([*gradients, *(m.codes for m in momenta)], old)
+    axes = _axes_counted_over([*gradients, *codes], old)
 
     def measured() -> Int[Array, " arrays"]:
-        pairs = zip(momenta, gradients, strict=True)
-        rows = jnp.stack([_rows_by_exponent(m, g, decay) for m, g in pairs])
+        rows = _rows_by_exponent(codes, gradients, old, decay)
         rows = lax.psum(rows, axes) if axes else rows
-        known = rows.at[:, 0].set(0).at[:, -1].set(0)
-        reaching = lax.cumsum(known, axis=1, reverse=True)
+        reaching = lax.cumsum(rows[:, 1:-1], axis=1, reverse=True)
         half = 2 * reaching >= reaching[:, :1]
-        median = jnp.sum(half, axis=1, dtype=jnp.int32) - 1
+        median = jnp.sum(half, axis=1, dtype=jnp.int32)
         wanted = (_is_due(count) | (old == 0)) & (reaching[:, 0] > 0)
         return jnp.where(wanted, median, old)
 
-    return lax.cond(_is_due(count) | (old == 0).any(), measured, lambda: old)
+    return lax.cond(
+        _is_due(count) | (old == 0).any(),
+        lambda: (list(old), list(measured())),
+        lambda: (list(old), list(old)),
+    )
 
 
 def _is_due(count: ArrayLike) -> Bool[Array, ""]:
@@ -61,20 +69,40 @@ def _is_due(count: ArrayLike) -> Bool[Array, ""]:
 
 
 def _rows_by_exponent(
-    m: int8.Int8Momentum, gradient: Array, decay: Any
-) -> Int[Array, " exponents"]:
-    """Counts the rows whose bound has each biased exponent."""
-    gradient, codes = _in_pieces(gradient), _in_pieces(m.codes)
+    codes: Sequence[Array], gradients: Sequence[Array], old: Array, decay: Any
+) -> Int[Array, "arrays exponents"]:
+    """Counts the rows of each array whose bound has each biased exponent.
+
+    Only the maxima are taken for each array; all else is done once for the rows of all
+    arrays, since every operation for each array costs time at compilation.
+    """
+    rows = [_largest(c, g) for c, g in zip(codes, gradients, strict=True)]
+    array = np.repeat(np.arange(len(rows)), [level.size for level, _ in rows])
+    level, steepest = (jnp.concatenate(part) for part in zip(*rows, strict=True))
+    decay = factor(decay, steepest)
+    bound = (1 - decay) * steepest + decay * int8.load(level, old[array])
+    zeros = jnp.zeros((len(rows), EXPONENTS), jnp.int32)
+    return zeros.at[array, _biased_exponent(bound)].add(1)
+
+
+def _largest(
+    codes: Array, gradient: Array
+) -> tuple[Int8[Array, " rows"], Float32[Array, " rows"]]:
+    """Returns each row's largest level and largest magnitude of the gradient."""
+    gradient, codes = _in_pieces(gradient), _in_pieces(codes)
     # Nothing but an absolute value: XLA:CPU puts any other operand in memory first.
     steepest = jnp.max(jnp.abs(gradient), axis=-1).astype(jnp.float32)
     highest, lowest = jnp.max(codes, axis=-1), jnp.min(codes, axis=-1)
-    level = jnp.maximum(highest.astype(jnp.int32), -lowest.astype(jnp.int32))
-    level = jnp.minimum(level, int8.INFINITE).astype(jnp.int8)
-    decay = factor(decay, steepest)
-    bound = (1 - decay) * steepest + decay * int8.load(m._replace(codes=level))
-    exponent = _biased_exponent(bound).reshape(-1, 1)
-    each = jnp.arange(EXPONENTS).reshape(1, -1)
-    return jnp.sum(exponent == each, axis=0, dtype=jnp.int32)
+    level = jnp.maximum(highest, -jnp.maximum(lowest, -int8.INFINITE))
+    return _flat(level), _flat(steepest)
+
+
+def _flat(x: Array) -> Array:
+    """A vector of all values, on every device."""
+    spec = jax.typeof(x).sharding.spec
+    if any(axes is not None for axes in spec):  # of a mesh with explicit axes
+        x = jax.sharding.reshard(x, PartitionSpec(*[None] * x.ndim))
+    return x.reshape(-1)
 
 
 def _in_pieces(x: Array) -> Array:

@@ -66,18 +66,23 @@ def zeros(like: ArrayLike | jax.ShapeDtypeStruct) -> Int8[Array, "*shape"]:
     return jnp.zeros_like(like, dtype=jnp.int8)
 
 
-def load(momentum: Int8Momentum) -> Float32[Array, "*shape"]:
-    """Decodes a momentum."""
-    codes = momentum.codes.astype(jnp.int32)
-    level = jnp.abs(codes)
-    bits = jnp.minimum(level * STEP, level * OCTAVE - BOTTOM * (OCTAVE - STEP))
-    bits = jnp.maximum(bits, level * OCTAVE - TOP * (OCTAVE - STEP))
-    bits = jnp.maximum(bits + _origin(momentum.exponent), OCTAVE)  # no subnormals
-    bits = jnp.where(level == INFINITE, INFINITY_BITS, bits)
-    value = from_bits(bits | (codes & SIGN))
-    return jnp.where(codes == 0, 0.0, jnp.where(codes == NAN, jnp.nan, value))
+@jax.jit
+def load(
+    codes: Int8[Array, "*shape"], exponent: Int[Array, "..."]
+) -> Float32[Array, "*shape"]:
+    """Decodes codes that are relative to an exponent."""
+    signed = codes.astype(jnp.int32)
+    level = jnp.abs(signed)
+    octave = level << 23
+    bits = jnp.minimum(level << 20, octave - BOTTOM * (OCTAVE - STEP))
+    bits = jnp.maximum(bits, octave - TOP * (OCTAVE - STEP))
+    bits = jnp.maximum(bits + _origin(exponent), OCTAVE)  # no subnormals
+    special = (level << 22) + (INFINITY_BITS - (INFINITE << 22))  # infinity, then NaN
+    bits = jnp.where(level < INFINITE, bits, special) | (signed & SIGN)
+    return from_bits(jnp.where(signed == 0, 0, bits))
 
 
+@jax.jit
 def store(
     values: Float32[Array, "*shape"],
     exponent: Int[Array, ""],
@@ -86,16 +91,17 @@ def store(
     """Encodes values, as in `Int8Momentum`."""
     bits = to_bits(values)
     magnitude = bits & ~SIGN
-    above = jnp.minimum(magnitude - _origin(exponent), INFINITE * STEP * 4)
-    threshold = _thresholds(values.shape, walk)
-    fine = (above + threshold) >> 20
-    coarse = above + 8 * threshold
-    level = jnp.maximum(fine, (coarse + BOTTOM * (OCTAVE - STEP)) >> 23)
-    level = jnp.minimum(level, (coarse + TOP * (OCTAVE - STEP)) >> 23)
+    above = magnitude - _origin(exponent)
+    eighth = above >> 3  # with it the spacing is an octave
+    above = jnp.maximum(above, eighth + BOTTOM * (OCTAVE - STEP) // 8)
+    above = jnp.minimum(above, eighth + TOP * (OCTAVE - STEP) // 8)
+    level = (above + _thresholds(values.shape, walk)) >> 20
     level = jnp.clip(level, 1, INFINITE - 1)  # never 0: a small value keeps its sign
-    level = jnp.where(magnitude >= INFINITY_BITS, INFINITE, level)
-    level = jnp.where(magnitude == 0, 0, jnp.where(bits < 0, -level, level))
-    return jnp.where(magnitude > INFINITY_BITS, NAN, level).astype(jnp.int8)
+    level = jnp.minimum(level, magnitude)  # but 0 is 0
+    special = INFINITE + (magnitude > INFINITY_BITS).astype(jnp.int32)
+    level = jnp.where(magnitude < INFINITY_BITS, level, special)
+    # As an int8, 128 is -128: NaN of either sign.
+    return jnp.where(bits < 0, -level, level).astype(jnp.int8)
 
 
 def average(old: Int8Momentum, gradient: Array, decay: Any) -> Int8Momentum:
@@ -122,11 +128,11 @@ def mean(old: Int8Momentum, gradient: Array, decay: Any) -> Float32[Array, "*sha
     """Returns decay * old + (1 - decay) * gradient before it is encoded."""
     decay = factor(decay, gradient)
     # A float64 gradient meets the float32 momentum in float64.
-    old_values = load(old).astype(gradient.dtype)
+    old_values = load(old.codes, old.exponent).astype(gradient.dtype)
     return ((1 - decay) * gradient + decay * old_values).astype(jnp.float32)
 
 
-def _origin(exponent: Int[Array, ""]) -> Int[Array, ""]:
+def _origin(exponent: Int[Array, "*s"]) -> Int[Array, "*s"]:
     """Bits of a level 0 of the fine spacing, which no code stands for."""
     exponent = jnp.clip(exponent, SMALLEST, LARGEST)
     return exponent * OCTAVE - (BOTTOM + 8 * LOW) * STEP

@@ -69,7 +69,7 @@ def scale_by_lion(
 
     Returns:
       A gradient transformation whose state is a `LionState`, or, for an int8
-      momentum, a `lion_jax.optimizer.int8.QuantizedLionState`. The updates have the
+      momentum, a `lion_jax.optimizer.state.QuantizedLionState`. The updates have the
       gradients' shapes and dtypes and point uphill, as Optax expects before
       `optax.scale_by_learning_rate`. Complex values have a sign each for their real
       and imaginary part. Integers and booleans have no momentum and zero updates.

@@ -87,8 +87,7 @@ def values(state: LionState | QuantizedLionState) -> optax.Updates:
     def decoded(m: Array) -> Array:
         if m.dtype != jnp.int8:
             return m
-        exponent = next(exponents)
-        return int8.load(int8.Int8Momentum(m, exponent, exponent, int8.walk(0)))
+        return int8.load(m, next(exponents))
 
     return jax.tree.map(decoded, state.mu)
 
@@ -105,18 +104,17 @@ def opened(state: Any, gradients: optax.Updates, b2: Any) -> Any:
     places = [i for i, m in enumerate(leaves) if m.dtype == jnp.int8]
     if not places:
         return state.mu
-    walk = int8.walk(state.count)
-    for i, exponent in zip(places, state.exponents, strict=True):
-        leaves[i] = int8.Int8Momentum(leaves[i], exponent, exponent, walk)
     gradient = structure.flatten_up_to(gradients)
-    following = calibration.exponents(
+    before, after = calibration.exponents(
         [leaves[i] for i in places],
         [wide(gradient[i]) for i in places],
+        state.exponents,
         b2,
         state.count,
     )
-    for i, exponent in zip(places, following, strict=True):
-        leaves[i] = leaves[i]._replace(next_exponent=exponent)
+    walk = int8.walk(state.count)
+    for i, exponent, following in zip(places, before, after, strict=True):
+        leaves[i] = int8.Int8Momentum(leaves[i], exponent, following, walk)
     return structure.unflatten(leaves)
 
 
@@ -131,7 +129,7 @@ def closed(state: Any, momenta: Any) -> Any:
 
 def load(m: Momentum) -> Array:
     """Returns a momentum's values in float32 or wider."""
-    return int8.load(m) if _is_int8(m) else wide(m)
+    return int8.load(m.codes, m.exponent) if _is_int8(m) else wide(m)
 
 
 def average(old: Momentum, g: Array, b2: Any, side: Any = None) -> Momentum:
