@@ -19,6 +19,7 @@ FALLING = optax.linear_schedule(2e-3, 0.0, 150)
 QUICK = lion(FALLING, b1=0.8, b2=0.9, weight_decay=0.0)
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("full_compilation"),
     pytest.mark.standard_promotion("optax.apply_updates adds float32 to bfloat16"),
 ]

@@ -14,6 +14,7 @@ from lion_jax.optimizer import in_place
 FLOATS = ["float32", "bfloat16", "float16"]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("full_compilation"),
     pytest.mark.standard_promotion(
         "optax.apply_updates adds updates to weights of another dtype"

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from lion_jax import lion, models, scale_by_lion
 from lion_jax.optimizer import calibration, int8, momentum
 
-pytestmark = pytest.mark.usefixtures("full_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_compilation")]
 
 SHAPE = (48, 128)
 
@@ -169,7 +169,6 @@ def test_the_direction_is_the_exact_one_of_the_stored_momentum():
         np.testing.assert_array_equal(updates[certain], np.sign(c[certain]))
 
 
-@pytest.mark.slow
 def test_signs_agree_with_float32():
     coarse, fine = scale_by_lion(mu_dtype="int8"), scale_by_lion()
     states = coarse.init(jnp.zeros(SHAPE)), fine.init(jnp.zeros(SHAPE))

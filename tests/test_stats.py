@@ -150,6 +150,7 @@ def test_a12s_interval_is_no_point_where_samples_do_not_overlap():
     assert 0.5 < found.low < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.8, 1.6])
 def test_a12s_interval_covers_the_truth_as_often_as_it_says(shift):
     rng = np.random.default_rng(2)
@@ -179,6 +180,7 @@ def test_difference_without_spread_and_without_a_second_value():
     assert math.isnan(stats.difference(array(1, math.inf), array(1, 3)).estimate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 8, 25])
 def test_intervals_cover_the_truth_as_often_as_they_promise(n):
     """BCa's, which the report once had, covers 87 % at n = 5 (benchmarks/LOG.md)."""
