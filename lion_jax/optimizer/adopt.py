@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 
 from lion_jax.optimizer import momentum
 from lion_jax.optimizer.checks import check_choice
-from lion_jax.optimizer.leaves import trained, wide
+from lion_jax.optimizer.leaves import is_trainable, upcast
 from lion_jax.optimizer.state import LionState, QuantizedLionState
 
 
@@ -106,12 +106,12 @@ def _is_chain(part: Any) -> bool:
 def _adopted(
     theirs: optax.ScaleByLionState, mu_dtype: DTypeLike | None
 ) -> LionState | QuantizedLionState:
-    mu = jax.tree.map(lambda m: m if trained(m) else optax.MaskedNode(), theirs.mu)
+    mu = jax.tree.map(lambda m: m if is_trainable(m) else optax.MaskedNode(), theirs.mu)
     if momentum.check_dtype(mu_dtype) is None:
         return LionState(theirs.count, mu)
     zero = momentum.first_state(mu, mu_dtype)._replace(count=theirs.count)
     opened = momentum.opened(zero, mu, 0.0)
-    stored = jax.tree.map(lambda g, m: momentum.average(m, wide(g), 0.0), mu, opened)
+    stored = jax.tree.map(lambda g, m: momentum.average(m, upcast(g), 0.0), mu, opened)
     return momentum.closed(zero, stored)._replace(count=theirs.count)
 
 

@@ -27,7 +27,7 @@ from lion_jax.optimizer.float_bits import (
     round_to_bfloat16,
     to_bits,
 )
-from lion_jax.optimizer.leaves import is_none, map_updates, wide
+from lion_jax.optimizer.leaves import is_none, map_updates, upcast
 
 
 class ErrorBitsState(NamedTuple):
@@ -117,7 +117,7 @@ def with_error_bits(
         )
         error = map_updates(
             lambda u, p, t: (
-                _error(t, _round(from_bits(_bits(p)) + wide(u)), bits)
+                _error(t, _round(from_bits(_bits(p)) + upcast(u)), bits)
                 if _is_bf16(p)
                 else optax.MaskedNode()
             ),

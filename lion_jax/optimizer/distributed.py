@@ -14,7 +14,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Bool, Int, UInt8
 
-from lion_jax.optimizer.leaves import trained
+from lion_jax.optimizer.leaves import is_trainable
 from lion_jax.optimizer.lion import scale_by_lion
 from lion_jax.optimizer.variants import componentwise
 
@@ -102,7 +102,7 @@ def scale_by_distributed_lion(
             elected = outcome.reshape(sign.shape).astype(sign.dtype)
             return jnp.where(bad > 0, jnp.nan, elected)
 
-        return jax.tree.map(lambda s: elect(s) if trained(s) else s, signs), state
+        return jax.tree.map(lambda s: elect(s) if is_trainable(s) else s, signs), state
 
     return optax.GradientTransformation(local.init, update)
 

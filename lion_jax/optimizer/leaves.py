@@ -10,18 +10,18 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact
 
 
-def trained(x: ArrayLike | jax.ShapeDtypeStruct) -> bool:
+def is_trainable(x: ArrayLike | jax.ShapeDtypeStruct) -> bool:
     """Whether a leaf is a floating or complex array: others are left alone."""
     return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 
 
-def wide(x: ArrayLike) -> Inexact[Array, "*shape"]:
+def upcast(x: ArrayLike) -> Inexact[Array, "*shape"]:
     """Returns a floating or complex array in at least float32."""
     x = jnp.asarray(x)
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
-def wider(x: ArrayLike, y: ArrayLike) -> DTypeLike:
+def wider_dtype(x: ArrayLike, y: ArrayLike) -> DTypeLike:
     """Returns the wider of two dtypes, even where dtypes are promoted strictly."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.result_type(x, y)

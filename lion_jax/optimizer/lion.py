@@ -24,10 +24,10 @@ from lion_jax.optimizer.leaves import (
     at,
     factor,
     for_every_leaf,
+    is_trainable,
     map_updates,
-    trained,
-    wide,
-    wider,
+    upcast,
+    wider_dtype,
 )
 from lion_jax.optimizer.state import LionState, QuantizedLionState
 
@@ -96,7 +96,7 @@ def scale_by_lion(
     def update(updates, state, params=None):
         directions, state = inner.update(updates, state, params)
         narrow = jax.tree.map(
-            lambda u, g: u.astype(jnp.result_type(g)) if trained(g) else u,
+            lambda u, g: u.astype(jnp.result_type(g)) if is_trainable(g) else u,
             directions,
             updates,
         )
@@ -121,14 +121,14 @@ def _directions(
     def average(g: Any, m: Any) -> Any:
         if isinstance(m, optax.MaskedNode):
             return m
-        return momentum.average(m, wide(g), b2, interpolation.side(m, wide(g)))
+        return momentum.average(m, upcast(g), b2, interpolation.side(m, upcast(g)))
 
     def direction(g: Any, old: Any, new: Any) -> Any:
         if isinstance(old, optax.MaskedNode):
             return jnp.zeros(jnp.shape(g), bool)
-        c = interpolation(wide(g), old, new, exact=mode != "hard")
+        c = interpolation(upcast(g), old, new, exact=mode != "hard")
         u = variants.direction(c, mode, smooth_beta)
-        return variants.cautious_direction(u, wide(g)) if cautious else u
+        return variants.cautious_direction(u, upcast(g)) if cautious else u
 
     def update(updates, state, params=None):
         del params
@@ -226,7 +226,7 @@ def lion(
     inner = _directions(b1, b2, mu_dtype, mode, smooth_beta, cautious)
 
     def pull(p: Any, u: Any, decay: Any) -> Any:
-        pull = factor(decay, u) * wide(p)
+        pull = factor(decay, u) * upcast(p)
         return variants.cautious_decay(pull, u) if cautious_weight_decay else pull
 
     def update(updates, state, params=None, **extra_args):
@@ -236,12 +236,12 @@ def lion(
         eta, decay = (at(x, state.count) for x in (learning_rate, weight_decay))
 
         def step(u: Any, g: Any, p: Any, decays: Any) -> Any:
-            if not trained(p):
+            if not is_trainable(p):
                 return jnp.zeros_like(p)
             back = pull(p, u, decay) if decays and not without_decay else 0.0
             rate = factor(eta, u)
             u = -rate * u - back if independent_weight_decay else -rate * (u + back)
-            return u.astype(wider(g, p))
+            return u.astype(wider_dtype(g, p))
 
         directions, state = inner.update(updates, state)
         decays = for_every_leaf(mask, params)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Inexact
 
 from lion_jax.optimizer import calibration, int8
 from lion_jax.optimizer.float_bits import CUT, from_bits, round_to_bfloat16, to_bits
-from lion_jax.optimizer.leaves import factor, trained, wide
+from lion_jax.optimizer.leaves import factor, is_trainable, upcast
 from lion_jax.optimizer.state import LionState, QuantizedLionState
 
 Momentum = Any  # an array, an Int8Momentum, or MaskedNode for what is not trained
@@ -55,7 +55,7 @@ def zeros(p: ArrayLike | jax.ShapeDtypeStruct, dtype: DTypeLike | None) -> Momen
       Zeros of the parameter's shape and sharding; MaskedNode for a parameter that is
       not trained.
     """
-    if not trained(p):
+    if not is_trainable(p):
         return optax.MaskedNode()
     own = jnp.result_type(p)
     if dtype is None or jnp.issubdtype(own, jnp.complexfloating):
@@ -107,7 +107,7 @@ def opened(state: Any, gradients: optax.Updates, b2: Any) -> Any:
     gradient = structure.flatten_up_to(gradients)
     before, after = calibration.exponents(
         [leaves[i] for i in places],
-        [wide(gradient[i]) for i in places],
+        [upcast(gradient[i]) for i in places],
         state.exponents,
         b2,
         state.count,
@@ -129,7 +129,7 @@ def closed(state: Any, momenta: Any) -> Any:
 
 def load(m: Momentum) -> Array:
     """Returns a momentum's values in float32 or wider."""
-    return int8.load(m.codes, m.exponent) if _is_int8(m) else wide(m)
+    return int8.load(m.codes, m.exponent) if _is_int8(m) else upcast(m)
 
 
 def average(old: Momentum, g: Array, b2: Any, side: Any = None) -> Momentum:
