@@ -3,7 +3,7 @@
     python benchmarks/optimizer_step.py [--tree vit_b16] [--runs 3] [--one-loop]
 
 Every row is `update` and `optax.apply_updates` in one `jax.jit` that is given weights
-and state to keep (donated), over the parameters of a whole network, with a constant
+and state to keep (donated), over the parameters of a whole model, with a constant
 gradient. Rounds go through all rows in turn, so that a slow minute of the machine
 falls on all of them alike, and every ratio is the median over rounds of two times
 measured side by side. The triad, p <- p + s g in place, is what memory allows: 12
@@ -58,7 +58,7 @@ class Row:
 
 
 def parameters(tree: str) -> dict[str, jax.Array]:
-    """Makes random leaves with the shapes of a network with 1,000 classes."""
+    """Makes random leaves with the shapes of a model with 1,000 classes."""
 
     def shapes():
         model = models.make(tree, image_size=224, num_classes=1000, rngs=nnx.Rngs(0))

@@ -1,4 +1,4 @@
-"""PyTorch's side of train_step.py: the same networks, Lion, five ways to run them."""
+"""PyTorch's side of train_step.py: the same models, Lion, five ways to run them."""
 
 import importlib
 from collections.abc import Callable

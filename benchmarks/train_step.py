@@ -3,9 +3,9 @@
     python benchmarks/train_step.py --model resnet50 --image-size 32 --batch 128
 
 Ours is the product's own step: the program that `lion_jax.train` runs, with images as
-uint8 on the device, augmentation, metrics and optimizer. The peers are the same network
+uint8 on the device, augmentation, metrics and optimizer. The peers are the same model
 with the same optimizer, written as their own users would: PyTorch (if it is installed;
-peer_torch.py) and a plain Flax network in the manner of Flax's ImageNet example
+peer_torch.py) and a plain Flax model in the manner of Flax's ImageNet example
 (peer_flax.py), both fed with finished float32 batches. The optimizer is Lion. On a CPU
 the trainer keeps its memory between steps (lion_jax.runtime.keep_memory) and sets the
 flags of lion_jax.xla_flags, and so does its row; the peers' processes get the same
@@ -16,7 +16,7 @@ of them computes at any time. Rounds go through all rows in turn, so that a slow
 of the machine falls on all of them alike, and every ratio is the median over rounds of
 two speeds measured side by side. "Of peak" is the share of the fastest large matrix
 product (float32 or bfloat16, JAX's or PyTorch's) seen in the same run that the
-arithmetic of the network, three times its forward pass, would take. "Ready" is the
+arithmetic of the model, three times its forward pass, would take. "Ready" is the
 time from nothing to the end of the first step: imports, initial values, compilation.
 """
 

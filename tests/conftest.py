@@ -17,7 +17,7 @@ import pytest
 
 DEVICES = 8
 SLOW_FIXTURES = {"command", "small_data", "whole"}  # of processes and of training
-CPU_SECONDS = 10  # of a test that is not marked slow, with its processes
+CPU_SECONDS = 5  # of a test that is not marked slow, with its processes
 WITHOUT_OPTIMIZATIONS = "jax_disable_most_optimizations"
 WORKER_BYTES = 3.2e9  # 2.74e9 was seen; the goal is 2.5e9
 MARKERS = (

@@ -1,4 +1,4 @@
-"""Runs of seconds: a small network on a few of the sample's images, in this process."""
+"""Runs of seconds: a small model on a few of the sample's images, in this process."""
 
 import contextlib
 import dataclasses

@@ -133,7 +133,7 @@ def test_a_weight_may_cross_zero():
         np.testing.assert_allclose(joined, exact, rtol=1e-5, atol=1e-7)
 
 
-def test_nan_is_seen():
+def test_nan_is_visible():
     for wrap in (with_error_bits, with_stochastic_rounding):
         tx, w = wrap(lion(1e-3)), jnp.ones(2, jnp.bfloat16)
         g = jnp.array([jnp.nan, 1.0], jnp.bfloat16)

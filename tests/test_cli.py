@@ -135,7 +135,7 @@ def files(command):
     return sorted(path.name for path in command.folder.iterdir())
 
 
-def assert_told_in_one_line(name, status, said, folder, files):
+def assert_one_line(name, status, said, folder, files):
     assert status == 2, said
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, said
@@ -152,15 +152,15 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
 ):
     monkeypatch.chdir(command.folder)
     status, said, _ = ending(MISTAKES[name][0])
-    assert_told_in_one_line(name, status, said, command.folder, files)
+    assert_one_line(name, status, said, command.folder, files)
 
 
 @pytest.mark.parametrize("name", sorted(IN_A_PROCESS))
-def test_a_process_tells_a_mistake_as_well(command, files, monkeypatch, name):
+def test_a_process_reports_a_mistake_as_well(command, files, monkeypatch, name):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
     ran = command.run("lion_jax.train", *MISTAKES[name][0])
     assert not ran.stdout
-    assert_told_in_one_line(name, ran.returncode, ran.stderr, command.folder, files)
+    assert_one_line(name, ran.returncode, ran.stderr, command.folder, files)
 
 
 def test_help_names_every_field_and_every_flag_with_the_files_defaults(files, command):
@@ -204,7 +204,7 @@ def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
     ]
 
 
-def test_a_full_disk_is_told_in_one_line(command, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line(command, monkeypatch):
     """Every file of the process is limited to 20 KiB; the parameters do not fit."""
     (command.folder / "quick.py").write_text(CONFIG.format(data="fashion_mnist_sample"))
     (command.folder / "limited.py").write_text(

@@ -281,9 +281,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
     }
 
 
-def test_a_sweep_is_a_grid_and_does_not_look_at_the_test_set(
-    files, tmp_path, monkeypatch
-):
+def test_a_sweep_is_a_grid_and_does_not_use_the_test_set(files, tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "build", BUILD)
     seen, evaluate = [], Evaluation.evaluate
 
@@ -413,7 +411,7 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
         (["grid", "--configs=LION", "--ratio=2"], "from 3 to 10"),
     ],
 )
-def test_mistakes_are_told_in_one_line_and_nothing_is_written(
+def test_mistakes_are_reported_in_one_line_and_nothing_is_written(
     files, tmp_path, monkeypatch, arguments, said
 ):
     monkeypatch.chdir(tmp_path)

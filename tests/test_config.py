@@ -35,7 +35,7 @@ def changed(path, value):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_every_config_file_is_sound_and_tells_its_command(path):
+def test_every_config_file_is_sound_and_states_its_command(path):
     module = load(path)
     config = module.get_config()
     configs.check(config, TABLES)

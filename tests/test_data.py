@@ -298,7 +298,7 @@ def test_a_failing_download_goes_on_to_debians_copy(tmp_path, monkeypatch):
     assert len(tried) == 2
 
 
-def test_a_folder_in_a_format_that_needs_tensorflow_is_told(tmp_path, offline):
+def test_a_folder_in_a_format_that_needs_tensorflow_is_reported(tmp_path, offline):
     make_tfds_set("toy", tmp_path / "tfds")
     folder = tmp_path / "tfds" / "toy" / "1.0.0"
     info = folder / "dataset_info.json"

@@ -101,7 +101,7 @@ def test_zero_gradients_go_nowhere(devices):
     np.testing.assert_array_equal(total, 0)
 
 
-def test_nan_is_seen_everywhere_and_leaves_others_alone():
+def test_nan_is_visible_everywhere_and_leaves_others_alone():
     init, step = stepper(8)
     grads = gradients(0, 8)
     grads["w"] = grads["w"].at[5, 2, 2].set(jnp.nan)

@@ -117,7 +117,7 @@ def place(tmp_path_factory):
     os.chdir(before)
 
 
-def assert_told_in_one_line(place, argv, command=train):
+def assert_one_line(place, argv, command=train):
     accepted = "it was accepted"
     status, said, printed = ending(argv, command, lambda _: pytest.fail(accepted))
     assert status == 2, said
@@ -138,7 +138,7 @@ def assert_told_in_one_line(place, argv, command=train):
 def test_any_mistake_in_a_flag_is_told_in_one_line(place, mistake, first):
     config = "--config=quick.py"
     argv = [mistake, config] if first else [config, mistake]
-    assert_told_in_one_line(place, argv)
+    assert_one_line(place, argv)
 
 
 @settings(
@@ -150,22 +150,20 @@ def test_any_mistake_in_a_flag_is_told_in_one_line(place, mistake, first):
 @given(mistake=st.one_of(of_fields, sweeps, no_field, no_flag(compare), stray))
 def test_any_mistake_in_a_comparison_is_told_in_one_line(place, mistake):
     argv = ["run", "--configs=quick.py", "--out=out", mistake]
-    assert_told_in_one_line(place, argv, compare)
+    assert_one_line(place, argv, compare)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(path=text.filter(lambda path: not os.path.isfile(path)), joined=st.booleans())
 @example(path="x" * 5000, joined=True)
 @example(path="a\0b", joined=False)
-def test_any_file_that_is_none_is_told_in_one_line(place, path, joined):
-    assert_told_in_one_line(
-        place, [f"--config={path}"] if joined else ["--config", path]
-    )
+def test_any_file_that_is_none_is_reported_in_one_line(place, path, joined):
+    assert_one_line(place, [f"--config={path}"] if joined else ["--config", path])
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(content=st.one_of(text, st.binary(max_size=60)))
-def test_any_file_that_is_no_configuration_is_told_in_one_line(place, content):
+def test_any_file_that_is_no_configuration_is_reported_in_one_line(place, content):
     file = place.parent / "content.py"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert_told_in_one_line(place, [f"--config={file}"])
+    assert_one_line(place, [f"--config={file}"])

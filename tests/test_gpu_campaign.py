@@ -1,4 +1,4 @@
-"""The campaign for a GPU, tried on the CPU with a tiny network."""
+"""The campaign for a GPU, tried on the CPU with a tiny model."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ TINY = {
     "epochs": "1",
     "devices": "1",
     "eval_batch_size": "250",
-    # The same for both networks: what one compiled, the other finds.
+    # The same for both models: what one compiled, the other finds.
     "optimizer.schedule": "constant",
     "optimizer.learning_rate": "0.001",
     "optimizer.weight_decay": "0.1",

@@ -1,4 +1,4 @@
-"""What happens to the pixels between the data set and the network."""
+"""What happens to the pixels between the data set and the model."""
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def test_crop_shows_a_window_of_the_padded_image():
     assert len(corners) > 12
 
 
-def test_erasing_puts_noise_into_one_rectangle_of_as_many_images_as_said():
+def test_erasing_puts_noise_into_one_rectangle_of_the_given_fraction_of_images():
     black = jnp.zeros((600, 28, 28, 1), jnp.uint8)
     got = np.asarray(images.Augmentation(erasing=0.5)(black, key=jax.random.key(0)))[
         ..., 0

@@ -274,7 +274,7 @@ def test_one_outlier_costs_one_value(outlier):
     assert abs(int(state.exponents[0] - before[0])) <= 3
 
 
-def test_nan_and_infinity_are_seen():
+def test_nan_and_infinity_are_visible():
     tx = scale_by_lion(mu_dtype="int8")
     g = jnp.ones(SHAPE).at[3, 5].set(jnp.nan).at[7, 1].set(-jnp.inf)
     updates, state = tx.update(g, tx.init(g))

@@ -159,7 +159,7 @@ def test_arrays_are_taken_without_a_check():
     lion(jnp.float32(1e-3), b1=jnp.float32(1.5))
 
 
-def test_zero_gradient_is_a_fixed_point_and_nan_is_seen():
+def test_zero_gradient_is_a_fixed_point_and_nan_is_visible():
     tx = scale_by_lion()
     zeros = jnp.zeros(3)
     updates, state = tx.update(zeros, tx.init(zeros))

@@ -1,4 +1,4 @@
-"""The networks: parameters by number and start, shapes, dtypes, lowerings."""
+"""The models: parameters by number and start, shapes, dtypes, lowerings."""
 
 import jax
 import jax.numpy as jnp
@@ -367,7 +367,7 @@ def test_models_that_cannot_be_made(arguments, said):
         models.make(**arguments, num_classes=10, rngs=nnx.Rngs(0))
 
 
-def test_layers_are_dropped_as_often_as_said_and_only_in_training(monkeypatch):
+def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):
     """The last of two layers is dropped for 40 % of the images, the first for none."""
     n, images = 1000, jax.random.normal(jax.random.key(1), (1, 8, 8, 3))
     options = {"image_size": 8, "num_classes": 3, "rngs": nnx.Rngs(0)}

@@ -142,7 +142,7 @@ def test_killed_while_a_step_is_saved_again(tmp_path, whole):
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_a_damaged_config_is_told(two_epochs):
+def test_a_damaged_config_is_reported(two_epochs):
     (two_epochs / run_folder.CONFIG).write_text('{"name": ')
     with pytest.raises(run_folder.RunFolderError, match=r"config.json cannot be read"):
         run(small_config(), two_epochs)

@@ -228,7 +228,7 @@ def test_deterministic_options_reach_both_steps(monkeypatch):
             build(config, made_data(), kind=kind, **now)
 
 
-def test_large_parameters_are_born_dealt_out_with_their_momenta(monkeypatch):
+def test_large_parameters_are_sharded_from_the_start_with_their_momenta(monkeypatch):
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
     program, _, _ = build(made_config(shard_parameters=True), made_data(), devices=8)
     state = program.init(0)
@@ -243,7 +243,7 @@ def test_large_parameters_are_born_dealt_out_with_their_momenta(monkeypatch):
             assert x.addressable_shards[0].data.size == x.size // 8
 
 
-def test_the_batch_is_dealt_out_over_the_devices():
+def test_the_batch_is_sharded_over_the_devices():
     config = made_config()
     mesh = sharding.make_mesh(8)
     dataset = made_data()

@@ -62,14 +62,14 @@ ELSEWHERE = {
     "is lost (its checkpoint was": "test_a_lost_best_state_is_not_replaced_by_another",
     "use one of these, such as Linux": "test_another_system_is_refused_in_one_line",
     "name one beforehand with `--target`": (
-        "test_a_target_is_named_or_said_to_come_from_the_same_runs"
+        "test_a_target_is_named_or_reported_to_come_from_the_same_runs"
     ),
     "interrupted in {}; rerun": "test_interrupted_runs_go_on_and_no_number_changes",
     "rerun the same command to resume.": (
         "test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit"
     ),
     "is prepared in a format that needs TensorFlow": (
-        "test_a_folder_in_a_format_that_needs_tensorflow_is_told"
+        "test_a_folder_in_a_format_that_needs_tensorflow_is_reported"
     ),
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
 }

@@ -113,7 +113,7 @@ def comparisons(runs, primary="test_accuracy"):
     return {comparison.contrast.measure.name: comparison for comparison in found}
 
 
-def test_the_main_table_says_what_the_statistics_say():
+def test_the_main_table_states_what_the_statistics_state():
     text = text_of(made_runs("lion", HIGH) + made_runs("adamw", LOW))
     lion, adamw = (
         rows(text, f"ResNet-50, {name} | 8")[0] for name in ("Lion", "AdamW")
@@ -232,7 +232,7 @@ def test_another_primary_measure_is_named():
     assert "epochs to the target: **ResNet-50, Lion is better**" in text
 
 
-def test_too_few_runs_are_said_to_be_underpowered():
+def test_too_few_runs_are_reported_as_underpowered():
     text = text_of(made_runs("lion", HIGH[:3]) + made_runs("adamw", LOW[:3]))
     assert "**underpowered**; with 3 + 3 runs the smallest possible p is 0.10" in text
     assert "is better**" not in text
@@ -251,7 +251,7 @@ def test_five_pairs_are_tested_by_ranks_and_six_by_signs():
     assert six["test_accuracy"].contrast.is_paired
 
 
-def test_no_difference_is_said():
+def test_no_difference_is_reported():
     text = text_of(made_runs("lion", LOW) + made_runs("adamw", LOW[::-1]))
     assert "**no difference shown**" in text
     assert "is better**" not in text
@@ -332,7 +332,7 @@ def test_the_default_target_is_what_half_of_the_worst_reach():
     assert measures.default_targets(two) == {"resnet50": 0.78, "vit_b16": 0.5}
 
 
-def test_a_target_is_named_or_said_to_come_from_the_same_runs():
+def test_a_target_is_named_or_reported_to_come_from_the_same_runs():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     assert "ResNet-50: 80.00 % on validation, **taken from" in text_of(runs)
     text = text_of(runs, target=0.855)
@@ -470,7 +470,7 @@ def test_the_trial_that_the_runs_used_is_marked_and_nothing_else():
     assert row[7] == ""
 
 
-def test_runs_that_did_not_use_the_best_trial_are_said_in_bold():
+def test_runs_that_did_not_use_the_best_trial_are_reported_in_bold():
     """As the ViT-Ti/8 comparison of version 0.1 did."""
     said = warnings(GRID + tuned_runs(3e-4, 0.1))
     assert said == [
@@ -482,7 +482,7 @@ def test_runs_that_did_not_use_the_best_trial_are_said_in_bold():
     ]
 
 
-def test_values_that_no_trial_had_are_said_in_bold():
+def test_values_that_no_trial_had_are_reported_in_bold():
     (said,) = warnings(GRID + tuned_runs(5e-4, 1.0))
     assert "used learning rate 0.0005, decay 1, which is none of the 5 trials" in said
 
@@ -495,7 +495,7 @@ def test_an_edge_is_where_more_could_have_been_tried():
     assert warnings(zero + tuned_runs(3e-4, 0.0)) == []
 
 
-def test_trials_of_another_protocol_or_of_the_same_seeds_are_said():
+def test_trials_of_another_protocol_or_of_the_same_seeds_are_reported():
     (said,) = warnings(GRID + tuned_runs(3e-4, 1.0, epochs=7))
     assert "another protocol than the final runs: epochs 100, not 7" in said
     same = [dataclasses.replace(run, seed=1) for run in GRID]
@@ -558,7 +558,7 @@ def test_a_configuration_without_a_sibling_is_reported_alone():
     assert rows(text, "ViT-B/16, Lion | 8")
 
 
-def test_configurations_of_one_title_are_told_apart_by_their_names():
+def test_configurations_of_one_title_are_distinguished_by_their_names():
     other = [
         dataclasses.replace(run, label="lion_b", config=run.config | {"name": "lion_b"})
         for run in made_runs("lion", LOW)
@@ -769,7 +769,7 @@ DAMAGE = {
 }
 
 
-def test_records_come_back_and_damage_is_told(tmp_path):
+def test_records_come_back_and_damage_is_reported(tmp_path):
     run = made_run()
     records.write(run, tmp_path)
     path = records.path_of(tmp_path, run.label, 0)

@@ -149,7 +149,7 @@ def test_another_users_folder_is_not_used(tmp_path, monkeypatch, caplog):
     assert jax.config.jax_compilation_cache_dir == before
 
 
-def test_a_folder_that_cannot_be_made_is_told(python, tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(python, tmp_path):
     (tmp_path / "file").touch()
     ran = python(COMPILE, str(tmp_path / "file" / "inside"))
     assert ran.returncode == 0

@@ -1,4 +1,4 @@
-"""Whole runs of a small network on the embedded sample: files, endings, resumption."""
+"""Whole runs of a small model on the embedded sample: files, endings, resumption."""
 
 import dataclasses
 import json
