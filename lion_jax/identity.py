@@ -93,7 +93,8 @@ def conflicts(
         may_grow and not _is_constant(wanted) and saved["epochs"] != wanted["epochs"]
     )
     return [
-        f"{text}, on which the learning rate's schedule depends"
+        f"{text}, on which the learning rate's schedule depends: begin another run from"
+        " these weights with --config.init_from"
         if depends and text.startswith("epochs ")
         else text
         for text in fields

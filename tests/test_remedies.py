@@ -71,6 +71,9 @@ ELSEWHERE = {
     "is prepared in a format that needs TensorFlow": (
         "test_a_folder_in_a_format_that_needs_tensorflow_is_reported"
     ),
+    "holds no best checkpoint of a run; give": (
+        "test_a_run_begins_with_the_best_parameters_of_another"
+    ),
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
 }
 

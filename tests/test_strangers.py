@@ -18,9 +18,17 @@ import tomllib
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from rich.console import Console
-from small_runs import STEPS, assert_same_run, interrupt_at, run, small_config
+from small_runs import (
+    STEPS,
+    assert_same_run,
+    interrupt_at,
+    run,
+    saved_state,
+    small_config,
+)
 
 from lion_jax import environment, files, identity, interruption, startup
 from lion_jax.config import Config, ConfigError
@@ -456,6 +464,24 @@ def test_what_changes_numbers_is_refused_naming_the_field(tmp_path, changes, sai
         run_folder.check(tmp_path, resolved(**same | changes))
     elsewhere = tmp_path / "another"  # the remedy
     run_folder.check(elsewhere, resolved(**same | changes))
+
+
+def test_a_run_begins_with_the_best_parameters_of_another(tmp_path, whole):
+    """The remedy where a schedule depends on the epochs."""
+    config = small_config(init_from=str(tmp_path / "nothing"))
+    message = r"init_from='.*nothing' holds no best checkpoint.*give the folder"
+    with pytest.raises(run_folder.RunFolderError, match=message):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    config.init_from = str(whole)
+    config.epochs, config.optimizer.schedule = 1, "cosine"
+    config.optimizer.learning_rate = 1e-30  # too small to move a weight
+    assert run(config, tmp_path / "run")[0] == 0
+    best, begun = saved_state(whole, "best"), saved_state(tmp_path / "run", "latest")
+    names = [name for name in best if name.startswith("[0]['params']")]
+    assert len(names) > 10
+    for name in names:
+        np.testing.assert_array_equal(begun[name], best[name])
 
 
 def test_a_finished_run_may_be_made_longer_to_the_bit(tmp_path, whole):

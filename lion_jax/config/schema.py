@@ -34,6 +34,13 @@ class Config:
             "maximum number of epochs", ge=1, also=("epoch", "num_epochs", "max_epochs")
         ),
     ] = 100
+    init_from: Annotated[
+        str,
+        About(
+            "folder of a run whose best parameters this one begins with; empty: none",
+            also=("pretrained", "finetune", "resume_from", "load_from"),
+        ),
+    ] = ""
     batch_size: Annotated[
         int,
         About(

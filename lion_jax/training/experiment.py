@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lion_jax import data, environment, interruption
 from lion_jax.config import Config
-from lion_jax.training import history, loop, profiling, run_folder, sharding
+from lion_jax.training import beginning, history, loop, profiling, run_folder, sharding
 from lion_jax.training.console import (
     Print,
     epochs_table,
@@ -81,6 +81,7 @@ def _run(config: Config, folder: Path, console: Console, profile: bool) -> Resul
         return result
 
     # ----------------------------------------------------------------- devices, data
+    beginning.check(config)
     devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
     dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)

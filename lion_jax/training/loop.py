@@ -15,6 +15,7 @@ from lion_jax import environment
 from lion_jax.config import Config
 from lion_jax.interruption import Interrupted
 from lion_jax.training import checkpoint, curves, history, run_folder, testing
+from lion_jax.training.beginning import first_state
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.console import Print, Show, epoch_line
 from lion_jax.training.history import Epoch, History, Result
@@ -53,13 +54,13 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
       What result.json holds; None if it was interrupted.
 
     Raises:
-      CheckpointError: If the latest state cannot be restored, or saved.
+      CheckpointError: If the latest state, or the first, cannot be restored, or saved.
     """
     config = run.config
     with checkpoint.open_folder(run.folder / run_folder.CHECKPOINTS) as checkpoints:
         latest = checkpoint.find(checkpoints, "latest")
         if latest is None:
-            state, records, elapsed = run.program.init(config.seed), [], 0.0
+            state, records, elapsed = first_state(config, run.program), [], 0.0
         else:
             state, records, elapsed = checkpoint.restore(
                 checkpoints, latest, run.program.abstract
@@ -79,7 +80,7 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
         seed=config.seed,
         **history.summarize(records, **rules(config)),
         **tested,
-        diverged=_what_diverged(state, records),
+        diverged=history.what_diverged(records, int(state.metrics.first_bad_step)),
         seconds_compile=seconds_compile,
         **memory,
     )
@@ -171,7 +172,7 @@ def _report(
         run_folder.append_metrics(run.folder, records[-1])
     events.add(records[-1])
     run.print(epoch_line(records[-1], run.config.epochs))
-    if what := _what_diverged(state, records):
+    if what := history.what_diverged(records, int(state.metrics.first_bad_step)):
         run.print(f"diverged: {what}")
 
 
@@ -244,7 +245,3 @@ def _test(
     return testing.best_and_last(
         run.program, checkpoints, state, records, run.interrupted
     )
-
-
-def _what_diverged(state: TrainState, records: History) -> str | None:
-    return history.what_diverged(records, int(state.metrics.first_bad_step))
