@@ -473,7 +473,8 @@ def test_a_run_begins_with_the_best_parameters_of_another(tmp_path, whole):
     with pytest.raises(run_folder.RunFolderError, match=message):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    config.init_from = str(whole)
+    config.init_from = str(tmp_path / "pretrained")
+    shutil.copytree(whole, config.init_from)
     config.epochs, config.optimizer.schedule = 1, "cosine"
     config.optimizer.learning_rate = 1e-30  # too small to move a weight
     assert run(config, tmp_path / "run")[0] == 0
@@ -482,6 +483,11 @@ def test_a_run_begins_with_the_best_parameters_of_another(tmp_path, whole):
     assert len(names) > 10
     for name in names:
         np.testing.assert_array_equal(begun[name], best[name])
+    shutil.rmtree(config.init_from)
+    (tmp_path / "run" / run_folder.RESULT).unlink()
+    status, said = run(config, tmp_path / "run")
+    assert status == 0
+    assert "resumed at step 6" in said
 
 
 def test_a_finished_run_may_be_made_longer_to_the_bit(tmp_path, whole):

@@ -81,7 +81,8 @@ def _run(config: Config, folder: Path, console: Console, profile: bool) -> Resul
         return result
 
     # ----------------------------------------------------------------- devices, data
-    beginning.check(config)
+    if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
+        beginning.check(config)
     devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
     dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
