@@ -60,7 +60,7 @@ def _value(path, shape, rng):
 if __name__ == "__main__":
     dtype, out = sys.argv[1:]
     found = {}
-    for name in ("resnet_tiny", "vit_tiny"):
+    for name in ("resnet_nano", "vit_tiny"):
         losses, gradients = losses_and_gradients(name, jnp.dtype(dtype))
         found |= {f"{name} losses": losses, f"{name} gradients": gradients}
     np.savez(out, **found)

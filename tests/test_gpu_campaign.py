@@ -25,6 +25,10 @@ TINY = {
     "optimizer.schedule": "constant",
     "optimizer.learning_rate": "0.001",
     "optimizer.weight_decay": "0.1",
+    "augment.flip": "false",
+    "augment.crop_padding": "0",
+    "augment.erasing": "0",
+    "augment.mixup": "0",
 }
 
 
