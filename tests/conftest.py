@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     os.environ[WITHOUT_OPTIMIZATIONS.upper()] = "true"
     from jaxtyping import install_import_hook
