@@ -62,14 +62,14 @@ def prepare(
     shape = batch, image_size, image_size, 3
     images = jnp.asarray(rng.standard_normal(shape, dtype=np.float32))
     labels = jnp.asarray(rng.integers(0, classes, batch))
-    model, tx = ResNet50(classes), optax.lion(1e-4, weight_decay=1.0)
+    resnet, tx = ResNet50(classes), optax.lion(1e-4, weight_decay=1.0)
 
     def train(state, images, labels):
         params, stats, opt_state = state
 
         def loss_of(params):
             variables = {"params": params, "batch_stats": stats}
-            out: Any = model.apply(variables, images, mutable=["batch_stats"])
+            out: Any = resnet.apply(variables, images, mutable=["batch_stats"])
             losses = optax.softmax_cross_entropy_with_integer_labels(out[0], labels)
             return losses.mean(), out[1]["batch_stats"]
 
@@ -77,7 +77,7 @@ def prepare(
         updates, opt_state = tx.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), new, opt_state), loss
 
-    variables = jax.jit(model.init)(jax.random.key(0), images)
+    variables = jax.jit(resnet.init)(jax.random.key(0), images)
     params = variables["params"]
     state = params, variables["batch_stats"], tx.init(params)
     compiled = jax.jit(train, donate_argnums=0)

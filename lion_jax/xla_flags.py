@@ -12,11 +12,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 
 SWITCH = "LION_JAX_XLA"  # `off` leaves XLA's flags alone
 VARIABLE = "XLA_FLAGS"
+SETTINGS: Any = jax.config  # the types of jax 0.10 lack its attributes
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def set_flags(*, bfloat16: bool, int8_momentum: bool) -> list[Flag]:
 
 def _computes_on_cpu() -> bool:
     """Whether JAX will choose the CPU, as far as that can be known beforehand."""
-    if platforms := jax.config.jax_platforms:
+    if platforms := SETTINGS.jax_platforms:
         return platforms.split(",")[0] == "cpu"
     plugins = ("jax_plugins", "libtpu")
     return not any(importlib.util.find_spec(name) for name in plugins)
@@ -119,7 +121,7 @@ def _computes_on_cpu() -> bool:
 def _backend_runs() -> bool:
     """Whether JAX has started its backend, after which flags have no effect."""
     name = "jax_num_cpu_devices"  # JAX refuses to change it once the backend runs
-    before = jax.config.jax_num_cpu_devices
+    before = SETTINGS.jax_num_cpu_devices
     try:
         jax.config.update(name, before + 1)
     except RuntimeError:

@@ -27,7 +27,7 @@ from lion_jax.optimizer.float_bits import (
     round_to_bfloat16,
     to_bits,
 )
-from lion_jax.optimizer.leaves import is_none, map_updates, upcast
+from lion_jax.optimizer.leaves import is_none, map_updates, promotes_strictly, upcast
 
 
 class ErrorBitsState(NamedTuple):
@@ -206,7 +206,7 @@ def _add_if_bf16(step: Array, p: Array, master: Array) -> Array:
 def _move(p: BFloat16[Array, "*s"], bits: Int[Array, "*s"]) -> Inexact[Array, "*s"]:
     """The update that takes a weight to the bfloat16 with these float32 bits."""
     step = from_bits(bits) - from_bits(_bits(p))
-    if jax.config.jax_numpy_dtype_promotion != "strict":
+    if not promotes_strictly():
         return step
     # The same, where a weight changes by less than its half; else nearly the same.
     return from_bits(_round(step)).astype(jnp.bfloat16)

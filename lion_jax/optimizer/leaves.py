@@ -27,6 +27,12 @@ def wider_dtype(x: ArrayLike, y: ArrayLike) -> DTypeLike:
         return jnp.result_type(x, y)
 
 
+def promotes_strictly() -> bool:
+    """Whether JAX refuses to promote dtypes now."""
+    config: Any = jax.config  # the types of jax 0.10 lack its attributes
+    return config.jax_numpy_dtype_promotion == "strict"
+
+
 def factor(value: Any, x: Array) -> Any:
     """Returns a number that multiplies x without any promotion of dtypes."""
     return value if isinstance(value, int | float) else jnp.asarray(value, x.dtype)

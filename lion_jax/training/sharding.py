@@ -27,14 +27,15 @@ def count_devices() -> int:
       ConfigError: If it finds none of the platform that is asked for, or is not to
         compile.
     """
-    if jax.config.jax_disable_jit:
+    settings: Any = jax.config  # the types of jax 0.10 lack its attributes
+    if settings.jax_disable_jit:
         raise ConfigError(
             "JAX_DISABLE_JIT is set, but the steps must be compiled; unset it."
         )
     try:
         return jax.device_count()
     except (RuntimeError, AssertionError) as error:  # JAX asserts that it has a backend
-        asked = jax.config.jax_platforms
+        asked = settings.jax_platforms
         words = " ".join(str(error).split())[:200]
         reason = f" ({words})" if words else ""
         raise ConfigError(
