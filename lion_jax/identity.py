@@ -84,7 +84,7 @@ def conflicts(
 
     Its name, its places and, if it is only to take longer, its length may differ.
     """
-    saved = fill(saved)
+    saved, wanted = fill(saved), fill(wanted)
     ignored = PLACES | {"name"}
     if may_grow and grows(saved, wanted):
         ignored |= {"epochs", PATIENCE}

@@ -53,10 +53,7 @@ def pytest_collection_modifyitems(
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """With `--quick`, a test that takes long and is not marked slow fails."""
     before = sum(os.times()[:4])  # this process and those that it waited for
-    with pytest.MonkeyPatch.context() as patch:
-        if item.path.suffix == ".ipynb":  # it trains for longer than it compiles
-            patch.setenv(WITHOUT_OPTIMIZATIONS.upper(), "false")
-        yield
+    yield
     seconds = sum(os.times()[:4]) - before
     if item.config.getoption("quick") and seconds > CPU_SECONDS:
         pytest.fail(

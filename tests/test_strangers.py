@@ -466,6 +466,7 @@ def test_what_changes_numbers_is_refused_naming_the_field(tmp_path, changes, sai
     run_folder.check(elsewhere, resolved(**same | changes))
 
 
+@pytest.mark.standard_promotion("Optax's cosine schedule adds floats to integers")
 def test_a_run_begins_with_the_best_parameters_of_another(tmp_path, whole):
     """The remedy where a schedule depends on the epochs."""
     config = small_config(init_from=str(tmp_path / "nothing"))
