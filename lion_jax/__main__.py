@@ -14,9 +14,8 @@ def commands() -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         if path != Path(__file__) and 'if __name__ == "__main__":' in text:
             name = path.parent.name if path.stem == "__main__" else path.stem
-            first_lines[name] = (ast.get_docstring(ast.parse(text)) or "").splitlines()[
-                0
-            ]
+            docstring = ast.get_docstring(ast.parse(text)) or ""
+            first_lines[name] = docstring.splitlines()[0]
     return first_lines
 
 

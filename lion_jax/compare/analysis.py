@@ -92,9 +92,9 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
 
 def _measures(group: Group, targets: Targets, primary: str) -> list[Measure]:
     runs = [run for same in group.values() for run in same]
-    measures_ = measures.distinct(measures.test_measures(), runs, primary)
-    measures_ += measures.speeds(targets)
-    return sorted(measures_, key=lambda measure: measure.name != primary)
+    every = measures.distinct(measures.test_measures(), runs, primary)
+    every += measures.speeds(targets)
+    return sorted(every, key=lambda measure: measure.name != primary)
 
 
 def _unfair(groups: list[Group]) -> list[str]:

@@ -169,9 +169,8 @@ def adjust(contrasts: list[Contrast], primary: str) -> list[Comparison]:
         for first in (True, False)
     }
     tests[False] += [c.unpaired.p for c in contrasts if c.is_paired]
-    beside = sum(
-        c.measure.name != primary for c in contrasts
-    )  # place of the first of them
+    # The place of the first of them.
+    beside = sum(c.measure.name != primary for c in contrasts)
     place = {True: 0, False: 0}
     adjusted = []
     for c in contrasts:

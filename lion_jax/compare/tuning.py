@@ -47,17 +47,17 @@ class Sweep:
 
         A decay or rate of 0 is no edge: nothing lies beyond it.
         """
-        fields = []
+        edges = []
         for field, value in trial.values.items():
             others = {t.values[field] for t in self.trials}
             numbers = all(type(v) in (int, float) for v in others)
             if not numbers or len(others) < 2:
                 continue
             if value == min(others) and value != 0:
-                fields.append((field, "smallest"))
+                edges.append((field, "smallest"))
             elif value == max(others):
-                fields.append((field, "largest"))
-        return fields
+                edges.append((field, "largest"))
+        return edges
 
 
 def sweeps(swept: list[Record], final: list[Record]) -> list[Sweep]:
@@ -70,11 +70,11 @@ def sweeps(swept: list[Record], final: list[Record]) -> list[Sweep]:
     bases: dict[str, list[list[Record]]] = {}
     for runs in pairs.by_label(swept).values():
         bases.setdefault(runs[0].config["name"], []).append(runs)
-    by_model = [
+    every = [
         _sweep(name, points, [run for run in final if run.config["name"] == name])
         for name, points in bases.items()
     ]
-    return sorted(by_model, key=lambda sweep: sweep.model)  # stable: Lion stays first
+    return sorted(every, key=lambda sweep: sweep.model)  # stable: Lion stays first
 
 
 def _sweep(name: str, points: list[list[Record]], final: list[Record]) -> Sweep:

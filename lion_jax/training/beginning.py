@@ -1,9 +1,12 @@
 """The state before the first step: by the seed alone, or from another run's weights."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from lion_jax.config import Config
 from lion_jax.training import checkpoint, run_folder
+from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.program import Program
 from lion_jax.training.state import TrainState
 
@@ -14,11 +17,9 @@ def check(config: Config) -> None:
     Raises:
       RunFolderError: If it holds no run with a best state.
     """
-    if config.init_from and _best(config.init_from) is None:
-        raise run_folder.RunFolderError(
-            f"init_from={config.init_from!r} holds no best checkpoint of a run; give"
-            " the folder of one that ended an epoch."
-        )
+    if config.init_from:
+        with _best(config.init_from):
+            pass
 
 
 def first_state(config: Config, program: Program) -> TrainState:
@@ -31,23 +32,26 @@ def first_state(config: Config, program: Program) -> TrainState:
       RunFolderError: As `check`.
       CheckpointError: If `init_from` cannot be restored, or is of another model.
     """
-    check(config)
     state = program.init(config.seed)
     if not config.init_from:
         return state
-    with checkpoint.open_folder(_saves(config.init_from), to_save=False) as saved:
-        step = checkpoint.find(saved, "best")
-        assert step is not None  # as checked
+    with _best(config.init_from) as (saved, step):
         params, stats = checkpoint.restore_model(saved, step, program.abstract)
     return state._replace(params=params, batch_stats=stats)
 
 
-def _best(folder: str) -> int | None:
-    if not _saves(folder).is_dir():
-        return None
-    with checkpoint.open_folder(_saves(folder), to_save=False) as saved:
-        return checkpoint.find(saved, "best")
-
-
-def _saves(folder: str) -> Path:
-    return Path(folder).expanduser() / run_folder.CHECKPOINTS
+@contextlib.contextmanager
+def _best(folder: str) -> Iterator[tuple[Checkpoints, int]]:
+    """Opens the checkpoints of a run's folder; yields them and the best one's step."""
+    saves = Path(folder).expanduser() / run_folder.CHECKPOINTS
+    missing = run_folder.RunFolderError(
+        f"init_from={folder!r} holds no best checkpoint of a run; give the folder of"
+        " one that ended an epoch."
+    )
+    if not saves.is_dir():
+        raise missing
+    with checkpoint.open_folder(saves, to_save=False) as saved:
+        step = checkpoint.find(saved, "best")
+        if step is None:
+            raise missing
+        yield saved, step

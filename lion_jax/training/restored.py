@@ -174,12 +174,7 @@ def _placed(config: configs.Config, places: dict[str, Any]) -> configs.Config:
     available = sharding.count_devices()
     if "devices" not in places:
         config.devices = min(config.devices or available, available)
-    for path, value in places.items():
-        holder: Any = config
-        *parents, name = path.split(".")
-        for parent in parents:
-            holder = getattr(holder, parent)
-        setattr(holder, name, value)
+    config = configs.with_values(config, places)
     if "eval_batch_size" not in places:
         devices = config.devices or available
         config.eval_batch_size = -(-config.eval_batch_size // devices) * devices
