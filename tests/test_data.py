@@ -66,6 +66,12 @@ def test_the_embedded_sample_is_real_balanced_and_unchanged():
     assert "MIT" in data.SAMPLE_PATH.with_name("LICENSE.fashion-mnist").read_text()
 
 
+def test_the_sample_has_its_size_already():
+    with pytest.raises(data.DataError, match=r"set --config\.data\.image_size=0"):
+        data.load(data.SAMPLE, image_size=28)
+    data.load(data.SAMPLE, image_size=0)
+
+
 @needs_debian
 def test_debians_files_become_the_originals(tmp_path):
     debian.restore_originals(tmp_path)
@@ -372,8 +378,10 @@ def test_split_is_a_partition_and_a_function_of_its_seed():
     assert (data.split(1001, 0.2, seed=43)[1] != validation).any()
 
 
-def test_pixel_statistics_are_numpys():
-    images = np.random.default_rng(0).integers(0, 256, (50, 7, 7, 3), np.uint8)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_pixel_statistics_are_numpys(channels):
+    # Of an odd number of pixels, so that one of them has no neighbour.
+    images = np.random.default_rng(0).integers(0, 256, (51, 7, 7, channels), np.uint8)
     mean, std = data.pixel_statistics(images)
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-9)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-9)
@@ -402,11 +410,11 @@ def test_a_set_that_tfds_cannot_make_here_is_refused_in_one_line(
 
 @pytest.mark.parametrize("source", data.SOURCES)
 def test_every_source_lists_its_places_and_the_last_takes_every_name(source, tmp_path):
-    names = [data.SAMPLE, "fashion_mnist", "mnist"]
+    names = [data.SAMPLE, "folder", "fashion_mnist", "mnist"]
     served = [name for name in names if data.source_of(name) is source]
     assert served
     for name in served:
-        places = source.places(name, str(tmp_path), str(tmp_path))
+        places = source.places(data.Request(name, str(tmp_path), str(tmp_path)))
         assert len({place.title for place in places}) == len(places) > 0
         assert all(place.path is None or place.path.is_absolute() for place in places)
     assert data.SOURCES[-1].has("any name")

@@ -48,6 +48,8 @@ ADVICE = re.compile(rf"(?:^|, |: |\] |\b(?:or|and|must) )({'|'.join(VERBS)})\b")
 Step = Callable[[], object]
 Row = Callable[[Path, pytest.MonkeyPatch], Iterator[tuple[str, Step]]]
 ROWS: dict[str, Row] = {}
+LAYOUTS = "test_layouts_that_are_none_are_refused_and_the_remedies_work"
+TESTS = "test_test_splits_that_are_none_are_refused_and_the_remedies_work"
 # Of remedies that other tests follow: words of the message, and the test.
 ELSEWHERE = {
     "set --config.{}={}, for instance": (
@@ -74,6 +76,18 @@ ELSEWHERE = {
     "holds no best checkpoint of a run; give": (
         "test_a_run_begins_with_the_best_parameters_of_another"
     ),
+    "is no folder; give one": LAYOUTS,
+    "make a folder per class, such as": LAYOUTS,
+    "put images there, or remove the folder.": LAYOUTS,
+    "which the training split does not; remove": TESTS,
+    "put images there, or remove it, so": TESTS,
+    "one could be held out; make a test split": TESTS,
+    "needs the folder; give it as": "test_a_folder_is_asked_for",
+    "to cut and resize them.": "test_images_of_several_sizes_need_an_image_size",
+    "or save them anew": "test_unreadable_files_are_named_all_in_one_error",
+    "GB left; free space there": "test_a_disk_without_space_is_reported_beforehand",
+    "cannot be written ({}); give": "test_a_cache_that_cannot_be_written_is_reported",
+    "are arrays of one size; set": "test_the_sample_has_its_size_already",
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
 }
 

@@ -15,7 +15,7 @@ from lion_jax import config as configs
 from lion_jax import data, identity
 from lion_jax.training import checkpoint, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation
-from lion_jax.training.task import Task, make_task, split
+from lion_jax.training.task import Task, make_task, requested, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +108,7 @@ def restore(
                 f"{folder} holds no {which} checkpoint yet; train to the end of an"
                 " epoch first."
             )
-        dataset = data.load(
-            config.data.name, config.data.data_dir, config.data.cache_dir
-        )
+        dataset = data.load(*requested(config))
         splits = split(config, dataset)
         task = make_task(config, dataset, splits, mesh)
         evaluation = Evaluation(config, task, splits, mesh)
