@@ -48,6 +48,8 @@ ADVICE = re.compile(rf"(?:^|, |: |\] |\b(?:or|and|must) )({'|'.join(VERBS)})\b")
 Step = Callable[[], object]
 Row = Callable[[Path, pytest.MonkeyPatch], Iterator[tuple[str, Step]]]
 ROWS: dict[str, Row] = {}
+ARRAYS = "test_arrays_that_are_none_are_refused_and_the_remedies_work"
+FILES = "test_names_that_are_none_and_files_that_are_none"
 LAYOUTS = "test_layouts_that_are_none_are_refused_and_the_remedies_work"
 TESTS = "test_test_splits_that_are_none_are_refused_and_the_remedies_work"
 # Of remedies that other tests follow: words of the message, and the test.
@@ -88,6 +90,18 @@ ELSEWHERE = {
     "GB left; free space there": "test_a_disk_without_space_is_reported_beforehand",
     "cannot be written ({}); give": "test_a_cache_that_cannot_be_written_is_reported",
     "are arrays of one size; set": "test_the_sample_has_its_size_already",
+    "give {}.reshape(-1, 28, 28)": ARRAYS,
+    "give {}.transpose(0, 2, 3, 1)": ARRAYS,
+    "give {}.astype(np.uint8)": ARRAYS,
+    "give {} scaled, such as": ARRAYS,
+    "{}.argmax(axis=1) if they are one-hot": ARRAYS,
+    "for instance, and class_names.": ARRAYS,
+    "numbered from 0; give np.unique": ARRAYS,
+    "give one label per image": ARRAYS,
+    "make their shapes equal": ARRAYS,
+    "give two classes or more": ARRAYS,
+    "is no file; give its path": FILES,
+    "; name its arrays train_images": FILES,
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
 }
 

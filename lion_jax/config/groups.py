@@ -17,15 +17,15 @@ class DataConfig:
     name: Annotated[
         str,
         About(
-            "TFDS data set name, folder (images in class folders), or"
-            " fashion_mnist_sample (embedded)",
+            "TFDS data set name, folder (images in class folders), FILE.npz (arrays),"
+            " or fashion_mnist_sample (embedded)",
             also=("dataset",),
         ),
     ] = "fashion_mnist"
     data_dir: Annotated[
         str,
         About(
-            "the folder of images; or TFDS's, empty: its default,"
+            "the folder of images, or that of FILE.npz; or TFDS's, empty: its default,"
             " ~/tensorflow_datasets",
         ),
     ] = ""

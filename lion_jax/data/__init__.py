@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from lion_jax.data import cache, debian, folder, tfds_source
+from lion_jax.data import cache, debian, folder, npz_file, tfds_source
 from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.rows import Rows
 from lion_jax.data.source import Place, Request, Source, require_no_image_size
@@ -32,15 +32,17 @@ def load(
     """Loads an image classification set from the source to which its name belongs.
 
     The embedded sample is read from the package, and only if asked for by its name.
-    `folder` is a folder of images in class folders. Every other name is TFDS's. These
+    `folder` is a folder of images in class folders; a name that ends in `.npz` is a
+    file of arrays. Every other name is TFDS's. These
     sets come from the nearest place that has them: the verified cache; a prepared TFDS
     folder; the TFDS download; for Fashion-MNIST, Debian's package. What the last three
     give is cached, and so are decoded images.
 
     Args:
-      name: `fashion_mnist_sample`, `folder`, or a name in TensorFlow Datasets.
-      data_dir: The folder of images, or TFDS's folder; empty for TFDS's default,
-        `~/tensorflow_datasets`.
+      name: `fashion_mnist_sample`, `folder`, a path of an .npz file, or a name in
+        TensorFlow Datasets.
+      data_dir: The folder of images, that of the file, or TFDS's folder; empty for
+        TFDS's default, `~/tensorflow_datasets`.
       cache_dir: Folder of the cache; empty for the user's own.
       image_size: Height and width in pixels to which the images are cut and resized
         when they are decoded; 0 to leave them as they are.
@@ -117,6 +119,7 @@ SOURCES = (
         lambda _: [Place("embedded sample", SAMPLE_PATH, SAMPLE_PATH.exists())],
     ),
     Source(lambda name: name == folder.NAME, folder.load, folder.places),
+    Source(lambda name: name.endswith(npz_file.ENDING), npz_file.load, npz_file.places),
     Source(lambda _: True, _load_from_tfds, _places_of_tfds),
 )
 

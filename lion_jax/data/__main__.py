@@ -23,7 +23,7 @@ class Flags:
     command: Annotated[str, About("prepare or where (required)", positional=True)] = ""
     name: Annotated[
         str,
-        About("TFDS data set name, or folder", also=("dataset", "data.name")),
+        About("TFDS data set name, folder, or FILE.npz", also=("dataset", "data.name")),
     ] = "fashion_mnist"
     data_dir: Annotated[str, About("the folder of images, or TFDS's")] = ""
     cache_dir: Annotated[str, About("folder of the cache")] = ""
