@@ -85,7 +85,9 @@ ELSEWHERE = {
     "put images there, or remove it, so": TESTS,
     "one could be held out; make a test split": TESTS,
     "needs the folder; give it as": "test_a_folder_is_asked_for",
-    "to cut and resize them.": "test_images_of_several_sizes_need_an_image_size",
+    "pixels; set --config.data.image_size=224": (
+        "test_images_of_several_sizes_need_an_image_size"
+    ),
     "or save them anew": "test_unreadable_files_are_named_all_in_one_error",
     "GB left; free space there": "test_a_disk_without_space_is_reported_beforehand",
     "cannot be written ({}); give": "test_a_cache_that_cannot_be_written_is_reported",
@@ -834,11 +836,11 @@ class Examples(list):
         return [self[index] for index in indices]
 
 
-def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4)):
+def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4), dtype="u1"):
     """As a builder of TFDS, of a set that is prepared."""
     label = SimpleNamespace(names=list(names)) if names else SimpleNamespace()
     examples = Examples(
-        {"image": np.zeros((size, 4, 1), np.uint8), "label": number}
+        {"image": np.zeros((size, 4, 1), dtype), "label": number}
         for number, size in enumerate(sizes)
     )
     return SimpleNamespace(
@@ -856,9 +858,9 @@ def read(**options):
     return lambda: tfds_source._read(builder(**options), "tiny", "here")
 
 
-@leads_out_of("a train and a test split are needed; choose another set.")
-def set_without_a_test_split(place, patch):
-    yield "", read(splits=("train",))
+@leads_out_of("train is needed; choose another set.")
+def set_without_a_train_split(place, patch):
+    yield "", read(splits=("test",))
     yield "choose another set", read()
 
 
@@ -868,10 +870,19 @@ def set_without_classes(place, patch):
     yield "choose a set for image classification", read()
 
 
-@leads_out_of("uint8 images of one shape are needed; choose another set.")
+@leads_out_of("but must be uint8; choose another set.")
+def set_of_floats(place, patch):
+    yield "", read(dtype=np.float32)
+    yield "choose another set", read()
+
+
+@leads_out_of("shapes, from {} to {}; set --config.data.image_size=224")
 def set_of_several_shapes(place, patch):
     yield "", read(sizes=(4, 5))
-    yield "choose another set", read()
+    yield (
+        "set --config.data.image_size=224",
+        lambda: tfds_source._read(builder(sizes=(4, 5)), "tiny", "here", 224),
+    )
 
 
 @leads_out_of("lacks a module for it ({}); give another set")

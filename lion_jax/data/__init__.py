@@ -81,7 +81,7 @@ def _load_from_tfds(request: Request) -> Dataset:
             return dataclasses.replace(cached, source=source)
         except DataError as error:
             _log.warning("%s It is made again.", error)
-    dataset = tfds_source.load(request.name, request.data_dir)
+    dataset = tfds_source.load(request.name, request.data_dir, request.image_size)
     try:
         cache.write(dataset, path)
     except OSError as error:
@@ -108,6 +108,7 @@ def _cached(request: Request) -> Path:
         request.name,
         Path(chosen).expanduser() if chosen else cache_folder(),
         request.data_dir,
+        request.image_size,
     )
 
 

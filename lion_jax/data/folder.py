@@ -86,7 +86,7 @@ def _cached(request: Request) -> Path:
     chosen = request.cache_dir
     folder = Path(chosen).expanduser() if chosen else cache_folder()
     place = hashlib.sha256(os.fsencode(_root(request))).hexdigest()[:12]
-    size = f"-{request.image_size}" if request.image_size else ""
+    size = f"-{request.image_size}px" if request.image_size else ""
     return folder / f"{NAME}-{place}{size}"
 
 
