@@ -196,7 +196,7 @@ def _make(cls: type, **values: Any) -> Any:
     """Makes a dataclass; a flag that is repeated has a list for each time."""
     fields = fields_of(cls)
     for name, value in values.items():
-        if name in fields and fields[name].many:
+        if name in fields and fields[name].many and not fields[name].about.positional:
             values[name] = [item for part in value for item in part]
     return cls(**values)
 
@@ -224,6 +224,8 @@ def _argument(flag: str, field: Field, tables: Tables) -> Any:
         shown["help_behavior_hint"] = lambda default: (
             f"(default: {default})" if default not in ("", "''", "None") else ""
         )
+    if field.many and about.positional:
+        return Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(**shown)]
     if field.many:
         several = Annotated[list[list[str]], tyro.conf.UseAppendAction]
         return Annotated[several, tyro.conf.arg(**shown)]

@@ -21,18 +21,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 from small_runs import small_config
 
 import lion_jax
 from lion_jax import __main__ as package
 from lion_jax import config as configs
-from lion_jax import data, evaluate, identity, runtime, train
+from lion_jax import data, evaluate, export, identity, predict, runtime, train
 from lion_jax.compare import __main__ as compare
 from lion_jax.compare import analysis, campaign, measures, records
 from lion_jax.config import About, checks, values
 from lion_jax.data import __main__ as prepare
 from lion_jax.data import debian, idx, tfds_source
 from lion_jax.training import checkpoint, restored, run_folder, sharding, task
+from lion_jax.training.signature import Signature
 from lion_jax.training.state import TrainState
 
 ROOT = Path(__file__).parents[1]
@@ -362,13 +364,13 @@ def no_folder_of_records(place, patch):
     yield "give the folder of the records", comparison("--out=folder")
 
 
-@leads_out_of("occurs twice; give each file another name=")
+@leads_out_of("occurs twice among the configurations; give each another name=")
 def names_twice(place, patch):
     both = config_file("a.py"), config_file("b.py")
     argv = "run", "--out=out", "--seeds=1", "--configs"
     yield "", started(compare, *argv, *both)
     config_file("b.py", name="other")
-    yield "give each file another name=", started(compare, *argv, *both)
+    yield "give each another name=", started(compare, *argv, *both)
     rate = "--sweep=optimizer.learning_rate=1e-4"
     with pytest.raises(configs.ConfigError, match="each swept value once"):
         start(compare, *argv, "a.py", f"{rate},1e-4")
@@ -759,6 +761,63 @@ def run_without_an_epoch(place, patch):
     yield "", lambda: restored.restore(folder)
     mend(folder)  # as training does
     yield "train to the end of an epoch first", lambda: restoring(patch, folder)
+
+
+@leads_out_of("there is no image file; give one or more, such as shoe.png.")
+def no_image_file(place, patch):
+    patch.setattr(predict, "load", lambda *_: restored_model())
+    argv = ["--workdir", str(old_run(place))]
+    yield "", lambda: predict.main(argv)
+    Image.new("L", (4, 4)).save("shoe.png")
+    yield (
+        "give one or more, such as shoe.png",
+        lambda: predict.main([*argv, "shoe.png"]),
+    )
+
+
+@leads_out_of("cannot be read as images; leave them out, or save them anew")
+def unreadable_image(place, patch):
+    patch.setattr(predict, "load", lambda *_: restored_model())
+    argv = ["--workdir", str(old_run(place))]
+    Image.new("L", (4, 4)).save("shoe.png")
+    Path("notes.png").write_text("no image")
+    yield "", lambda: predict.main([*argv, "shoe.png", "notes.png"])
+    yield "leave them out", lambda: predict.main([*argv, "shoe.png"])
+    Image.new("L", (4, 4)).save("notes.png")
+    yield "save them anew as PNG", lambda: predict.main([*argv, "notes.png"])
+
+
+@leads_out_of("--out is missing; give a file, such as model.safetensors.")
+def no_file_to_export_to(place, patch):
+    exporting(patch)
+    argv = ["--workdir", str(old_run(place))]
+    yield "", lambda: export.main(argv)
+    given = ["--out", "model.safetensors"]
+    yield "give a file, such as model.safetensors", lambda: export.main(argv + given)
+
+
+@leads_out_of("is a folder; give a file in it.")
+def folder_to_export_to(place, patch):
+    exporting(patch)
+    argv = ["--workdir", str(old_run(place)), "--out"]
+    yield "", lambda: export.main([*argv, str(place)])
+    file = str(place / "model.safetensors")
+    yield "give a file in it", lambda: export.main([*argv, file])
+
+
+def exporting(patch):
+    patch.setattr(export, "load", lambda *_: restored_model())
+    patch.setattr(export.exported, "write_weights", lambda _, path: path.touch())
+
+
+def restored_model():
+    """A model that knows two classes and cannot tell them apart."""
+    signature = Signature("made", "1", ("a", "b"), (4, 4, 1), 4, 1, (0.5,), (0.5,))
+
+    def apply(params, batch_stats, images):
+        return np.zeros((len(images), 2))
+
+    return restored.Restored(1, small_config(), signature, {}, {}, apply)
 
 
 # ------------------------------------------------------------------------- machines

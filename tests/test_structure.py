@@ -39,6 +39,8 @@ ROOMS = {
     "compare": {"training", "data"} | SHARED,
     "train": {"training", "data", "models", "optimizer"} | SHARED,
     "evaluate": {"training", "data", "models", "optimizer"} | SHARED,
+    "predict": {"training", "data"} | SHARED,
+    "export": {"training", "data"} | SHARED,
     "data.__main__": {"data"} | SHARED,
 }
 

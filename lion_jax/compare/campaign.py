@@ -9,17 +9,17 @@ import itertools
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from rich.console import Console
 
-from lion_jax import cli, environment
 from lion_jax import config as configs
+from lion_jax import environment
 from lion_jax.compare import records
-from lion_jax.compare.compiled import build, images_of, memory_of
+from lion_jax.compare.compiled import build, images_of
 from lion_jax.config import Config, ConfigError
 from lion_jax.training import loop, run_folder
 from lion_jax.training.console import Show, outcome, printer, progress, unfailing
@@ -43,48 +43,50 @@ class Campaign:
     """What to run, where, and where to report it."""
 
     points: list[Point]
-    seeds: range
+    seeds: Sequence[int]
     out: Path
     tested: bool  # whether runs look at the test set
     time_limit: float  # seconds after which no run is begun
     interrupted: Callable[[], int]  # number of the signal received, or 0
     console: Console
+    on_run: Callable[[records.Record], None] = lambda _: None  # after each is recorded
 
 
 def plan(
-    paths: list[str],
-    configure: Callable[[Config, dict[str, str]], Config],
-    sweeps: dict[str, list[str]],
+    bases: Iterable[Config],
+    configure: Callable[[Config, dict[str, Any]], Config],
+    sweeps: Mapping[str, Sequence[Any]],
 ) -> list[Point]:
-    """Reads configurations and lays out the grid of the sweeps over each.
+    """Lays out the grid of the sweeps over each configuration.
 
     Args:
-      paths: Configuration files.
-      configure: Sets in a file's configuration what the command line sets in all, and
-        further fields given as text; checks the result.
-      sweeps: Values of further fields, as text; every combination is a point.
+      bases: Configurations.
+      configure: Sets in one of them what is to be set in all, and further fields;
+        checks the result.
+      sweeps: Values of further fields; every combination is a point.
 
     Raises:
-      ConfigError: If a file, a field or a value is wrong, or a name occurs twice.
+      ConfigError: If a field or a value is wrong, or a name occurs twice.
     """
     points: dict[str, Point] = {}
-    for path in paths:
-        base = cli.load_config(path)
-        for texts in itertools.product(*sweeps.values()):
-            config = configure(base, dict(zip(sweeps, texts, strict=True)))
+    for base in bases:
+        for values in itertools.product(*sweeps.values()):
+            config = configure(base, dict(zip(sweeps, values, strict=True)))
             flat = configs.flatten(config)
             swept = {field: flat[field] for field in sweeps}
             label = ",".join([base.name, *(f"{k}={v}" for k, v in swept.items())])
             if label in points:
                 raise ConfigError(
-                    f"--configs={','.join(paths)}: {label!r} occurs twice; give each"
-                    " file another name= and each swept value once."
+                    f"{label!r} occurs twice among the configurations; give each"
+                    " another name= and each swept value once."
                 )
             points[label] = Point(label, swept, config)
     return list(points.values())
 
 
-def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int]]:
+def check(
+    points: list[Point], seeds: Sequence[int], out: Path
+) -> list[tuple[Point, int]]:
     """Returns the runs that are missing, in order; writes nothing.
 
     Raises:
@@ -210,23 +212,22 @@ def _run_one(
             )
         if result is None:
             return None
-    records.write(
-        records.Record(
-            label=point.label,
-            seed=seed,
-            swept=point.swept,
-            config=resolved,
-            epochs=run_folder.read_metrics(folder),
-            result=result,
-            memory=memory_of(program),
-            environment=described,
-        ),
-        campaign.out,
+    record = records.Record(
+        label=point.label,
+        seed=seed,
+        swept=point.swept,
+        config=resolved,
+        epochs=run_folder.read_metrics(folder),
+        result=result,
+        memory=program.memory(),
+        environment=described,
     )
+    records.write(record, campaign.out)
     shutil.rmtree(folder)
     for parent in (folder.parent, campaign.out / UNFINISHED):
         if parent.exists() and not any(parent.iterdir()):
             parent.rmdir()
+    campaign.on_run(record)
     return result
 
 

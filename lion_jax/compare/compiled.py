@@ -3,8 +3,6 @@
 import functools
 import time
 
-import jax
-
 from lion_jax import data
 from lion_jax.config import Config
 from lion_jax.training import sharding
@@ -38,22 +36,3 @@ def build(config: Config) -> tuple[Program, float]:
     task = make_task(config, dataset, splits, mesh)
     program = Program(config, task, splits, mesh)
     return program, time.perf_counter() - started
-
-
-def memory_of(program: Program) -> dict[str, int]:
-    """Returns bytes by what holds them, whatever else the process ran before."""
-    abstract = program.abstract
-    trees = {
-        "parameters": abstract.params,
-        "optimizer_state": abstract.opt_state,
-    }
-    sizes = {
-        name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-        for name, tree in trees.items()
-    }
-    if analysis := program.compiled.memory_analysis():
-        parts = analysis.argument_size_in_bytes, analysis.output_size_in_bytes
-        sizes["step"] = (
-            sum(parts) + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
-        )
-    return sizes

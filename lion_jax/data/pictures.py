@@ -1,14 +1,17 @@
 """Image files as arrays: what Pillow reads, in one shape."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from lion_jax.data.dataset import DataError
+
 # What Pillow raises for files that are no images, damaged, or too large to be meant.
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+NAMED = 5  # in a message about several files
 
 
 def read(path: Path, shape: Sequence[int]) -> UInt8[np.ndarray, "h w c"]:
@@ -47,6 +50,29 @@ def _fitted(image: Image.Image, shape: Sequence[int]) -> UInt8[np.ndarray, "h w 
     height, width, channels = shape
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(fitted).reshape(height, width, channels)
+
+
+def read_all(
+    paths: Iterable[Path], shape: Sequence[int]
+) -> UInt8[np.ndarray, "n h w c"]:
+    """Reads image files as `read` does, in their order.
+
+    Raises:
+      DataError: Names those that cannot be read.
+    """
+    images, failures = [], []
+    for path in paths:
+        try:
+            images.append(read(path, shape))
+        except UNREADABLE as error:
+            failures.append(f"{path} ({reason(error)})")
+    if failures:
+        more = f" and {len(failures) - NAMED} more" if failures[NAMED:] else ""
+        raise DataError(
+            f"{', '.join(failures[:NAMED])}{more}: cannot be read as images; leave"
+            " them out, or save them anew as PNG or JPEG."
+        )
+    return np.stack(images) if images else np.zeros((0, *shape), np.uint8)
 
 
 def reason(error: Exception) -> str:

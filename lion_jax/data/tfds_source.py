@@ -40,9 +40,8 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
       image_size: Height and width to which images are cut and resized; 0: as they are.
 
     Raises:
-      DataError: If TFDS does not know the set, cannot get or prepare it, or if it is
-        no set of uint8 images with a class label and a train split, or has images of
-        several sizes and no `image_size` is given.
+      DataError: If the set is unavailable, or is none of uint8 images with a class
+        label and a train split, or of several sizes without `image_size`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     builder = _make_builder(name, data_dir)
@@ -109,7 +108,7 @@ def _prepare(builder, name: str) -> str:
     else:
         reason = f"{urllib.parse.urlsplit(urls[0]).hostname} cannot be reached"
     if name == "fashion_mnist" and debian.is_installed():
-        _log.info("Preparing %s from Debian's copy in %s.", name, debian.FOLDER)
+        _log.info("Preparing it from Debian's copy in %s.", debian.FOLDER)
         with tempfile.TemporaryDirectory() as folder:
             debian.restore_originals(Path(folder))
             _download_and_prepare(builder, manual_dir=folder)
@@ -195,25 +194,19 @@ def _read(builder, name: str, source: str, image_size: int = 0) -> Dataset:
             f"data.name={name!r}: {label_key!r} is no class label; choose a set for"
             " image classification."
         )
+    keys = image_key, label_key
     arrays = {
-        part: _decode(name, _in_batches(examples), (image_key, label_key), image_size)
+        part: _decode(name, _in_batches(examples), keys, image_size)
         for part, examples in sources.items()
     }
     if "test" not in arrays:
         images, labels = arrays["train"]
         train, test = hold_out(labels, f"data.name={name!r}")
-        arrays = {"train": (images[train], labels[train])}
-        arrays["test"] = images[test], labels[test]
-    return Dataset(
-        name=name,
-        version=str(builder.version),
-        source=source,
-        class_names=tuple(features[label_key].names),
-        train_images=arrays["train"][0],
-        train_labels=arrays["train"][1],
-        test_images=arrays["test"][0],
-        test_labels=arrays["test"][1],
-    )
+        rows = {"train": train, "test": test}
+        arrays = {part: (images[i], labels[i]) for part, i in rows.items()}
+    names = tuple(features[label_key].names)
+    version = str(builder.version)
+    return Dataset(name, version, source, names, *arrays["train"], *arrays["test"])
 
 
 def _splits(name: str, there: set[str]) -> dict[str, str]:

@@ -124,6 +124,32 @@ def read(path: Path) -> PyTree[np.ndarray]:
     }
 
 
+def require_equal(path: Path, state: PyTree[Any], folder: Path) -> None:
+    """Reads a checkpoint back to the host and compares it with what was saved.
+
+    Args:
+      path: The checkpoint, by its plain name.
+      state: What was saved.
+      folder: That of the checkpoints, as it was given, for the message.
+
+    Raises:
+      CheckpointError: If it cannot be restored or differs.
+    """
+    try:
+        there, saved = leaves(read(path)), leaves(state)
+        if there.keys() != saved.keys():
+            raise ValueError(f"{len(there)} of {len(saved)} arrays were restored")
+        for name, array in saved.items():
+            if np.asarray(array).tobytes() != there[name].tobytes():
+                raise ValueError(f"{name} has other values")
+    except Exception as error:  # Orbax raises what its many parts raise
+        raise CheckpointError(
+            f"{folder}: the first checkpoint was saved, but cannot be read"
+            f" back ({shortened(error)}); nothing was lost yet: rerun with"
+            " another folder (--workdir or --out), or on another disk."
+        ) from error
+
+
 def leaves(tree: PyTree[Any]) -> dict[str, Any]:
     """Returns the leaves of a state by path, alike before and after it is stored."""
     return {

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
 from lion_jax.training import images, sharding
 from lion_jax.training.optimizers import make_optimizer
+from lion_jax.training.signature import Signature
 from lion_jax.training.state import Examples
 
 
@@ -32,6 +32,7 @@ class Splits(NamedTuple):
 class Task:
     """The fixed part of an experiment: what to compute, not with which numbers."""
 
+    signature: Signature
     make_model: Callable[[nnx.Rngs], nnx.Module]
     optimizer: optax.GradientTransformation
     standardize: Callable[[UInt8[Array, "b h w c"]], Float[Array, "b h2 w2 c2"]]
@@ -45,8 +46,28 @@ class Task:
 
     def graph(self) -> nnx.GraphDef:
         """Returns the model's structure without its numbers; nothing is computed."""
-        model = nnx.eval_shape(lambda: self.make_model(nnx.Rngs(0)))
-        return nnx.graphdef(model)
+        return graph_of(self.make_model)
+
+
+def graph_of(make_model: Callable[[nnx.Rngs], nnx.Module]) -> nnx.GraphDef:
+    """Returns a model's structure without its numbers; nothing is computed."""
+    return nnx.graphdef(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))
+
+
+def model_maker(
+    config: Config, signature: Signature
+) -> Callable[[nnx.Rngs], nnx.Module]:
+    """Returns what makes a configuration's model from random keys."""
+    # The model's name and the fields that it does not take stay behind.
+    options = models.options(config.model.name, dataclasses.asdict(config.model))
+    return lambda rngs: models.make(
+        config.model.name,
+        image_size=signature.image_size,
+        num_classes=signature.num_classes,
+        channels=signature.channels,
+        rngs=rngs,
+        **options,
+    )
 
 
 def requested(config: Config) -> data.Request:
@@ -98,27 +119,13 @@ def make_task(
     config: Config, dataset: data.Dataset, splits: Splits, mesh: Mesh
 ) -> Task:
     """Makes the fixed part of the experiment."""
-    mean, std = data.pixel_statistics(np.asarray(splits.train.images))
+    signature = Signature.of(config, dataset, np.asarray(splits.train.images))
     steps = total_steps(config, len(splits.train.labels))
-    # Its name and the fields that it does not take stay behind.
-    options = models.options(config.model.name, dataclasses.asdict(config.model))
     return Task(
-        make_model=lambda rngs: models.make(
-            config.model.name,
-            image_size=config.image_size,
-            num_classes=dataset.num_classes,
-            channels=config.channels,
-            rngs=rngs,
-            **options,
-        ),
+        signature=signature,
+        make_model=model_maker(config, signature),
         optimizer=make_optimizer(config.optimizer, steps),
-        standardize=partial(
-            images.standardize,
-            size=config.image_size,
-            channels=config.channels,
-            mean=mean,
-            std=std,
-        ),
+        standardize=signature.standardize,
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
         augment=images.Augmentation(**dataclasses.asdict(config.augment)),
