@@ -21,6 +21,7 @@ from lion_jax.training import (
     classes,
     history,
     loop,
+    placement,
     profiling,
     run_folder,
     sharding,
@@ -112,6 +113,8 @@ def _run(
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
+    if isinstance(splits.train.images, data.Rows):
+        say(f"      {placement.describe(dataset)}")
     with (
         run_folder.occupied(folder, resolved, reopened=result is not None),
         interruption.caught_signals() as interrupted,

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, UInt8
 
 from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
-from lion_jax.training import images, sharding
+from lion_jax.training import images, placement, sharding
 from lion_jax.training.optimizers import make_optimizer
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import Examples
@@ -43,6 +43,7 @@ class Task:
     label_smoothing: float = 0.0
     accumulate: int = 1
     batch_sharding: jax.sharding.Sharding | None = None
+    streamed: bool = False  # whether steps see windows of the splits
 
     def graph(self) -> nnx.GraphDef:
         """Returns the model's structure without its numbers; nothing is computed."""
@@ -81,6 +82,9 @@ def requested(config: Config) -> data.Request:
 def split(config: Config, dataset: data.Dataset) -> Splits:
     """Cuts the training set by the configuration's split seed.
 
+    Returns:
+      The splits, whose images are read only when they are needed if they are streamed.
+
     Raises:
       ConfigError: If the data do not fill a batch or do not fit the channels.
     """
@@ -102,11 +106,16 @@ def split(config: Config, dataset: data.Dataset) -> Splits:
             f"channels={config.channels}, but the images of {dataset.name} have"
             f" {channels}; set --config.channels={channels}."
         )
-    pixels, labels = dataset.train_images, dataset.train_labels
+    streamed = placement.is_streamed(config, dataset)
+
+    def select(part: str, rows: np.ndarray) -> Examples:
+        images: Any = data.Rows(dataset.arrays[f"{part}_images"], rows)
+        labels = dataset.arrays[f"{part}_labels"][rows]
+        return Examples(images if streamed else images[:], labels)
+
+    test = np.arange(len(dataset.test_labels))
     return Splits(
-        Examples(pixels[train], labels[train]),
-        Examples(pixels[validation], labels[validation]),
-        Examples(dataset.test_images, dataset.test_labels),
+        select("train", train), select("train", validation), select("test", test)
     )
 
 
@@ -119,7 +128,7 @@ def make_task(
     config: Config, dataset: data.Dataset, splits: Splits, mesh: Mesh
 ) -> Task:
     """Makes the fixed part of the experiment."""
-    signature = Signature.of(config, dataset, np.asarray(splits.train.images))
+    signature = Signature.of(config, dataset, splits.train)
     steps = total_steps(config, len(splits.train.labels))
     return Task(
         signature=signature,
@@ -133,4 +142,5 @@ def make_task(
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
         batch_sharding=sharding.batch(mesh),
+        streamed=isinstance(splits.train.images, data.Rows),
     )
