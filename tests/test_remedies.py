@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import safetensors.numpy
 from PIL import Image
 from small_runs import small_config
 
@@ -33,7 +34,14 @@ from lion_jax.compare import analysis, campaign, measures, records
 from lion_jax.config import About, checks, values
 from lion_jax.data import __main__ as prepare
 from lion_jax.data import debian, idx, tfds_source
-from lion_jax.training import checkpoint, restored, run_folder, sharding, task
+from lion_jax.training import (
+    checkpoint,
+    pretrained,
+    restored,
+    run_folder,
+    sharding,
+    task,
+)
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import TrainState
 
@@ -788,6 +796,36 @@ def restored_model():
         return np.zeros((len(images), 2))
 
     return restored.Restored(1, small_config(), signature, {}, {}, apply)
+
+
+def weights_file(name="weights.safetensors", **arrays):
+    safetensors.numpy.save_file(arrays, name)
+    return name
+
+
+@leads_out_of("such files may run code when they are read; give weights as")
+def pickled_weights(place, patch):
+    yield "", lambda: pretrained.read("weights.pth")
+    file = weights_file(a=np.zeros(3))
+    yield "give weights as .safetensors", lambda: pretrained.read(file)
+
+
+@leads_out_of("cannot be read ({}); give a {} file, or the folder of a run.")
+def unreadable_weights(place, patch):
+    yield "", lambda: pretrained.read("absent.safetensors")
+    file = weights_file(a=np.zeros(3))
+    yield "give a .safetensors file", lambda: pretrained.read(file)
+    yield "the folder of a run", lambda: pretrained.read(str(old_run(place)))
+
+
+@leads_out_of("; give weights of this model.")
+def weights_of_another_model(place, patch):
+    def begin(**arrays):
+        weights = pretrained.read(weights_file(**arrays))
+        pretrained.fit(weights, {"b": np.zeros(3)})
+
+    yield "", lambda: begin(a=np.zeros(3))
+    yield "give weights of this model", lambda: begin(b=np.zeros(3))
 
 
 # ------------------------------------------------------------------------- machines

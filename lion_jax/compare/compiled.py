@@ -5,7 +5,7 @@ import time
 
 from lion_jax import data
 from lion_jax.config import Config
-from lion_jax.training import sharding
+from lion_jax.training import beginning, sharding
 from lion_jax.training.program import Program
 from lion_jax.training.task import Splits, make_task, split, total_steps
 
@@ -34,5 +34,6 @@ def build(config: Config) -> tuple[Program, float]:
     started = time.perf_counter()
     mesh = sharding.make_mesh(sharding.check_devices(config))
     task = make_task(config, dataset, splits, mesh)
+    beginning.check(config, task)
     program = Program(config, task, splits, mesh)
     return program, time.perf_counter() - started

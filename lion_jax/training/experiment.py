@@ -103,8 +103,6 @@ def _run(
         return result
 
     # ----------------------------------------------------------------- devices, data
-    if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
-        beginning.check(config)
     devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
     dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
@@ -112,6 +110,9 @@ def _run(
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
+    task = make_task(config, dataset, splits, mesh)
+    if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
+        beginning.check(config, task)
     with (
         run_folder.occupied(folder, resolved, reopened=result is not None),
         interruption.caught_signals() as interrupted,
@@ -121,7 +122,6 @@ def _run(
         # ---------------------------------------------------------------- compilation
         say(f"compiling {config.model.name} ...")
         started = time.perf_counter()
-        task = make_task(config, dataset, splits, mesh)
         program = Program(config, task, splits, mesh)
         seconds_compile = time.perf_counter() - started
         parameters = sum(x.size for x in jax.tree.leaves(program.abstract.params))
