@@ -58,6 +58,10 @@ ADVICE = re.compile(rf"(?:^|, |: |\] |\b(?:or|and|must) )({'|'.join(VERBS)})\b")
 Step = Callable[[], object]
 Row = Callable[[Path, pytest.MonkeyPatch], Iterator[tuple[str, Step]]]
 ROWS: dict[str, Row] = {}
+ARRAYS = "test_arrays_that_are_none_are_refused_and_the_remedies_work"
+FILES = "test_names_that_are_none_and_files_that_are_none"
+LAYOUTS = "test_layouts_that_are_none_are_refused_and_the_remedies_work"
+TESTS = "test_test_splits_that_are_none_are_refused_and_the_remedies_work"
 # Of remedies that other tests follow: words of the message, and the test.
 ELSEWHERE = {
     "set --config.{}={}, for instance": (
@@ -84,6 +88,32 @@ ELSEWHERE = {
     "holds no best checkpoint of a run; give": (
         "test_a_run_begins_with_the_best_parameters_of_another"
     ),
+    "is no folder; give one": LAYOUTS,
+    "make a folder per class, such as": LAYOUTS,
+    "put images there, or remove the folder.": LAYOUTS,
+    "which the training split does not; remove": TESTS,
+    "put images there, or remove it, so": TESTS,
+    "one could be held out; make a test split": TESTS,
+    "needs the folder; give it as": "test_a_folder_is_asked_for",
+    "pixels; set --config.data.image_size=224": (
+        "test_images_of_several_sizes_need_an_image_size"
+    ),
+    "or save them anew": "test_unreadable_files_are_named_all_in_one_error",
+    "GB left; free space there": "test_a_disk_without_space_is_reported_beforehand",
+    "cannot be written ({}); give": "test_a_cache_that_cannot_be_written_is_reported",
+    "are arrays of one size; set": "test_the_sample_has_its_size_already",
+    "give {}.reshape(-1, 28, 28)": ARRAYS,
+    "give {}.transpose(0, 2, 3, 1)": ARRAYS,
+    "give {}.astype(np.uint8)": ARRAYS,
+    "give {} scaled, such as": ARRAYS,
+    "{}.argmax(axis=1) if they are one-hot": ARRAYS,
+    "for instance, and class_names.": ARRAYS,
+    "numbered from 0; give np.unique": ARRAYS,
+    "give one label per image": ARRAYS,
+    "make their shapes equal": ARRAYS,
+    "give two classes or more": ARRAYS,
+    "is no file; give its path": FILES,
+    "; name its arrays train_images": FILES,
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
 }
 
@@ -903,11 +933,11 @@ class Examples(list):
         return [self[index] for index in indices]
 
 
-def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4)):
+def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4), dtype="u1"):
     """As a builder of TFDS, of a set that is prepared."""
     label = SimpleNamespace(names=list(names)) if names else SimpleNamespace()
     examples = Examples(
-        {"image": np.zeros((size, 4, 1), np.uint8), "label": number}
+        {"image": np.zeros((size, 4, 1), dtype), "label": number}
         for number, size in enumerate(sizes)
     )
     return SimpleNamespace(
@@ -925,9 +955,9 @@ def read(**options):
     return lambda: tfds_source._read(builder(**options), "tiny", "here")
 
 
-@leads_out_of("a train and a test split are needed; choose another set.")
-def set_without_a_test_split(place, patch):
-    yield "", read(splits=("train",))
+@leads_out_of("train is needed; choose another set.")
+def set_without_a_train_split(place, patch):
+    yield "", read(splits=("test",))
     yield "choose another set", read()
 
 
@@ -937,10 +967,19 @@ def set_without_classes(place, patch):
     yield "choose a set for image classification", read()
 
 
-@leads_out_of("uint8 images of one shape are needed; choose another set.")
+@leads_out_of("but must be uint8; choose another set.")
+def set_of_floats(place, patch):
+    yield "", read(dtype=np.float32)
+    yield "choose another set", read()
+
+
+@leads_out_of("shapes, from {} to {}; set --config.data.image_size=224")
 def set_of_several_shapes(place, patch):
     yield "", read(sizes=(4, 5))
-    yield "choose another set", read()
+    yield (
+        "set --config.data.image_size=224",
+        lambda: tfds_source._read(builder(sizes=(4, 5)), "tiny", "here", 224),
+    )
 
 
 @leads_out_of("lacks a module for it ({}); give another set")

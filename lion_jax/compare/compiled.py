@@ -7,7 +7,7 @@ from lion_jax import data
 from lion_jax.config import Config
 from lion_jax.training import beginning, sharding
 from lion_jax.training.program import Program
-from lion_jax.training.task import Splits, make_task, split, total_steps
+from lion_jax.training.task import Splits, make_task, requested, split, total_steps
 
 
 def images_of(config: Config) -> int:
@@ -19,13 +19,13 @@ def images_of(config: Config) -> int:
 
 def _load(config: Config) -> tuple[data.Dataset, Splits]:
     sharding.check_devices(config)
-    dataset = _read(config.data.name, config.data.data_dir, config.data.cache_dir)
+    dataset = _read(requested(config))
     return dataset, split(config, dataset)
 
 
 @functools.lru_cache(maxsize=1)  # most campaigns have one data set
-def _read(name: str, data_dir: str, cache_dir: str) -> data.Dataset:
-    return data.load(name, data_dir, cache_dir)
+def _read(request: data.Request) -> data.Dataset:
+    return data.load(*request)
 
 
 def build(config: Config) -> tuple[Program, float]:

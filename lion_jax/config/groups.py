@@ -17,15 +17,29 @@ class DataConfig:
     name: Annotated[
         str,
         About(
-            "TFDS data set name, or fashion_mnist_sample (embedded)", also=("dataset",)
+            "TFDS data set name, folder (images in class folders), FILE.npz (arrays),"
+            " or fashion_mnist_sample (embedded)",
+            also=("dataset",),
         ),
     ] = "fashion_mnist"
     data_dir: Annotated[
-        str, About("TFDS's folder; empty: its default, ~/tensorflow_datasets")
+        str,
+        About(
+            "the folder of images, or that of FILE.npz; or TFDS's, empty: its default,"
+            " ~/tensorflow_datasets",
+        ),
     ] = ""
     cache_dir: Annotated[
         str, About("folder of the verified cache; empty: the user's own")
     ] = ""
+    image_size: Annotated[
+        int,
+        About(
+            "height and width to which images are cut and resized when they are"
+            " decoded; 0: as they are, all of one size",
+            ge=0,
+        ),
+    ] = 0
     validation_fraction: Annotated[
         float,
         About("fraction of the training set held out", gt=0, lt=1, also=("val_split",)),

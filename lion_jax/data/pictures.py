@@ -29,15 +29,26 @@ def read(path: Path, shape: Sequence[int]) -> UInt8[np.ndarray, "h w c"]:
     Raises:
       OSError, ValueError, ...: One of `UNREADABLE` if the file cannot be read.
     """
-    height, width, channels = shape
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode == "I" or image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
-        image = image.convert("L" if channels == 1 else "RGB")
-        fitted = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        image = image.convert("L" if shape[2] == 1 else "RGB")
+        return _fitted(image, shape)
+
+
+def fit(pixels: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s c"]:
+    """Cuts an image's square around the centre and resizes it, as `read` does."""
+    channels = pixels.shape[2]
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    return _fitted(image, (size, size, channels))
+
+
+def _fitted(image: Image.Image, shape: Sequence[int]) -> UInt8[np.ndarray, "h w c"]:
+    height, width, channels = shape
+    fitted = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(fitted).reshape(height, width, channels)
 
 
@@ -54,7 +65,7 @@ def read_all(
         try:
             images.append(read(path, shape))
         except UNREADABLE as error:
-            failures.append(f"{path} ({_reason(error)})")
+            failures.append(f"{path} ({reason(error)})")
     if failures:
         more = f" and {len(failures) - NAMED} more" if failures[NAMED:] else ""
         raise DataError(
@@ -64,7 +75,8 @@ def read_all(
     return np.stack(images) if images else np.zeros((0, *shape), np.uint8)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Returns why a file cannot be read, in a few words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return "no image that Pillow reads" if isinstance(error, OSError) else str(error)

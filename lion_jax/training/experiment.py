@@ -34,7 +34,7 @@ from lion_jax.training.console import (
 )
 from lion_jax.training.history import Epoch, Result
 from lion_jax.training.program import Program
-from lion_jax.training.task import make_task, split
+from lion_jax.training.task import make_task, requested, split
 
 
 class InterruptedRunError(Exception):
@@ -105,7 +105,7 @@ def _run(
     # ----------------------------------------------------------------- devices, data
     devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
-    dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
+    dataset = data.load(*requested(config))
     splits = split(config, dataset)
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")

@@ -15,7 +15,7 @@ from lion_jax.config import Config
 from lion_jax.training import sharding
 from lion_jax.training.console import printer
 from lion_jax.training.program import Program
-from lion_jax.training.task import make_task, split
+from lion_jax.training.task import make_task, requested, split
 
 DEPTH = 2  # parts of a parameter's path at most by which modules are told apart
 
@@ -38,7 +38,7 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
     console = console or Console()
     devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
-    dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
+    dataset = data.load(*requested(config))
     splits = split(config, dataset)
     started = time.perf_counter()
     program = Program(config, make_task(config, dataset, splits, mesh), splits, mesh)

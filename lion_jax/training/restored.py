@@ -17,7 +17,7 @@ from lion_jax import data, identity
 from lion_jax.training import checkpoint, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation, abstract_model
 from lion_jax.training.signature import Signature
-from lion_jax.training.task import graph_of, make_task, model_maker, split
+from lion_jax.training.task import graph_of, make_task, model_maker, requested, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ def restore(
 
 
 def _load_data(config: configs.Config) -> data.Dataset:
-    return data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
+    return data.load(*requested(config))
 
 
 def evaluate(

@@ -70,6 +70,14 @@ def model_maker(
     )
 
 
+def requested(config: Config) -> data.Request:
+    """Returns which data set a configuration asks for, and how."""
+    fields = config.data
+    return data.Request(
+        fields.name, fields.data_dir, fields.cache_dir, fields.image_size
+    )
+
+
 def split(config: Config, dataset: data.Dataset) -> Splits:
     """Cuts the training set by the configuration's split seed.
 
