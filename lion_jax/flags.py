@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import inspect
 import io
+import json
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 from tyro import constructors
 
+from lion_jax import options
 from lion_jax.config import (
     NO_TABLES,
     Config,
@@ -26,11 +28,14 @@ from lion_jax.config import (
     check,
     fields_of,
     takers_of,
+    with_values,
 )
 from lion_jax.suggestions import PREFIX, unknown
 
 F = TypeVar("F")
 HELP = {"--help", "-h", "-help"}
+EMPTY = "", "''", None, "None", [], {}, "'{}'"  # defaults not worth a word in help
+METAVARS = {bool: "{true,false}", dict: "JSON"}
 BOX = re.compile(r"[─│╭╮╰╯├┤]+|\x1b\[[\d;]*m")
 
 
@@ -85,6 +90,7 @@ class CommandLine(Generic[F]):
                 self._prefixes[type(field.default_factory())] = f"{PREFIX}{field.name}."
         self._argv = [self._spelled(word) for word in argv if word not in HELP]
         self._require_values()
+        self._argv, self._options = options.separate(self._argv)
         if HELP & {*argv}:
             known = self._parse(self._argv, Config(), strict=False).flags
             config = file_of(known) if file_of else Config()
@@ -110,7 +116,9 @@ class CommandLine(Generic[F]):
           ConfigError: If the result cannot be run.
         """
         more = [f"--{PREFIX}{path}={text}" for path, text in (texts or {}).items()]
+        more, further = options.separate(more)
         config = self._parse([*self._argv, *more], base).config
+        config = with_values(config, self._options | further)
         check(config, self._tables)
         return config
 
@@ -118,7 +126,8 @@ class CommandLine(Generic[F]):
     def overridden(self) -> list[str]:
         """Dotted paths of the experiment's fields that the command line sets."""
         names = [word.partition("=")[0].removeprefix("--") for word in self._argv]
-        return [name.removeprefix(PREFIX) for name in names if name[:7] == PREFIX]
+        fields = [name.removeprefix(PREFIX) for name in names if name[:7] == PREFIX]
+        return [*fields, *self._options]
 
     def _spelled(self, word: str) -> str:
         """Writes -flag and --noflag as tyro takes them."""
@@ -220,26 +229,26 @@ def _argument(flag: str, field: Field, tables: Tables) -> Any:
         notes.append(f"{', '.join(takers)} only")
     text = "; ".join(filter(None, [about.help, *notes]))
     shown: dict[str, Any] = {"name": flag.rpartition(".")[2], "help": text}
-    if field.default in ("", None, []):
+    if field.default in EMPTY:
         shown["help_behavior_hint"] = lambda default: (
-            f"(default: {default})" if default not in ("", "''", "None") else ""
+            f"(default: {default})" if default not in EMPTY else ""
         )
     if field.many:
         several = Annotated[list[list[str]], tyro.conf.UseAppendAction]
         return Annotated[several, tyro.conf.arg(**shown)]
     names = tables.get(field.path, ()) if about.named else ()
     choices = field.choices or names
-    metavar = field.type.__name__.upper()
-    if field.type is bool:
-        metavar = "{true,false}"
-    elif choices:
+    metavar = METAVARS.get(field.type, field.type.__name__.upper())
+    if choices:
         metavar = "{" + ",".join(choices) + "}"
     spec = constructors.PrimitiveConstructorSpec(
         nargs="*" if field.type is bool else 1,
         metavar=metavar,
         instance_from_str=functools.partial(_value, flag, field),
         is_instance=lambda value: isinstance(value, field.type),
-        str_from_instance=lambda value: [str(value)],
+        str_from_instance=lambda value: [
+            json.dumps(value) if field.type is dict else str(value)
+        ],
     )
     kind: Any = field.type | None if field.default is None else field.type
     marker = tyro.conf.Positional if about.positional else tyro.conf.FlagConversionOff

@@ -16,26 +16,19 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from lion_jax import cli, environment
-from lion_jax import config as configs
+from lion_jax import environment, identity
 from lion_jax.compare import records
 from lion_jax.compare.compiled import build, images_of, memory_of
-from lion_jax.config import Config, ConfigError
+from lion_jax.compare.points import Point, plan, resolve
+from lion_jax.config import Config
 from lion_jax.training import loop, run_folder
 from lion_jax.training.console import Show, outcome, printer, progress, unfailing
 from lion_jax.training.history import Result
 from lion_jax.training.program import Program
 
+__all__ = ["Campaign", "Point", "check", "plan", "run"]
+
 UNFINISHED = "unfinished"
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """A configuration to run, without its seed."""
-
-    label: str
-    swept: dict[str, Any]
-    config: Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,49 +44,29 @@ class Campaign:
     console: Console
 
 
-def plan(
-    paths: list[str],
-    configure: Callable[[Config, dict[str, str]], Config],
-    sweeps: dict[str, list[str]],
-) -> list[Point]:
-    """Reads configurations and lays out the grid of the sweeps over each.
+def check(
+    points: list[Point],
+    seeds: range,
+    out: Path,
+    resolved: dict[str, dict[str, Any]] | None = None,
+) -> list[tuple[Point, int]]:
+    """Returns the runs that are missing, in order; writes nothing.
 
     Args:
-      paths: Configuration files.
-      configure: Sets in a file's configuration what the command line sets in all, and
-        further fields given as text; checks the result.
-      sweeps: Values of further fields, as text; every combination is a point.
-
-    Raises:
-      ConfigError: If a file, a field or a value is wrong, or a name occurs twice.
-    """
-    points: dict[str, Point] = {}
-    for path in paths:
-        base = cli.load_config(path)
-        for texts in itertools.product(*sweeps.values()):
-            config = configure(base, dict(zip(sweeps, texts, strict=True)))
-            flat = configs.flatten(config)
-            swept = {field: flat[field] for field in sweeps}
-            label = ",".join([base.name, *(f"{k}={v}" for k, v in swept.items())])
-            if label in points:
-                raise ConfigError(
-                    f"--configs={','.join(paths)}: {label!r} occurs twice; give each"
-                    " file another name= and each swept value once."
-                )
-            points[label] = Point(label, swept, config)
-    return list(points.values())
-
-
-def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int]]:
-    """Returns the runs that are missing, in order; writes nothing.
+      points: Configurations.
+      seeds: Seeds of each.
+      out: The folder of the comparison.
+      resolved: The configurations as they are stored, by label; None to make them.
 
     Raises:
       RunFolderError: If a record or an unfinished run is there, but of another
         configuration.
       RecordError: If a record cannot be read.
     """
+    if resolved is None:
+        resolved = resolve(points)
     for point in points:
-        wanted = dataclasses.asdict(point.config)
+        wanted = resolved[point.label]
         for path in records.path_of(out, point.label, 0).parent.glob("seed_*.json"):
             saved = records.read(path).config
             if different := records.differences(saved, wanted):
@@ -108,8 +81,8 @@ def check(points: list[Point], seeds: range, out: Path) -> list[tuple[Point, int
         if not records.path_of(out, point.label, seed).exists()
     ]
     for point, seed in missing:
-        resolved = dataclasses.asdict(_with_seed(point.config, seed))
-        run_folder.check(_folder(out, point, seed), resolved, may_grow=False)
+        wanted = resolved[point.label] | {"seed": seed}
+        run_folder.check(_folder(out, point, seed), wanted, may_grow=False)
     return missing
 
 
@@ -131,11 +104,16 @@ def run(campaign: Campaign) -> bool:
 
 def _run(campaign: Campaign) -> bool:
     say, started = printer(campaign.console), time.perf_counter()
-    check(campaign.points, campaign.seeds, campaign.out)  # usage errors come first
+    # Once: files may change while the runs are made.
+    resolved = resolve(campaign.points)
+    plans = campaign.points, campaign.seeds, campaign.out, resolved
+    check(*plans)  # usage errors come first
     sizes = {point.label: images_of(point.config) for point in campaign.points}
-    described = environment.describe()  # of the code that runs, whatever comes later
+    packages = map(identity.packages, resolved.values())
+    described = dict(itertools.chain(*(named.items() for named in packages)))
+    described |= environment.describe()  # of the code that runs, whatever comes later
     with run_folder.locked(campaign.out):
-        missing = check(campaign.points, campaign.seeds, campaign.out)
+        missing = check(*plans)
         wanted = len(campaign.points) * len(campaign.seeds)
         say(
             f"{len(campaign.points)} configurations x {len(campaign.seeds)} seeds:"
@@ -163,6 +141,7 @@ def _run(campaign: Campaign) -> bool:
                     lambda phase, done, at=before, what=text: show(
                         f"{what}, {phase}", at + done
                     ),
+                    resolved[point.label] | {"seed": seed},
                     described,
                 )
                 if result is None:
@@ -188,11 +167,12 @@ def _run_one(
     program: Program,
     seconds_compile: float,
     show: Show,
+    resolved: dict[str, Any],
     described: dict[str, Any],
 ) -> Result | None:
     """Makes one run, from where it stopped, and its record; None if interrupted."""
     config = _with_seed(point.config, seed)
-    resolved, folder = dataclasses.asdict(config), _folder(campaign.out, point, seed)
+    folder = _folder(campaign.out, point, seed)
     result = run_folder.read_result(folder)
     if result is None:
         with run_folder.occupied(folder, resolved):

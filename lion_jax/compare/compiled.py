@@ -1,33 +1,39 @@
 """A configuration of a campaign, loaded, compiled and measured."""
 
+import dataclasses
 import functools
+import json
 import time
 
 import jax
 
 from lion_jax import data
-from lion_jax.config import Config
-from lion_jax.training import sharding
+from lion_jax.config import Config, DataConfig
+from lion_jax.config.reference import references_of
+from lion_jax.training import fitting, sharding
 from lion_jax.training.program import Program
-from lion_jax.training.task import Splits, make_task, split, total_steps
+from lion_jax.training.task import Splits, load_data, make_task, split, total_steps
 
 
 def images_of(config: Config) -> int:
-    """Returns how many images a run trains on at most."""
-    _, splits = _load(config)
+    """Returns how many images a run trains on at most; checks the user's own code."""
+    dataset, splits = _load(config)
+    if references_of(config):
+        mesh = sharding.make_mesh(sharding.check_devices(config))
+        fitting.check(config, make_task(config, dataset, splits, mesh), dataset)
     steps = total_steps(config, len(splits.train.labels))
     return steps * config.batch_size
 
 
 def _load(config: Config) -> tuple[data.Dataset, Splits]:
     sharding.check_devices(config)
-    dataset = _read(config.data.name, config.data.data_dir, config.data.cache_dir)
+    dataset = _read(json.dumps(dataclasses.asdict(config.data)))
     return dataset, split(config, dataset)
 
 
 @functools.lru_cache(maxsize=1)  # most campaigns have one data set
-def _read(name: str, data_dir: str, cache_dir: str) -> data.Dataset:
-    return data.load(name, data_dir, cache_dir)
+def _read(fields: str) -> data.Dataset:
+    return load_data(Config(data=DataConfig(**json.loads(fields))))
 
 
 def build(config: Config) -> tuple[Program, float]:

@@ -4,8 +4,8 @@ The classes are mutable, so that a file may set fields one by one, and have slot
 that a misspelt field raises.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from lion_jax.config.fields import About
 
@@ -17,9 +17,13 @@ class DataConfig:
     name: Annotated[
         str,
         About(
-            "TFDS data set name, or fashion_mnist_sample (embedded)", also=("dataset",)
+            "TFDS data set name, fashion_mnist_sample (embedded), or a reference",
+            also=("dataset",),
         ),
     ] = "fashion_mnist"
+    options: Annotated[
+        dict[str, Any], About("arguments of the function that data.name is", own=True)
+    ] = field(default_factory=dict)
     data_dir: Annotated[
         str, About("TFDS's folder; empty: its default, ~/tensorflow_datasets")
     ] = ""
@@ -69,8 +73,16 @@ class ModelConfig:
     """Model."""
 
     name: Annotated[
-        str, About("architecture", named=True, also=("arch", "network", "backbone"))
+        str,
+        About(
+            "architecture, or a reference",
+            named=True,
+            also=("arch", "network", "backbone"),
+        ),
     ] = "resnet50"
+    options: Annotated[
+        dict[str, Any], About("arguments of the function that model.name is", own=True)
+    ] = field(default_factory=dict)
     dtype: Annotated[
         Literal["float32", "bfloat16"],
         About("dtype of the computation", also=("precision", "amp", "bf16")),
@@ -109,8 +121,17 @@ class OptimizerConfig:
     """Optimizer and its schedule."""
 
     name: Annotated[
-        str, About("optimizer", named=True, also=("opt", "optim", "optimiser"))
+        str,
+        About(
+            "optimizer, or a reference such as optax:adamw",
+            named=True,
+            also=("opt", "optim", "optimiser"),
+        ),
     ] = "lion"
+    options: Annotated[
+        dict[str, Any],
+        About("arguments of the function that optimizer.name is", own=True),
+    ] = field(default_factory=dict)
     learning_rate: Annotated[
         float, About("peak learning rate", ge=0, also=("lr", "rate", "eta"))
     ] = 3e-4
@@ -179,12 +200,18 @@ class OptimizerConfig:
         ),
     ] = False
     schedule: Annotated[
-        Literal["constant", "cosine"],
+        str,
         About(
-            "schedule after the warm-up: constant, or cosine, which ends at 0",
+            "schedule after the warm-up: constant, cosine, which ends at 0, or a"
+            " reference",
+            named=True,
             also=("lr_schedule", "scheduler", "sched"),
         ),
     ] = "constant"
+    schedule_options: Annotated[
+        dict[str, Any],
+        About("arguments of the function that optimizer.schedule is", own=True),
+    ] = field(default_factory=dict)
     warmup_fraction: Annotated[
         float,
         About(

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from lion_jax.data import cache, debian, tfds_source
+from lion_jax.config.reference import parse
+from lion_jax.data import cache, debian, own, tfds_source
 from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.source import Place, Source
 from lion_jax.files import cache_folder
@@ -25,6 +26,7 @@ def load(
     name: str = "fashion_mnist",
     data_dir: str = "",
     cache_dir: str = "",
+    options: str = "",
 ) -> Dataset:
     """Loads an image classification set from the source to which its name belongs.
 
@@ -34,9 +36,11 @@ def load(
     Debian's package. What the last three give is cached.
 
     Args:
-      name: `fashion_mnist_sample`, or a name in TensorFlow Datasets.
+      name: `fashion_mnist_sample`, a name in TensorFlow Datasets, or a reference to a
+        function that returns a `Dataset`, as `./file.py:function`.
       data_dir: TFDS's folder; empty for its default, `~/tensorflow_datasets`.
       cache_dir: Folder of the cache; empty for the user's own.
+      options: Arguments of the function that a reference names, in JSON.
 
     Raises:
       DataError: If the set is unavailable; names the remedies.
@@ -47,7 +51,7 @@ def load(
       >>> sample.train_images.shape, sample.test_images.shape, sample.class_names[9]
       ((5000, 28, 28, 1), (1000, 28, 28, 1), 'Ankle boot')
     """
-    return source_of(name).load(name, data_dir, cache_dir)
+    return source_of(name).load(name, data_dir, cache_dir, options)
 
 
 def source_of(name: str) -> Source:
@@ -62,7 +66,7 @@ def _load_sample(*_: str) -> Dataset:
         raise DataError(f"{error} It came with lion_jax; install it again.") from error
 
 
-def _load_from_tfds(name: str, data_dir: str, cache_dir: str) -> Dataset:
+def _load_from_tfds(name: str, data_dir: str, cache_dir: str, _: str) -> Dataset:
     path = _cached(name, data_dir, cache_dir)
     if path.exists():
         try:
@@ -102,6 +106,11 @@ SOURCES = (
         lambda name: name == SAMPLE,
         _load_sample,
         lambda *_: [Place("embedded sample", SAMPLE_PATH, SAMPLE_PATH.exists())],
+    ),
+    Source(
+        lambda name: parse(name) is not None,
+        lambda name, *rest: own.load(name, rest[-1]),
+        lambda name, *_: [Place(f"function {name}", None, False)],
     ),
     Source(lambda _: True, _load_from_tfds, _places_of_tfds),
 )

@@ -16,8 +16,11 @@ class Place(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A kind of source of data sets, by functions of name, data_dir and cache_dir."""
+    """A kind of source of data sets, by functions of name, data_dir and cache_dir.
+
+    To load, the options of a function of the user's own come last, in JSON.
+    """
 
     has: Callable[[str], bool]  # whether names of this form are its own
-    load: Callable[[str, str, str], Dataset]
+    load: Callable[[str, str, str, str], Dataset]
     places: Callable[[str, str, str], list[Place]]  # in the order in which it tries

@@ -4,8 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from lion_jax.config import Config
-from lion_jax.training import checkpoint, run_folder
+import jax.numpy as jnp
+
+from lion_jax.config import Config, ConfigError
+from lion_jax.config.reference import parse
+from lion_jax.training import checkpoint, run_folder, stored
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.program import Program
 from lion_jax.training.state import TrainState
@@ -29,10 +32,22 @@ def first_state(config: Config, program: Program) -> TrainState:
     in either case; only parameters and batch-norm statistics come from another run.
 
     Raises:
+      ConfigError: If a model of the user's own begins with values that are not finite.
       RunFolderError: As `check`.
       CheckpointError: If `init_from` cannot be restored, or is of another model.
     """
     state = program.init(config.seed)
+    if parse(config.model.name) and not program.all_finite(state):
+        model = {"parameters": state.params, "statistics": state.batch_stats}
+        bad = [
+            path
+            for path, x in stored.leaves(model).items()
+            if not jnp.isfinite(x).all()
+        ]
+        raise ConfigError(
+            f"model.name={config.model.name!r}: before the first step {bad[0]} has"
+            " values that are not finite; correct how they are initialized."
+        )
     if not config.init_from:
         return state
     with _best(config.init_from) as (saved, step):

@@ -4,7 +4,6 @@ Read from top to bottom, `run` is the experiment: folder, devices, data, compila
 then the run itself, and its result.
 """
 
-import dataclasses
 import time
 from os import PathLike
 from pathlib import Path
@@ -13,9 +12,18 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from lion_jax import data, environment, interruption
+from lion_jax import environment, identity, interruption
 from lion_jax.config import Config
-from lion_jax.training import beginning, history, loop, profiling, run_folder, sharding
+from lion_jax.config.reference import located
+from lion_jax.training import (
+    beginning,
+    fitting,
+    history,
+    loop,
+    profiling,
+    run_folder,
+    sharding,
+)
 from lion_jax.training.console import (
     Print,
     epochs_table,
@@ -25,7 +33,7 @@ from lion_jax.training.console import (
 )
 from lion_jax.training.history import Result
 from lion_jax.training.program import Program
-from lion_jax.training.task import make_task, split
+from lion_jax.training.task import load_data, make_task, split
 
 
 class InterruptedRunError(Exception):
@@ -72,7 +80,8 @@ def _run(config: Config, folder: Path, console: Console, profile: bool) -> Resul
     say = printer(console)
 
     # ------------------------------------------------------------------------ folder
-    resolved = dataclasses.asdict(config)
+    config = located(config)
+    resolved = identity.resolve(config)
     run_folder.check(folder, resolved)
     result = run_folder.read_result(folder)
     if result and not _goes_on(config, folder, result):
@@ -85,8 +94,10 @@ def _run(config: Config, folder: Path, console: Console, profile: bool) -> Resul
         beginning.check(config)
     devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
-    dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
+    dataset = load_data(config)
     splits = split(config, dataset)
+    task = make_task(config, dataset, splits, mesh)
+    fitting.check(config, task, dataset)
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
@@ -94,12 +105,11 @@ def _run(config: Config, folder: Path, console: Console, profile: bool) -> Resul
         run_folder.occupied(folder, resolved, reopened=result is not None),
         interruption.caught_signals() as interrupted,
     ):
-        _describe_environment(say, folder)
+        _describe_environment(say, folder, identity.packages(resolved))
 
         # ---------------------------------------------------------------- compilation
         say(f"compiling {config.model.name} ...")
         started = time.perf_counter()
-        task = make_task(config, dataset, splits, mesh)
         program = Program(config, task, splits, mesh)
         seconds_compile = time.perf_counter() - started
         parameters = sum(x.size for x in jax.tree.leaves(program.abstract.params))
@@ -137,10 +147,10 @@ def _goes_on(config: Config, folder: Path, result: Result) -> bool:
     )
 
 
-def _describe_environment(say: Print, folder: Path) -> None:
+def _describe_environment(say: Print, folder: Path, packages: dict[str, str]) -> None:
     """Writes environment.json; reports what may change the numbers of a resumed run."""
     path = folder / run_folder.ENVIRONMENT
-    now = environment.describe()
+    now = packages | environment.describe()
     try:
         before = run_folder.read_json(path)
     except run_folder.RunFolderError as error:  # a by-product: the run needs it not

@@ -8,14 +8,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from lion_jax import config as configs
 from lion_jax import data, identity
+from lion_jax.config.reference import REFERABLE
 from lion_jax.training import checkpoint, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation
-from lion_jax.training.task import Task, make_task, split
+from lion_jax.training.task import Task, load_data, make_task, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +97,7 @@ def restore(
     """
     folder = Path(folder).expanduser()
     config = _placed(read_config(folder), places or {})
+    _require_code(folder, config)
     mesh = sharding.make_mesh(config.devices)
     saves = folder / run_folder.CHECKPOINTS
     if not saves.is_dir():
@@ -108,9 +109,7 @@ def restore(
                 f"{folder} holds no {which} checkpoint yet; train to the end of an"
                 " epoch first."
             )
-        dataset = data.load(
-            config.data.name, config.data.data_dir, config.data.cache_dir
-        )
+        dataset = load_data(config)
         splits = split(config, dataset)
         task = make_task(config, dataset, splits, mesh)
         evaluation = Evaluation(config, task, splits, mesh)
@@ -158,18 +157,29 @@ def _applied(task: Task) -> Callable[..., Any]:
 
     @jax.jit
     def apply(params, batch_stats, images):
-        model = nnx.merge(graph, params, batch_stats)
-        return model(task.standardize(images), train=False)
+        x = task.standardize(images)
+        return task.call(graph, params, batch_stats, x, train=False)[0]
 
     return apply
 
 
+def _require_code(folder: Path, config: configs.Config) -> None:
+    """Refuses code of the user's own that is not what the run was trained with."""
+    saved = identity.fill(run_folder.read_json(folder / run_folder.CONFIG) or {})
+    wanted = identity.resolve(config)
+    if different := identity.differences(saved, wanted):
+        raise run_folder.RunFolderError(
+            f"{folder} was trained with other code: {different[0]}."
+        )
+
+
 def _placed(config: configs.Config, places: dict[str, Any]) -> configs.Config:
     """Sets the fields asked for; the others fit the devices that there are."""
-    if fixed := sorted(places.keys() - identity.PLACES):
+    if fixed := sorted(places.keys() - identity.PLACES - REFERABLE.keys()):
         raise configs.ConfigError(
             f"{fixed[0]} cannot be changed for a trained model; only"
-            f" {', '.join(sorted(identity.PLACES))} can."
+            f" {', '.join(sorted(identity.PLACES))}, and where the files of references"
+            " are, can."
         )
     available = sharding.count_devices()
     if "devices" not in places:

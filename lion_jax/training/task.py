@@ -1,6 +1,7 @@
 """From a configuration and a data set to what a program is compiled from."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,8 @@ from jaxtyping import Array, Float, UInt8
 
 from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
-from lion_jax.training import images, sharding
+from lion_jax.config.reference import parse
+from lion_jax.training import calls, images, own, sharding
 from lion_jax.training.optimizers import make_optimizer
 from lion_jax.training.state import Examples
 
@@ -38,7 +40,7 @@ class Task:
     batch_size: int
     eval_batch_size: int
     augment: images.Augmentation
-    stochastic: bool = False  # whether the model takes a random key in training
+    call: calls.Call = calls.PLAIN
     label_smoothing: float = 0.0
     accumulate: int = 1
     batch_sharding: jax.sharding.Sharding | None = None
@@ -47,6 +49,17 @@ class Task:
         """Returns the model's structure without its numbers; nothing is computed."""
         model = nnx.eval_shape(lambda: self.make_model(nnx.Rngs(0)))
         return nnx.graphdef(model)
+
+
+def load_data(config: Config) -> data.Dataset:
+    """Loads the data set that a configuration names.
+
+    Raises:
+      DataError: If it is unavailable.
+    """
+    fields = config.data
+    options = json.dumps(fields.options) if fields.options else ""
+    return data.load(fields.name, fields.data_dir, fields.cache_dir, options)
 
 
 def split(config: Config, dataset: data.Dataset) -> Splits:
@@ -92,17 +105,9 @@ def make_task(
     """Makes the fixed part of the experiment."""
     mean, std = data.pixel_statistics(np.asarray(splits.train.images))
     steps = total_steps(config, len(splits.train.labels))
-    # Its name and the fields that it does not take stay behind.
-    options = models.options(config.model.name, dataclasses.asdict(config.model))
+    make_model, call = _model(config, dataset.num_classes)
     return Task(
-        make_model=lambda rngs: models.make(
-            config.model.name,
-            image_size=config.image_size,
-            num_classes=dataset.num_classes,
-            channels=config.channels,
-            rngs=rngs,
-            **options,
-        ),
+        make_model=make_model,
         optimizer=make_optimizer(config.optimizer, steps),
         standardize=partial(
             images.standardize,
@@ -114,8 +119,30 @@ def make_task(
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
         augment=images.Augmentation(**dataclasses.asdict(config.augment)),
-        stochastic=config.model.drop_path > 0,
+        call=call,
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
         batch_sharding=sharding.batch(mesh),
+    )
+
+
+def _model(
+    config: Config, num_classes: int
+) -> tuple[Callable[[nnx.Rngs], nnx.Module], calls.Call]:
+    """Returns the function that makes the model, and how the model is called."""
+    name = config.model.name
+    given = {
+        "image_size": config.image_size,
+        "num_classes": num_classes,
+        "channels": config.channels,
+    }
+    if parse(name):
+        make = own.model(config.model, given)
+        return make, calls.of_foreign(make)
+    # Its name and the fields that it does not take stay behind.
+    options = models.options(name, dataclasses.asdict(config.model))
+    takes = {"train"} | ({"key"} if config.model.drop_path > 0 else set())
+    return (
+        lambda rngs: models.make(name, **given, rngs=rngs, **options),
+        calls.Call(frozenset(takes)),
     )
