@@ -11,6 +11,7 @@ from lion_jax.config import ConfigError
 from lion_jax.data.dataset import DataError, Dataset
 
 FIELD = "data.name"
+TFDS = " A set of TensorFlow Datasets has a name such as fashion_mnist."
 
 
 def load(name: str, options: str = "") -> Dataset:
@@ -30,7 +31,8 @@ def load(name: str, options: str = "") -> Dataset:
         with references.blamed(FIELD, name):
             dataset = function(**arguments)
     except ConfigError as error:
-        raise DataError(str(error)) from error
+        sets = "" if name.rpartition(":")[0].endswith(".py") else TFDS
+        raise DataError(f"{error}{sets}") from error
     if not isinstance(dataset, Dataset):
         raise DataError(
             f"{FIELD}={name!r}: it returned {type(dataset).__name__}, but must return a"

@@ -6,6 +6,7 @@ foreign code is reported in one line that names its file and line.
 
 from lion_jax.references.importing import importable
 from lion_jax.references.loading import blamed, fingerprint, load
-from lion_jax.references.signatures import arguments, parameters
+from lion_jax.references.signatures import DEFAULT, arguments, parameters
 
-__all__ = ["arguments", "blamed", "fingerprint", "importable", "load", "parameters"]
+__all__ = ["DEFAULT", "arguments", "blamed", "fingerprint", "importable", "load"]
+__all__ += ["parameters"]

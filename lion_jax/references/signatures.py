@@ -10,6 +10,7 @@ from lion_jax.config import ConfigError
 from lion_jax.config.reference import REFERABLE, passed
 
 Parameters = Mapping[str, inspect.Parameter]
+DEFAULT = object()
 VARIABLE = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
 
 
@@ -26,7 +27,8 @@ def arguments(
       field: The configuration's field that holds the reference.
       name: The reference.
       function: From `load`.
-      given: Arguments that it may take, by name.
+      given: Arguments that it may take, by name; `DEFAULT` leaves one out that has a
+        default, and is None for others.
       options: Arguments that it must take, from the configuration.
 
     Raises:
@@ -57,7 +59,12 @@ def arguments(
                 f"{field}={name!r}: its parameter {key!r} has no value; give one with"
                 f" --config.{field_of_options}.{key}=..., or a default in the function."
             )
-    kept = {key: value for key, value in given.items() if key in named or anything}
+    kept = {
+        key: None if value is DEFAULT else value
+        for key, value in given.items()
+        if (key in named or anything)
+        and (value is not DEFAULT or taken[key].default is inspect.Parameter.empty)
+    }
     return kept | {key: passed(value) for key, value in options.items()}
 
 

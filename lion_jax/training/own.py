@@ -88,9 +88,8 @@ def optimizer(
             " --config.optimizer.decay=all."
         )
     given: dict[str, Any] = {of_rate: rate}
-    # Without a mask, its own default stands for all parameters.
-    if of_mask and (mask or taken[of_mask].default is taken[of_mask].empty):
-        given[of_mask] = mask
+    if of_mask:  # without a mask, its own default stands for all parameters
+        given[of_mask] = mask or references.DEFAULT
     return _made(
         field, name, function, given, config.options, optax.GradientTransformation
     )
