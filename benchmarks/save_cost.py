@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from lion_jax import cli, data
 from lion_jax.training import checkpoint, sharding
 from lion_jax.training.step import init_state
-from lion_jax.training.task import make_task, split
+from lion_jax.training.task import make_task, requested, split
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     if parsed.saves < 2:
         parser.error(f"--saves={parsed.saves} must be at least 2")
     config = cli.load_config(parsed.config)
-    dataset = data.load(config.data.name, config.data.data_dir, config.data.cache_dir)
+    dataset = data.load(*requested(config))
     mesh = sharding.make_mesh(sharding.check_devices(config))
     task = make_task(config, dataset, split(config, dataset), mesh)
     state = jax.jit(partial(init_state, task))(jax.random.key(config.seed))

@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-from pathlib import Path
-from typing import Annotated, Literal
 
 from lion_jax import cli, data, runtime
-from lion_jax.config import About, Config, ConfigError, flatten
+from lion_jax.config import Config, flatten
 from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, run_folder
 from lion_jax.training.restored import evaluate, read_config, restore
@@ -19,32 +17,22 @@ FAILURES = (OSError,)
 
 
 @dataclasses.dataclass
-class Flags:
+class Flags(cli.ModelFlags):
     """Evaluates a state of a run on the validation and the test split.
 
     Prints the figures as JSON and leaves the folder as it is. --config.<field> sets a
     field that changes no numbers, such as devices or eval_batch_size.
     """
 
-    workdir: Annotated[Path | None, About("the run's folder (required)")] = None
-    checkpoint: Annotated[
-        Literal["best", "latest"],
-        About("best: lowest validation loss; latest: last saved"),
-    ] = "best"
-    compilation_cache: cli.CompilationCache = ""
-
     def load(self) -> Config:
         """Returns the run's configuration; without a folder, the default one."""
-        return read_config(self.workdir.expanduser()) if self.workdir else Config()
+        return read_config(self.folder) if self.workdir else Config()
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
     line = CommandLine(PROG, Flags, argv, file_of=Flags.load)
-    flags = line.flags
-    if flags.workdir is None:
-        raise ConfigError("--workdir is missing; give the folder of a run.")
-    folder = flags.workdir.expanduser()
+    flags, folder = line.flags, line.flags.folder
     config = line.configure(flags.load())
     values = flatten(config)
     runtime.start(flags.compilation_cache, **config.arithmetic())

@@ -36,6 +36,13 @@ class Flags:
     profile: Annotated[
         bool, About("first trace some steps into the run's folder, profile/")
     ] = False
+    dry_run: Annotated[
+        bool,
+        About(
+            "compile, show shapes, parameters, FLOPs and memory, and write nothing",
+            also=("dry", "summary", "check"),
+        ),
+    ] = False
     compilation_cache: cli.CompilationCache = ""
 
     def load(self) -> Config:
@@ -48,6 +55,9 @@ def main(argv: list[str]) -> int:
     line = CommandLine(PROG, Flags, argv, file_of=Flags.load, tables=TABLES)
     config = line.configure(cli.load_config(line.flags.file))
     runtime.start(line.flags.compilation_cache, **config.arithmetic())
+    if line.flags.dry_run:
+        training.dry_run(config)
+        return 0
     default = Path("runs") / config.name / f"seed_{config.seed}"
     folder = (line.flags.workdir or default).expanduser()
     return train(config, folder, Console(), profile=line.flags.profile)

@@ -104,6 +104,10 @@ def files(tmp_path):
     return ",".join(map(str, paths))
 
 
+def loaded(files):
+    return [cli.load_config(path) for path in files.split(",")]
+
+
 def without_times(out):
     """All records, without what is measured by a clock."""
     found = {}
@@ -314,14 +318,14 @@ def test_proposed_grids_are_mirrored_and_run_as_they_are(files, capsys, trials):
     assert compare.main(["grid", "--configs", files, *more]) == 0
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     swept = []
-    for words, path in zip(lines, files.split(","), strict=True):
+    for words, path, base in zip(lines, files.split(","), loaded(files), strict=True):
         assert words[:4] == ["python", "-m", "lion_jax.compare", "run"]
         options = dict(zip(words[4::2], words[5::2], strict=True))
         assert options["--configs"] == path
         assert (options["--seeds"], options["--out"]) == ("2", "o p")
         texts = [w for w in words if w.startswith("optimizer.")]
         sweeps = dict(compare._sweep(text) for text in texts)
-        assert len(campaign.plan([path], configs.override, sweeps)) == trials
+        assert len(campaign.plan([base], configs.override, sweeps)) == trials
         swept.append({field: np.array(v, float) for field, v in sweeps.items()})
     lion, adamw = swept
     rate, decay = "optimizer.learning_rate", "optimizer.weight_decay"
@@ -453,7 +457,7 @@ def test_a_flag_means_the_same_as_for_training(files, flag):
     line = CommandLine(
         "x", compare.RunFlags, [flag], file_of=compare.RunFlags.load, tables=TABLES
     )
-    points = campaign.plan(files.split(","), line.configure, {"epochs": ["3", "4"]})
+    points = campaign.plan(loaded(files), line.configure, {"epochs": ["3", "4"]})
     assert [point.config.augment.flip for point in points] == [True] * 4
     assert [point.config.epochs for point in points] == [3, 4, 3, 4]
 
@@ -533,7 +537,7 @@ def test_the_bar_shows_all_runs(files, tmp_path, monkeypatch):
     )
     console = Console(file=io.StringIO())
     points = campaign.plan(
-        files.split(","),
+        loaded(files),
         lambda config, _: configs.override(config, {"epochs": "1"}),
         {},
     )

@@ -66,6 +66,12 @@ def test_the_embedded_sample_is_real_balanced_and_unchanged():
     assert "MIT" in data.SAMPLE_PATH.with_name("LICENSE.fashion-mnist").read_text()
 
 
+def test_the_sample_has_its_size_already():
+    with pytest.raises(data.DataError, match=r"set --config\.data\.image_size=0"):
+        data.load(data.SAMPLE, image_size=28)
+    data.load(data.SAMPLE, image_size=0)
+
+
 @needs_debian
 def test_debians_files_become_the_originals(tmp_path):
     debian.restore_originals(tmp_path)
@@ -172,7 +178,7 @@ def test_labels_that_are_none_are_refused(labels, said):
 def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, caplog):
     path = cache.path_of("tiny", tmp_path)
     path.write_bytes(b"nonsense")
-    monkeypatch.setattr(tfds_source, "load", lambda name, data_dir: tiny())
+    monkeypatch.setattr(tfds_source, "load", lambda *_: tiny())
     assert data.load("tiny", cache_dir=str(tmp_path)).sha256() == tiny().sha256()
     assert "made again" in caplog.text
     assert cache.read(path).sha256() == tiny().sha256()
@@ -199,7 +205,7 @@ def test_an_unknown_name_and_a_close_one(tmp_path):
         data.load("kmnits", str(tmp_path), str(tmp_path))
 
 
-def make_tfds_set(name, folder, size=6, test_split="test"):
+def make_tfds_set(name, folder, size=6, splits=("train", "test")):
     """Prepares a set of random color images in a TFDS folder, without TensorFlow."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import registered
@@ -222,7 +228,7 @@ def make_tfds_set(name, folder, size=6, test_split="test"):
             yield i, {"image": Image.fromarray(cut), "label": i % 2}
 
     def split_generators(builder, dl_manager):
-        return {"train": examples(12, 0), test_split: examples(4, 1)}
+        return {split: examples(12 // (i + 1), i) for i, split in enumerate(splits)}
 
     body = {
         "VERSION": tfds.core.Version("1.0.0"),
@@ -251,14 +257,45 @@ def test_any_prepared_image_classification_set_works_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"test_split": "other"}, "a train and a test split are needed"),
-        ({"size": 7}, "uint8 images of one shape are needed"),
+        ({"splits": ("first", "test")}, "a split named train is needed; choose"),
+        ({"size": 7}, "2 shapes, from 7x9x3 to 8x9x3; set --config.data.image_size="),
     ],
 )
 def test_sets_that_do_not_fit_are_refused(tmp_path, options, said):
     make_tfds_set("toy", tmp_path / "tfds", **options)
     with pytest.raises(data.DataError, match=said):
         data.load("toy", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+
+
+def test_a_tfds_set_of_several_sizes_is_cut_and_resized(tmp_path):
+    make_tfds_set("toy", tmp_path / "tfds", size=7)
+    folders = str(tmp_path / "tfds"), str(tmp_path / "cache")
+    got = data.load("toy", *folders, image_size=224)
+    assert got.train_images.shape == (12, 224, 224, 3)
+    small = data.load("toy", *folders, image_size=7)  # cached apart
+    assert small.train_images.shape == (12, 7, 7, 3)
+    original = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3), np.uint8)
+    # Of those 7 pixels high and 9 wide, the square around the centre.
+    expected = {image[:7, 1:-1].tobytes() for image in original[::2]}
+    assert expected <= {image.tobytes() for image in small.train_images}
+
+
+@pytest.mark.parametrize(
+    ("splits", "sizes", "said"),
+    [
+        (("train",), (10, 2), "no test split: 2 of its 12 images, 20 % of each class"),
+        (("train", "other"), (10, 2), "no test split: 2 of its 12 images"),
+        (("train", "validation"), (12, 6), "no test split: validation serves as one"),
+    ],
+)
+def test_a_tfds_set_without_a_test_split(tmp_path, caplog, splits, sizes, said):
+    caplog.set_level("INFO")
+    make_tfds_set("toy", tmp_path / "tfds", splits=splits)
+    got = data.load("toy", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+    assert (len(got.train_labels), len(got.test_labels)) == sizes
+    assert said in caplog.text
+    images = [*got.train_images, *got.test_images]
+    assert len({image.tobytes() for image in images}) == sum(sizes)
 
 
 def test_an_altered_download_is_refused_with_all_remedies(
@@ -285,7 +322,7 @@ def test_a_failing_download_goes_on_to_debians_copy(tmp_path, monkeypatch):
         if manual_dir is None:
             raise data.DataError("the connection broke")
 
-    def made(builder, name, source):
+    def made(builder, name, source, image_size):
         return dataclasses.replace(tiny(), source=source)
 
     monkeypatch.setattr(tfds_source, "_is_reachable", lambda url: True)
@@ -372,8 +409,10 @@ def test_split_is_a_partition_and_a_function_of_its_seed():
     assert (data.split(1001, 0.2, seed=43)[1] != validation).any()
 
 
-def test_pixel_statistics_are_numpys():
-    images = np.random.default_rng(0).integers(0, 256, (50, 7, 7, 3), np.uint8)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_pixel_statistics_are_numpys(channels):
+    # Of an odd number of pixels, so that one of them has no neighbour.
+    images = np.random.default_rng(0).integers(0, 256, (51, 7, 7, channels), np.uint8)
     mean, std = data.pixel_statistics(images)
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-9)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-9)
@@ -402,11 +441,12 @@ def test_a_set_that_tfds_cannot_make_here_is_refused_in_one_line(
 
 @pytest.mark.parametrize("source", data.SOURCES)
 def test_every_source_lists_its_places_and_the_last_takes_every_name(source, tmp_path):
-    names = [data.SAMPLE, "fashion_mnist", "mnist", "./shapes.py:stripes"]
+    names = [data.SAMPLE, "folder", "mine.npz", "fashion_mnist", "mnist"]
+    names.append("./shapes.py:stripes")
     served = [name for name in names if data.source_of(name) is source]
     assert served
     for name in served:
-        places = source.places(name, str(tmp_path), str(tmp_path))
+        places = source.places(data.Request(name, str(tmp_path), str(tmp_path)))
         assert len({place.title for place in places}) == len(places) > 0
         assert all(place.path is None or place.path.is_absolute() for place in places)
     assert data.SOURCES[-1].has("any name")

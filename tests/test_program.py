@@ -14,7 +14,7 @@ from lion_jax.config import Config, ConfigError
 from lion_jax.training import evaluation, images, sharding
 from lion_jax.training.evaluation import Evaluation
 from lion_jax.training.program import Program
-from lion_jax.training.state import NEVER, Metrics
+from lion_jax.training.state import NEVER, Evaluated
 from lion_jax.training.step import epoch_order, eval_step, init_state, train_step
 from lion_jax.training.task import make_task, split
 
@@ -287,7 +287,12 @@ def test_evaluation_counts_every_example_exactly_once(n_test, devices):
         accuracy = np.mean(logits.argmax(-1) == labels)
         metrics = program.evaluate(state.params, state.batch_stats, name)
         got_loss, got_accuracy = metrics.means()
-        assert int(metrics.examples) == len(labels)
+        assert int(metrics.metrics.examples) == len(labels)
+        order = np.argsort(-logits, axis=1)
+        assert int(metrics.top5) == (order[:, :5] == labels[:, None]).sum()
+        confusion = np.zeros_like(metrics.confusion)
+        np.add.at(confusion, (labels, order[:, 0]), 1)
+        np.testing.assert_array_equal(metrics.confusion, confusion)
         assert got_loss == pytest.approx(loss, rel=1e-4)
         assert got_accuracy == accuracy
 
@@ -302,11 +307,13 @@ def test_the_filling_of_the_last_batch_does_not_count():
             return jnp.broadcast_to(jnp.array([0.0, 1.0, 2.0]), (x.shape[0], 3))
 
     graph = nnx.graphdef(Const())
-    metrics = Metrics.zeros()
+    sums = Evaluated.zeros(3)
     for _ in range(2):
-        metrics = eval_step(task, graph, {}, {}, examples, jnp.int32(17), metrics)
-    assert int(metrics.examples) == 17
-    assert int(metrics.correct) == (splits.test.labels == 2).sum()
+        sums = eval_step(task, graph, {}, {}, examples, jnp.int32(17), sums)
+    assert int(sums.metrics.examples) == 17
+    assert int(sums.metrics.correct) == (splits.test.labels == 2).sum()
+    by_class = np.bincount(splits.test.labels, minlength=3)
+    np.testing.assert_array_equal(sums.confusion, np.eye(3)[2] * by_class[:, None])
 
 
 def test_training_metrics_sum_over_the_epoch_and_start_anew():

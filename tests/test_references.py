@@ -17,7 +17,7 @@ from small_runs import records as rows
 
 from lion_jax import cli, data, evaluate, identity, references, train
 from lion_jax.compare import __main__ as compare
-from lion_jax.compare import measures, records, report
+from lion_jax.compare import measures, records, reports
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.config import Config, ConfigError, OptimizerConfig, check, flatten
 from lion_jax.config.reference import absolute, parse, passed, plain, short
@@ -25,7 +25,7 @@ from lion_jax.flags import CommandLine
 from lion_jax.training import experiment, fitting, run_folder, sharding
 from lion_jax.training.optimizers import make_optimizer, make_schedule
 from lion_jax.training.tables import TABLES
-from lion_jax.training.task import load_data, make_task, split
+from lion_jax.training.task import make_task, requested, split
 
 pytestmark = pytest.mark.standard_promotion("Optax and Flax's layers promote")
 
@@ -96,7 +96,7 @@ def config_of(**values):
 def fits(config):
     """What a run checks before it compiles or writes anything."""
     check(config, TABLES)
-    dataset = load_data(config)
+    dataset = data.load(*requested(config))
     mesh = sharding.make_mesh(1)
     task = make_task(config, dataset, split(config, dataset), mesh)
     fitting.check(config, task, dataset)
@@ -507,6 +507,12 @@ def test_a_trained_model_is_evaluated_with_the_code_that_made_it(trained, tmp_pa
         evaluate.evaluate(moved)
     places = {"model.name": f"{code}/net.py:Net"}
     assert evaluate.evaluate(moved, places=places) == figures
+    saved["data"]["name"] = saved["optimizer"]["name"] = "/gone/net.py:all"
+    (moved / run_folder.CONFIG).write_text(json.dumps(saved))
+    model = evaluate.restore(moved, places=places)  # needs neither of them
+    images = np.zeros((3, 12, 12, 1), np.uint8)
+    logits = evaluate.restore(folder).predict(images)
+    np.testing.assert_array_equal(model.predict(images), logits)
 
 
 def test_a_run_begins_with_the_weights_of_an_own_model(trained, tmp_path):
@@ -625,7 +631,7 @@ def test_a_comparison_of_own_models_and_optimizers(mine, capsys, monkeypatch):
     assert compare.main(["run", "--configs=b.py", "--out=out", *sweep]) == 0
     runs = records.read_all(mine / "out")
     analysis = analyse(runs, Options(targets=measures.parse_targets("net.py:Net=0.1")))
-    text = report.markdown_of(analysis)
+    text = reports.markdown_of(analysis)
     assert len(analysis.comparisons) > 2
     assert "Net, Lion" in text
     assert "| Net, mine | b 0.5 |" in text

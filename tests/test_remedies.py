@@ -21,18 +21,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import safetensors.numpy
+from PIL import Image
 from small_runs import small_config
 
 import lion_jax
 from lion_jax import __main__ as package
 from lion_jax import config as configs
-from lion_jax import data, evaluate, identity, runtime, train
+from lion_jax import data, evaluate, export, identity, predict, runtime, train
 from lion_jax.compare import __main__ as compare
 from lion_jax.compare import analysis, campaign, measures, records
 from lion_jax.config import About, checks, values
 from lion_jax.data import __main__ as prepare
 from lion_jax.data import debian, idx, tfds_source
-from lion_jax.training import checkpoint, restored, run_folder, sharding, task
+from lion_jax.training import (
+    checkpoint,
+    pretrained,
+    restored,
+    run_folder,
+    sharding,
+    task,
+)
+from lion_jax.training.signature import Signature
 from lion_jax.training.state import TrainState
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +58,10 @@ ADVICE = re.compile(rf"(?:^|, |: |\] |\b(?:or|and|must) )({'|'.join(VERBS)})\b")
 Step = Callable[[], object]
 Row = Callable[[Path, pytest.MonkeyPatch], Iterator[tuple[str, Step]]]
 ROWS: dict[str, Row] = {}
+ARRAYS = "test_arrays_that_are_none_are_refused_and_the_remedies_work"
+FILES = "test_names_that_are_none_and_files_that_are_none"
+LAYOUTS = "test_layouts_that_are_none_are_refused_and_the_remedies_work"
+TESTS = "test_test_splits_that_are_none_are_refused_and_the_remedies_work"
 # Of remedies that other tests follow: words of the message, and the test.
 ELSEWHERE = {
     "set --config.{}={}, for instance": (
@@ -74,6 +88,32 @@ ELSEWHERE = {
     "holds no best checkpoint of a run; give": (
         "test_a_run_begins_with_the_best_parameters_of_another"
     ),
+    "is no folder; give one": LAYOUTS,
+    "make a folder per class, such as": LAYOUTS,
+    "put images there, or remove the folder.": LAYOUTS,
+    "which the training split does not; remove": TESTS,
+    "put images there, or remove it, so": TESTS,
+    "one could be held out; make a test split": TESTS,
+    "needs the folder; give it as": "test_a_folder_is_asked_for",
+    "pixels; set --config.data.image_size=224": (
+        "test_images_of_several_sizes_need_an_image_size"
+    ),
+    "or save them anew": "test_unreadable_files_are_named_all_in_one_error",
+    "GB left; free space there": "test_a_disk_without_space_is_reported_beforehand",
+    "cannot be written ({}); give": "test_a_cache_that_cannot_be_written_is_reported",
+    "are arrays of one size; set": "test_the_sample_has_its_size_already",
+    "give {}.reshape(-1, 28, 28)": ARRAYS,
+    "give {}.transpose(0, 2, 3, 1)": ARRAYS,
+    "give {}.astype(np.uint8)": ARRAYS,
+    "give {} scaled, such as": ARRAYS,
+    "{}.argmax(axis=1) if they are one-hot": ARRAYS,
+    "for instance, and class_names.": ARRAYS,
+    "numbered from 0; give np.unique": ARRAYS,
+    "give one label per image": ARRAYS,
+    "make their shapes equal": ARRAYS,
+    "give two classes or more": ARRAYS,
+    "is no file; give its path": FILES,
+    "; name its arrays train_images": FILES,
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
     "must name a function of the file; set": (
         "test_what_cannot_be_meant_is_refused_and_the_remedy_is_taken"
@@ -359,13 +399,13 @@ def no_folder_of_records(place, patch):
     yield "give the folder of the records", comparison("--out=folder")
 
 
-@leads_out_of("occurs twice; give each file another name=")
+@leads_out_of("occurs twice among the configurations; give each another name=")
 def names_twice(place, patch):
     both = config_file("a.py"), config_file("b.py")
     argv = "run", "--out=out", "--seeds=1", "--configs"
     yield "", started(compare, *argv, *both)
     config_file("b.py", name="other")
-    yield "give each file another name=", started(compare, *argv, *both)
+    yield "give each another name=", started(compare, *argv, *both)
     rate = "--sweep=optimizer.learning_rate=1e-4"
     with pytest.raises(configs.ConfigError, match="each swept value once"):
         start(compare, *argv, "a.py", f"{rate},1e-4")
@@ -758,6 +798,93 @@ def run_without_an_epoch(place, patch):
     yield "train to the end of an epoch first", lambda: restoring(patch, folder)
 
 
+@leads_out_of("there is no image file; give one or more, such as shoe.png.")
+def no_image_file(place, patch):
+    patch.setattr(predict, "load", lambda *_: restored_model())
+    argv = ["--workdir", str(old_run(place))]
+    yield "", lambda: predict.main(argv)
+    Image.new("L", (4, 4)).save("shoe.png")
+    yield (
+        "give one or more, such as shoe.png",
+        lambda: predict.main([*argv, "shoe.png"]),
+    )
+
+
+@leads_out_of("cannot be read as images; leave them out, or save them anew")
+def unreadable_image(place, patch):
+    patch.setattr(predict, "load", lambda *_: restored_model())
+    argv = ["--workdir", str(old_run(place))]
+    Image.new("L", (4, 4)).save("shoe.png")
+    Path("notes.png").write_text("no image")
+    yield "", lambda: predict.main([*argv, "shoe.png", "notes.png"])
+    yield "leave them out", lambda: predict.main([*argv, "shoe.png"])
+    Image.new("L", (4, 4)).save("notes.png")
+    yield "save them anew as PNG", lambda: predict.main([*argv, "notes.png"])
+
+
+@leads_out_of("--out is missing; give a file, such as model.safetensors.")
+def no_file_to_export_to(place, patch):
+    exporting(patch)
+    argv = ["--workdir", str(old_run(place))]
+    yield "", lambda: export.main(argv)
+    given = ["--out", "model.safetensors"]
+    yield "give a file, such as model.safetensors", lambda: export.main(argv + given)
+
+
+@leads_out_of("is a folder; give a file in it.")
+def folder_to_export_to(place, patch):
+    exporting(patch)
+    argv = ["--workdir", str(old_run(place)), "--out"]
+    yield "", lambda: export.main([*argv, str(place)])
+    file = str(place / "model.safetensors")
+    yield "give a file in it", lambda: export.main([*argv, file])
+
+
+def exporting(patch):
+    patch.setattr(export, "load", lambda *_: restored_model())
+    patch.setattr(export.exported, "write_weights", lambda _, path: path.touch())
+
+
+def restored_model():
+    """A model that knows two classes and cannot tell them apart."""
+    signature = Signature("made", "1", ("a", "b"), (4, 4, 1), 4, 1, (0.5,), (0.5,))
+
+    def apply(params, batch_stats, images):
+        return np.zeros((len(images), 2))
+
+    return restored.Restored(1, small_config(), signature, {}, {}, apply)
+
+
+def weights_file(name="weights.safetensors", **arrays):
+    safetensors.numpy.save_file(arrays, name)
+    return name
+
+
+@leads_out_of("such files may run code when they are read; give weights as")
+def pickled_weights(place, patch):
+    yield "", lambda: pretrained.read("weights.pth")
+    file = weights_file(a=np.zeros(3))
+    yield "give weights as .safetensors", lambda: pretrained.read(file)
+
+
+@leads_out_of("cannot be read ({}); give a {} file, or the folder of a run.")
+def unreadable_weights(place, patch):
+    yield "", lambda: pretrained.read("absent.safetensors")
+    file = weights_file(a=np.zeros(3))
+    yield "give a .safetensors file", lambda: pretrained.read(file)
+    yield "the folder of a run", lambda: pretrained.read(str(old_run(place)))
+
+
+@leads_out_of("; give weights of this model.")
+def weights_of_another_model(place, patch):
+    def begin(**arrays):
+        weights = pretrained.read(weights_file(**arrays))
+        pretrained.fit(weights, {"b": np.zeros(3)})
+
+    yield "", lambda: begin(a=np.zeros(3))
+    yield "give weights of this model", lambda: begin(b=np.zeros(3))
+
+
 # ------------------------------------------------------------------------- machines
 
 
@@ -833,11 +960,11 @@ class Examples(list):
         return [self[index] for index in indices]
 
 
-def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4)):
+def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4), dtype="u1"):
     """As a builder of TFDS, of a set that is prepared."""
     label = SimpleNamespace(names=list(names)) if names else SimpleNamespace()
     examples = Examples(
-        {"image": np.zeros((size, 4, 1), np.uint8), "label": number}
+        {"image": np.zeros((size, 4, 1), dtype), "label": number}
         for number, size in enumerate(sizes)
     )
     return SimpleNamespace(
@@ -855,9 +982,9 @@ def read(**options):
     return lambda: tfds_source._read(builder(**options), "tiny", "here")
 
 
-@leads_out_of("a train and a test split are needed; choose another set.")
-def set_without_a_test_split(place, patch):
-    yield "", read(splits=("train",))
+@leads_out_of("train is needed; choose another set.")
+def set_without_a_train_split(place, patch):
+    yield "", read(splits=("test",))
     yield "choose another set", read()
 
 
@@ -867,10 +994,19 @@ def set_without_classes(place, patch):
     yield "choose a set for image classification", read()
 
 
-@leads_out_of("uint8 images of one shape are needed; choose another set.")
+@leads_out_of("but must be uint8; choose another set.")
+def set_of_floats(place, patch):
+    yield "", read(dtype=np.float32)
+    yield "choose another set", read()
+
+
+@leads_out_of("shapes, from {} to {}; set --config.data.image_size=224")
 def set_of_several_shapes(place, patch):
     yield "", read(sizes=(4, 5))
-    yield "choose another set", read()
+    yield (
+        "set --config.data.image_size=224",
+        lambda: tfds_source._read(builder(sizes=(4, 5)), "tiny", "here", 224),
+    )
 
 
 @leads_out_of("lacks a module for it ({}); give another set")

@@ -20,7 +20,7 @@ from lion_jax.compare import (
     paired,
     pairs,
     records,
-    report,
+    reports,
     stats,
 )
 from lion_jax.compare.analysis import Options, analyse
@@ -98,7 +98,7 @@ LOW, HIGH = RNG.normal(0.80, 0.01, 8), RNG.normal(0.90, 0.01, 8)
 def text_of(runs, *, primary="test_accuracy", target=None):
     """The report without its pictures, which take their time."""
     targets = None if target is None else {"": target}
-    return report.markdown_of(analyse(runs, Options(primary, targets)))
+    return reports.markdown_of(analyse(runs, Options(primary, targets)))
 
 
 def rows(text, start):
@@ -509,14 +509,14 @@ def test_the_same_records_make_the_same_report_and_pictures(tmp_path):
     for run in runs:
         records.write(run, tmp_path)
     read = records.read_all(tmp_path)
-    paths = report.write(read, tmp_path)
+    paths = reports.write(read, tmp_path)
     first = [path.read_bytes() for path in paths]
     assert [path.name for path in paths] == [
         *("report.md", "report.html", "report.json"),
         *("comparisons.csv", "comparisons.tex"),
         *(f"{n}.{kind}" for n in ("runs", "curves", "time") for kind in ("png", "svg")),
     ]
-    assert report.write(read[::-1], tmp_path) == paths
+    assert reports.write(read[::-1], tmp_path) == paths
     assert [path.read_bytes() for path in paths] == first
     text = paths[0].read_text()
     for name in ("runs.svg", "curves.svg", "time.svg"):
@@ -533,7 +533,7 @@ def test_an_epoch_without_a_finite_loss_is_a_gap_in_the_curves(tmp_path):
     runs[1].epochs[-1] = dataclasses.replace(last, parameters_finite=False)
     middle = figures.quartiles_of(runs, "val_loss")[2]
     assert list(np.isnan(middle)) == [False, False, True]
-    report.write(runs, tmp_path)
+    reports.write(runs, tmp_path)
 
 
 def test_a_diverged_epoch_reaches_nothing():
@@ -667,7 +667,7 @@ def test_html_needs_nothing_else_and_opens_in_a_browser(tmp_path):
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW) + GRID
     odd = "<script>document.title='broken'</script>"
     runs[0].environment["commit"] = odd
-    report.write(runs, tmp_path)
+    reports.write(runs, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert page.count('src="data:image/svg+xml;base64,') == page.count("<img") == 4
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
@@ -755,7 +755,7 @@ def test_somebodys_pyplot_is_left_alone(tmp_path):
     import matplotlib.pyplot as plt
 
     before = plt.get_backend(), plt.get_fignums()
-    report.write(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
+    reports.write(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
     curves.plot(tmp_path, made_run().epochs, "a run")
     assert (plt.get_backend(), plt.get_fignums()) == before
 

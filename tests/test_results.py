@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lion_jax import cli
-from lion_jax.compare import exports, html, records, report, tuning
+from lion_jax.compare import exports, html, records, reports, tuning
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.measures import test_measures as measures_of_the_test_set
 
@@ -61,8 +61,8 @@ def test_every_report_is_that_of_its_records(folder):
     analysis = read(folder)
     stored = json.loads((folder / "report.json").read_text())
     assert close(json.loads(json.dumps(exports.report(analysis))), stored)
-    text = (folder / report.REPORT).read_text()
-    assert without_settings(text) == without_settings(report.markdown_of(analysis))
+    text = (folder / reports.REPORT).read_text()
+    assert without_settings(text) == without_settings(reports.markdown_of(analysis))
     assert (folder / "report.html").read_text() == html.page(text, folder)
     for name in ("comparisons.csv", "comparisons.tex"):
         assert (folder / name).read_text() == exports.texts(analysis)[name]

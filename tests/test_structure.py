@@ -24,7 +24,8 @@ ROOMS = {
     "config": set(),
     "references": {"config"},
     "cli": {"config", "startup", "references"},
-    "flags": {"config", "suggestions", "options"},
+    "flags": {"config", "suggestions", "options", "arguments"},
+    "arguments": {"config"},
     "options": {"config"},
     "suggestions": {"config"},
     "files": set(),
@@ -41,6 +42,8 @@ ROOMS = {
     "compare": {"training", "data"} | SHARED,
     "train": {"training", "data", "models", "optimizer"} | SHARED,
     "evaluate": {"training", "data", "models", "optimizer"} | SHARED,
+    "predict": {"training", "data"} | SHARED,
+    "export": {"training", "data"} | SHARED,
     "data.__main__": {"data"} | SHARED,
 }
 

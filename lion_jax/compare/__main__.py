@@ -6,7 +6,6 @@ from rich.console import Console
 
 from lion_jax import cli, data, interruption, runtime
 from lion_jax.compare import campaign, grid, measures, records, report
-from lion_jax.compare.analysis import Options
 from lion_jax.compare.flags import GridFlags, ReportFlags, RunFlags, paths
 from lion_jax.config import ConfigError
 from lion_jax.flags import HELP, CommandLine
@@ -49,7 +48,7 @@ def _run(argv: list[str]) -> int:
             f"{twice[0]} is set twice; give it once, with all its values by commas."
         )
     out = _out(flags.out)
-    points = campaign.plan(files, line.configure, sweeps)
+    points = campaign.plan(map(cli.load_config, files), line.configure, sweeps)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out} is a file; give a folder.")
     kinds = [point.config.arithmetic() for point in points]
@@ -93,9 +92,7 @@ def _out(out: Path | None) -> Path:
 def _report(argv: list[str]) -> int:
     flags = CommandLine(f"{PROG} report", ReportFlags, argv).flags
     targets = measures.parse_targets(flags.target) if flags.target else None
-    out = _out(flags.out)
-    runs = records.read_all(out)
-    written = report.write(runs, out, Options(flags.primary, targets))
+    written = report(_out(flags.out), primary=flags.primary, targets=targets)
     print(*written, sep="\n")
     return 0
 

@@ -9,7 +9,7 @@ import itertools
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from lion_jax import environment, identity
 from lion_jax.compare import records
-from lion_jax.compare.compiled import build, images_of, memory_of
+from lion_jax.compare.compiled import build, images_of
 from lion_jax.compare.points import Point, plan, resolve
 from lion_jax.config import Config
 from lion_jax.training import loop, run_folder
@@ -36,17 +36,18 @@ class Campaign:
     """What to run, where, and where to report it."""
 
     points: list[Point]
-    seeds: range
+    seeds: Sequence[int]
     out: Path
     tested: bool  # whether runs look at the test set
     time_limit: float  # seconds after which no run is begun
     interrupted: Callable[[], int]  # number of the signal received, or 0
     console: Console
+    on_run: Callable[[records.Record], None] = lambda _: None  # after each is recorded
 
 
 def check(
     points: list[Point],
-    seeds: range,
+    seeds: Sequence[int],
     out: Path,
     resolved: dict[str, dict[str, Any]] | None = None,
 ) -> list[tuple[Point, int]]:
@@ -190,23 +191,22 @@ def _run_one(
             )
         if result is None:
             return None
-    records.write(
-        records.Record(
-            label=point.label,
-            seed=seed,
-            swept=point.swept,
-            config=resolved,
-            epochs=run_folder.read_metrics(folder),
-            result=result,
-            memory=memory_of(program),
-            environment=described,
-        ),
-        campaign.out,
+    record = records.Record(
+        label=point.label,
+        seed=seed,
+        swept=point.swept,
+        config=resolved,
+        epochs=run_folder.read_metrics(folder),
+        result=result,
+        memory=program.memory(),
+        environment=described,
     )
+    records.write(record, campaign.out)
     shutil.rmtree(folder)
     for parent in (folder.parent, campaign.out / UNFINISHED):
         if parent.exists() and not any(parent.iterdir()):
             parent.rmdir()
+    campaign.on_run(record)
     return result
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from lion_jax import cli, identity
 from lion_jax import config as configs
+from lion_jax import identity
 from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import located
 
@@ -21,32 +21,31 @@ class Point:
 
 
 def plan(
-    paths: list[str],
-    configure: Callable[[Config, dict[str, str]], Config],
-    sweeps: dict[str, list[str]],
+    bases: Iterable[Config],
+    configure: Callable[[Config, dict[str, Any]], Config],
+    sweeps: Mapping[str, Sequence[Any]],
 ) -> list[Point]:
-    """Reads configurations and lays out the grid of the sweeps over each.
+    """Lays out the grid of the sweeps over each configuration.
 
     Args:
-      paths: Configuration files.
-      configure: Sets in a file's configuration what the command line sets in all, and
-        further fields given as text; checks the result.
-      sweeps: Values of further fields, as text; every combination is a point.
+      bases: Configurations.
+      configure: Sets in one of them what is to be set in all, and further fields;
+        checks the result.
+      sweeps: Values of further fields; every combination is a point.
 
     Raises:
-      ConfigError: If a file, a field or a value is wrong, or a name occurs twice.
+      ConfigError: If a field or a value is wrong, or a name occurs twice.
     """
     points: dict[str, Point] = {}
-    for path in paths:
-        base = cli.load_config(path)
-        for texts in itertools.product(*sweeps.values()):
-            config = configure(base, dict(zip(sweeps, texts, strict=True)))
+    for base in bases:
+        for values in itertools.product(*sweeps.values()):
+            config = configure(base, dict(zip(sweeps, values, strict=True)))
             swept = {field: configs.value_at(config, field) for field in sweeps}
             label = ",".join([base.name, *(f"{k}={v}" for k, v in swept.items())])
             if label in points:
                 raise ConfigError(
-                    f"--configs={','.join(paths)}: {label!r} occurs twice; give each"
-                    " file another name= and each swept value once."
+                    f"{label!r} occurs twice among the configurations; give each"
+                    " another name= and each swept value once."
                 )
             points[label] = Point(label, swept, located(config))
     return list(points.values())

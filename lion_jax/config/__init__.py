@@ -18,8 +18,8 @@ from lion_jax.config.groups import (
     DataConfig,
     EarlyStoppingConfig,
     ModelConfig,
-    OptimizerConfig,
 )
+from lion_jax.config.optimizer import OptimizerConfig
 from lion_jax.config.schema import Config
 from lion_jax.config.values import from_dict, override, value_at, with_values
 

@@ -17,7 +17,8 @@ class DataConfig:
     name: Annotated[
         str,
         About(
-            "TFDS data set name, fashion_mnist_sample (embedded), or a reference",
+            "TFDS data set name, folder (images in class folders), FILE.npz (arrays),"
+            " fashion_mnist_sample (embedded), or a reference",
             also=("dataset",),
         ),
     ] = "fashion_mnist"
@@ -25,11 +26,23 @@ class DataConfig:
         dict[str, Any], About("arguments of the function that data.name is", own=True)
     ] = field(default_factory=dict)
     data_dir: Annotated[
-        str, About("TFDS's folder; empty: its default, ~/tensorflow_datasets")
+        str,
+        About(
+            "the folder of images, or that of FILE.npz; or TFDS's, empty: its default,"
+            " ~/tensorflow_datasets",
+        ),
     ] = ""
     cache_dir: Annotated[
         str, About("folder of the verified cache; empty: the user's own")
     ] = ""
+    image_size: Annotated[
+        int,
+        About(
+            "height and width to which images are cut and resized when they are"
+            " decoded; 0: as they are, all of one size",
+            ge=0,
+        ),
+    ] = 0
     validation_fraction: Annotated[
         float,
         About("fraction of the training set held out", gt=0, lt=1, also=("val_split",)),
@@ -114,121 +127,6 @@ class ModelConfig:
             also=("checkpointing",),
         ),
     ] = "none"
-
-
-@dataclass(slots=True)
-class OptimizerConfig:
-    """Optimizer and its schedule."""
-
-    name: Annotated[
-        str,
-        About(
-            "optimizer, or a reference such as optax:adamw",
-            named=True,
-            also=("opt", "optim", "optimiser"),
-        ),
-    ] = "lion"
-    options: Annotated[
-        dict[str, Any],
-        About("arguments of the function that optimizer.name is", own=True),
-    ] = field(default_factory=dict)
-    learning_rate: Annotated[
-        float, About("peak learning rate", ge=0, also=("lr", "rate", "eta"))
-    ] = 3e-4
-    weight_decay: Annotated[
-        float,
-        About(
-            "weight decay; for sgd added to the gradient, else decoupled",
-            ge=0,
-            option=True,
-            also=("wd", "decay_rate", "l2"),
-        ),
-    ] = 1.0
-    decay: Annotated[
-        Literal["all", "kernels"],
-        About("parameters that decay: all, or kernels alone"),
-    ] = "all"
-    b1: Annotated[
-        float,
-        About(
-            "decay rate of the first moment; for lion, the momentum's weight in the"
-            " interpolation",
-            ge=0,
-            lt=1,
-            option=True,
-            also=("beta1", "beta_1"),
-        ),
-    ] = 0.9
-    b2: Annotated[
-        float,
-        About(
-            "decay rate of the second moment; for lion, of the momentum",
-            ge=0,
-            lt=1,
-            option=True,
-            also=("beta2", "beta_2"),
-        ),
-    ] = 0.99
-    eps: Annotated[
-        float,
-        About("added to the denominator", gt=0, option=True, also=("epsilon",)),
-    ] = 1e-8
-    momentum: Annotated[
-        float, About("decay rate of the momentum", ge=0, lt=1, option=True)
-    ] = 0.9
-    mu_dtype: Annotated[
-        Literal["float32", "bfloat16", "int8"],
-        About("dtype of the momentum", option=True),
-    ] = "float32"
-    mode: Annotated[
-        Literal["hard", "smooth", "refined"],
-        About("form of the sign: hard, smooth or refined", option=True),
-    ] = "hard"
-    cautious: Annotated[
-        bool, About("step only where the gradient's sign agrees", option=True)
-    ] = False
-    cautious_weight_decay: Annotated[
-        bool,
-        About("decay only where the step agrees", option=True, needs="weight_decay"),
-    ] = False
-    independent_weight_decay: Annotated[
-        bool,
-        About(
-            "do not multiply weight decay by the learning rate",
-            option=True,
-            needs="weight_decay",
-        ),
-    ] = False
-    schedule: Annotated[
-        str,
-        About(
-            "schedule after the warm-up: constant, cosine, which ends at 0, or a"
-            " reference",
-            named=True,
-            also=("lr_schedule", "scheduler", "sched"),
-        ),
-    ] = "constant"
-    schedule_options: Annotated[
-        dict[str, Any],
-        About("arguments of the function that optimizer.schedule is", own=True),
-    ] = field(default_factory=dict)
-    warmup_fraction: Annotated[
-        float,
-        About(
-            "fraction of steps used for linear warm-up",
-            ge=0,
-            lt=1,
-            also=("warmup", "warmup_steps", "warmup_epochs"),
-        ),
-    ] = 0.0
-    clip_norm: Annotated[
-        float,
-        About(
-            "largest global norm of the gradient; 0: no clipping",
-            ge=0,
-            also=("grad_clip", "max_grad_norm", "gradient_clip_val", "clip_grad"),
-        ),
-    ] = 0.0
 
 
 @dataclass(slots=True)

@@ -8,13 +8,15 @@ import numpy as np
 from jaxtyping import Int
 
 from lion_jax.config.reference import parse
-from lion_jax.data import cache, debian, own, tfds_source
+from lion_jax.data import cache, debian, folder, npz_file, own, tfds_source
 from lion_jax.data.dataset import DataError, Dataset
-from lion_jax.data.source import Place, Source
+from lion_jax.data.rows import Rows
+from lion_jax.data.source import Place, Request, Source, require_no_image_size
+from lion_jax.data.statistics import pixel_statistics
 from lion_jax.files import cache_folder
 
-__all__ = ["SAMPLE", "SOURCES", "DataError", "Dataset", "Place", "Source"]
-__all__ += ["load", "pixel_statistics", "source_of", "split"]
+__all__ = ["SAMPLE", "SOURCES", "DataError", "Dataset", "Place", "Request", "Source"]
+__all__ += ["Rows", "load", "pixel_statistics", "source_of", "split"]
 
 SAMPLE = "fashion_mnist_sample"
 SAMPLE_PATH = Path(__file__).with_name(f"{SAMPLE}.npz")
@@ -26,21 +28,28 @@ def load(
     name: str = "fashion_mnist",
     data_dir: str = "",
     cache_dir: str = "",
+    image_size: int = 0,
     options: str = "",
 ) -> Dataset:
     """Loads an image classification set from the source to which its name belongs.
 
     The embedded sample is read from the package, and only if asked for by its name.
-    Every other name is TFDS's. These sets come from the nearest place that has them:
-    the verified cache; a prepared TFDS folder; the TFDS download; for Fashion-MNIST,
-    Debian's package. What the last three give is cached.
+    `folder` is a folder of images in class folders; a name that ends in `.npz` is a
+    file of arrays. Every other name is TFDS's. These
+    sets come from the nearest place that has them: the verified cache; a prepared TFDS
+    folder; the TFDS download; for Fashion-MNIST, Debian's package. What the last three
+    give is cached, and so are decoded images.
 
     Args:
-      name: `fashion_mnist_sample`, a name in TensorFlow Datasets, or a reference to a
-        function that returns a `Dataset`, as `./file.py:function`.
-      data_dir: TFDS's folder; empty for its default, `~/tensorflow_datasets`.
+      name: `fashion_mnist_sample`, `folder`, a path of an .npz file, a name in
+        TensorFlow Datasets, or a reference to a function that returns a `Dataset`, as
+        `./file.py:function`.
+      data_dir: The folder of images, that of the file, or TFDS's folder; empty for
+        TFDS's default, `~/tensorflow_datasets`.
       cache_dir: Folder of the cache; empty for the user's own.
-      options: Arguments of the function that a reference names, in JSON.
+      image_size: Height and width in pixels to which the images are cut and resized
+        when they are decoded; 0 to leave them as they are.
+      options: Arguments of that function, in JSON.
 
     Raises:
       DataError: If the set is unavailable; names the remedies.
@@ -51,7 +60,8 @@ def load(
       >>> sample.train_images.shape, sample.test_images.shape, sample.class_names[9]
       ((5000, 28, 28, 1), (1000, 28, 28, 1), 'Ankle boot')
     """
-    return source_of(name).load(name, data_dir, cache_dir, options)
+    request = Request(name, data_dir, cache_dir, image_size, options)
+    return source_of(name).load(request)
 
 
 def source_of(name: str) -> Source:
@@ -59,15 +69,16 @@ def source_of(name: str) -> Source:
     return next(source for source in SOURCES if source.has(name))
 
 
-def _load_sample(*_: str) -> Dataset:
+def _load_sample(request: Request) -> Dataset:
+    require_no_image_size(request)
     try:
         return cache.read(SAMPLE_PATH)
     except DataError as error:
         raise DataError(f"{error} It came with lion_jax; install it again.") from error
 
 
-def _load_from_tfds(name: str, data_dir: str, cache_dir: str, _: str) -> Dataset:
-    path = _cached(name, data_dir, cache_dir)
+def _load_from_tfds(request: Request) -> Dataset:
+    path = _cached(request)
     if path.exists():
         try:
             cached = cache.read(path)
@@ -75,29 +86,35 @@ def _load_from_tfds(name: str, data_dir: str, cache_dir: str, _: str) -> Dataset
             return dataclasses.replace(cached, source=source)
         except DataError as error:
             _log.warning("%s It is made again.", error)
-    dataset = tfds_source.load(name, data_dir)
+    dataset = tfds_source.load(request.name, request.data_dir, request.image_size)
     try:
         cache.write(dataset, path)
     except OSError as error:
-        _log.warning("%s is not cached: %s.", name, error)
+        _log.warning("%s is not cached: %s.", request.name, error)
     return dataset
 
 
-def _places_of_tfds(name: str, data_dir: str, cache_dir: str) -> list[Place]:
-    path = _cached(name, data_dir, cache_dir)
+def _places_of_tfds(request: Request) -> list[Place]:
+    path = _cached(request)
+    prepared = tfds_source.prepared_folder(request.name, request.data_dir)
     places = [
         Place("verified cache", path, path.exists()),
-        Place("prepared TFDS folder", *tfds_source.prepared_folder(name, data_dir)),
+        Place("prepared TFDS folder", *prepared),
         Place("TFDS download", None, False),
     ]
-    if name == "fashion_mnist":
+    if request.name == "fashion_mnist":
         places.append(Place("Debian's copy", debian.FOLDER, debian.is_installed()))
     return places
 
 
-def _cached(name: str, data_dir: str, cache_dir: str) -> Path:
-    folder = Path(cache_dir).expanduser() if cache_dir else cache_folder()
-    return cache.path_of(name, folder, data_dir)
+def _cached(request: Request) -> Path:
+    chosen = request.cache_dir
+    return cache.path_of(
+        request.name,
+        Path(chosen).expanduser() if chosen else cache_folder(),
+        request.data_dir,
+        request.image_size,
+    )
 
 
 # The first row to which a name belongs serves it; all names are TFDS's in the end.
@@ -105,13 +122,11 @@ SOURCES = (
     Source(
         lambda name: name == SAMPLE,
         _load_sample,
-        lambda *_: [Place("embedded sample", SAMPLE_PATH, SAMPLE_PATH.exists())],
+        lambda _: [Place("embedded sample", SAMPLE_PATH, SAMPLE_PATH.exists())],
     ),
-    Source(
-        lambda name: parse(name) is not None,
-        lambda name, *rest: own.load(name, rest[-1]),
-        lambda name, *_: [Place(f"function {name}", None, False)],
-    ),
+    Source(lambda name: name == folder.NAME, folder.load, folder.places),
+    Source(lambda name: name.endswith(npz_file.ENDING), npz_file.load, npz_file.places),
+    Source(lambda name: parse(name) is not None, own.load, own.places),
     Source(lambda _: True, _load_from_tfds, _places_of_tfds),
 )
 
@@ -132,18 +147,3 @@ def split(
     order = np.random.default_rng(seed).permutation(n)
     validation = round(n * validation_fraction)
     return np.sort(order[validation:]), np.sort(order[:validation])
-
-
-def pixel_statistics(
-    images: np.ndarray,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and standard deviation of each channel, for pixels in [0, 1]."""
-    values = np.arange(256) / 255
-    means, deviations = [], []
-    for channel in range(images.shape[-1]):
-        counts = np.bincount(images[..., channel].ravel(), minlength=256)
-        mean = np.average(values, weights=counts)
-        means.append(float(mean))
-        variance = np.average((values - mean) ** 2, weights=counts)
-        deviations.append(float(max(variance, 1e-12) ** 0.5))
-    return tuple(means), tuple(deviations)

@@ -21,11 +21,15 @@ class Flags:
     """
 
     command: Annotated[str, About("prepare or where (required)", positional=True)] = ""
-    name: Annotated[str, About("TFDS data set name", also=("dataset", "data.name"))] = (
-        "fashion_mnist"
-    )
-    data_dir: Annotated[str, About("TFDS's folder")] = ""
+    name: Annotated[
+        str,
+        About("TFDS data set name, folder, or FILE.npz", also=("dataset", "data.name")),
+    ] = "fashion_mnist"
+    data_dir: Annotated[str, About("the folder of images, or TFDS's")] = ""
     cache_dir: Annotated[str, About("folder of the cache")] = ""
+    image_size: Annotated[
+        int, About("pixels to which images are cut and resized; 0: as they are", ge=0)
+    ] = 0
 
 
 def main(argv: list[str]) -> int:
@@ -34,12 +38,14 @@ def main(argv: list[str]) -> int:
     if flags.command not in COMMANDS:
         wrong = f"{flags.command!r} is no" if flags.command else "there is no"
         raise ConfigError(f"{wrong} command; give {' or '.join(COMMANDS)}.")
-    COMMANDS[flags.command](flags.name, flags.data_dir, flags.cache_dir)
+    COMMANDS[flags.command](
+        data.Request(flags.name, flags.data_dir, flags.cache_dir, flags.image_size)
+    )
     return 0
 
 
-def _prepare(name: str, data_dir: str, cache_dir: str) -> None:
-    dataset = data.load(name, data_dir, cache_dir)
+def _prepare(request: data.Request) -> None:
+    dataset = data.load(*request)
     train, test = len(dataset.train_labels), len(dataset.test_labels)
     shape = "x".join(map(str, dataset.train_images.shape[1:]))
     print(f"{dataset.name} {dataset.version}, from {dataset.source}")
@@ -48,8 +54,8 @@ def _prepare(name: str, data_dir: str, cache_dir: str) -> None:
     print(f"sha256 of the arrays: {dataset.sha256()}")
 
 
-def _where(name: str, data_dir: str, cache_dir: str) -> None:
-    for title, path, present in data.source_of(name).places(name, data_dir, cache_dir):
+def _where(request: data.Request) -> None:
+    for title, path, present in data.source_of(request.name).places(request):
         if path is None:
             print(f"untried {title}")
         else:

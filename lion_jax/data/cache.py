@@ -33,12 +33,17 @@ UNREADABLE = (
 )
 
 
-def path_of(name: str, folder: Path, data_dir: str = "") -> Path:
-    """Returns where the set is cached, or would be: apart for each TFDS folder."""
+def path_of(name: str, folder: Path, data_dir: str = "", image_size: int = 0) -> Path:
+    """Returns where the set is cached, or would be.
+
+    Apart for each TFDS folder, and for each size to which images are cut and resized.
+    """
     stem = re.sub(r"[^\w.-]", "-", name)
     if data_dir:
         place = str(Path(data_dir).expanduser().resolve())
         stem += f"-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    if image_size:
+        stem += f"-{image_size}px"
     return folder / f"{stem}.npz"
 
 

@@ -9,21 +9,23 @@ import numpy as np
 from lion_jax import references
 from lion_jax.config import ConfigError
 from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.data.source import Place, Request, require_no_image_size
 
 FIELD = "data.name"
 TFDS = " A set of TensorFlow Datasets has a name such as fashion_mnist."
 
 
-def load(name: str, options: str = "") -> Dataset:
+def load(request: Request) -> Dataset:
     """Calls the function that a reference names, and checks what it returns.
 
     Args:
-      name: The reference, of a function that returns a `Dataset`.
-      options: Its arguments, in JSON.
+      request: Its name is the reference, of a function that returns a `Dataset`.
 
     Raises:
       DataError: If there is no such function, it raises, or returns something else.
     """
+    require_no_image_size(request)
+    name, options = request.name, request.options
     try:
         function = references.load(FIELD, name)
         values = json.loads(options) if options else {}
@@ -39,6 +41,11 @@ def load(name: str, options: str = "") -> Dataset:
             " lion_jax.data.Dataset."
         )
     return _checked(name, dataset)
+
+
+def places(request: Request) -> list[Place]:
+    """Returns where such a data set is: nowhere but in what its function returns."""
+    return [Place(f"function {request.name}", None, False)]
 
 
 def _checked(name: str, dataset: Dataset) -> Dataset:

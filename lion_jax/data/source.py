@@ -4,7 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lion_jax.data.dataset import Dataset
+from lion_jax.data.dataset import DataError, Dataset
+
+
+class Request(NamedTuple):
+    """Which data set is asked for, and how: the fields of a configuration's `data`."""
+
+    name: str
+    data_dir: str = ""
+    cache_dir: str = ""
+    image_size: int = 0  # height and width in pixels; 0: as the images are
+    options: str = ""  # arguments of a function of the user's own, in JSON
 
 
 class Place(NamedTuple):
@@ -16,11 +26,21 @@ class Place(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A kind of source of data sets, by functions of name, data_dir and cache_dir.
-
-    To load, the options of a function of the user's own come last, in JSON.
-    """
+    """A kind of source of data sets."""
 
     has: Callable[[str], bool]  # whether names of this form are its own
-    load: Callable[[str, str, str, str], Dataset]
-    places: Callable[[str, str, str], list[Place]]  # in the order in which it tries
+    load: Callable[[Request], Dataset]
+    places: Callable[[Request], list[Place]]  # in the order in which it tries
+
+
+def require_no_image_size(request: Request) -> None:
+    """Refuses an image size for a set whose images are arrays already.
+
+    Raises:
+      DataError: Names the remedy.
+    """
+    if request.image_size:
+        raise DataError(
+            f"data.image_size={request.image_size}, but the images of {request.name}"
+            " are arrays of one size; set --config.data.image_size=0."
+        )

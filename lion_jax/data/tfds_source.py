@@ -19,34 +19,36 @@ from typing import Any
 import absl.logging
 import numpy as np
 
-from lion_jax.data import debian, idx
+from lion_jax.data import debian, idx, pictures
+from lion_jax.data.class_folders import TEST_NAMES
 from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.data.hold_out import hold_out
 from lion_jax.data.idx import FILE_FORMAT, IDX_SETS
 
 PROBE_SECONDS = 10.0
-SPLITS = ("train", "test")
 BATCH = 1000  # examples read at once: three times as fast as one by one
 
 _log = logging.getLogger(__name__)
 
 
-def load(name: str, data_dir: str = "") -> Dataset:
+def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
     """Loads a set from its prepared folder, or else prepares that folder first.
 
     Args:
       name: Name of the set in TFDS.
       data_dir: TFDS's folder; empty for TFDS's own default.
+      image_size: Height and width to which images are cut and resized; 0: as they are.
 
     Raises:
-      DataError: If TFDS does not know the set, cannot get or prepare it, or if it is
-        no set of uint8 images of one size with a label and a train and a test split.
+      DataError: If the set is unavailable, or is none of uint8 images with a class
+        label and a train split, or of several sizes without `image_size`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     builder = _make_builder(name, data_dir)
     source = f"the prepared TFDS folder {builder.data_path}"
     if not builder.is_prepared():
         source = _prepare(builder, name)
-    return _read(builder, name, source)
+    return _read(builder, name, source, image_size)
 
 
 def prepared_folder(name: str, data_dir: str = "") -> tuple[Path, bool]:
@@ -106,7 +108,7 @@ def _prepare(builder, name: str) -> str:
     else:
         reason = f"{urllib.parse.urlsplit(urls[0]).hostname} cannot be reached"
     if name == "fashion_mnist" and debian.is_installed():
-        _log.info("Preparing %s from Debian's copy in %s.", name, debian.FOLDER)
+        _log.info("Preparing it from Debian's copy in %s.", debian.FOLDER)
         with tempfile.TemporaryDirectory() as folder:
             debian.restore_originals(Path(folder))
             _download_and_prepare(builder, manual_dir=folder)
@@ -172,16 +174,13 @@ def _in_batches(source) -> Iterator[dict[str, Any]]:
         yield from source.__getitems__(range(start, min(start + BATCH, len(source))))
 
 
-def _read(builder, name: str, source: str) -> Dataset:
+def _read(builder, name: str, source: str, image_size: int = 0) -> Dataset:
     """Decodes the train and the test split into arrays."""
-    splits = set(builder.info.splits)
-    if not splits.issuperset(SPLITS):
-        raise DataError(
-            f"data.name={name!r}: its splits are {sorted(splits)}, but a train and a"
-            " test split are needed; choose another set."
-        )
+    splits = _splits(name, set(builder.info.splits))
     try:
-        sources = {name: builder.as_data_source(split=name) for name in SPLITS}
+        sources = {
+            part: builder.as_data_source(split=split) for part, split in splits.items()
+        }
     except NotImplementedError as error:
         raise DataError(
             f"data.name={name!r}: {builder.data_path} is prepared in a format that"
@@ -195,28 +194,54 @@ def _read(builder, name: str, source: str) -> Dataset:
             f"data.name={name!r}: {label_key!r} is no class label; choose a set for"
             " image classification."
         )
-    arrays = {}
-    for split, source_of_split in sources.items():
-        examples = [
-            (example[image_key], example[label_key])
-            for example in _in_batches(source_of_split)
-        ]
-        images, labels = zip(*examples, strict=True)
-        shapes = {image.shape for image in images}
-        if len(shapes) != 1 or images[0].dtype != np.uint8:
+    keys = image_key, label_key
+    arrays = {
+        part: _decode(name, _in_batches(examples), keys, image_size)
+        for part, examples in sources.items()
+    }
+    if "test" not in arrays:
+        images, labels = arrays["train"]
+        train, test = hold_out(labels, f"data.name={name!r}")
+        rows = {"train": train, "test": test}
+        arrays = {part: (images[i], labels[i]) for part, i in rows.items()}
+    names = tuple(features[label_key].names)
+    version = str(builder.version)
+    return Dataset(name, version, source, names, *arrays["train"], *arrays["test"])
+
+
+def _splits(name: str, there: set[str]) -> dict[str, str]:
+    """Returns the names of the set's training and, if it has one, its test split."""
+    if "train" not in there:
+        raise DataError(
+            f"data.name={name!r}: its splits are {sorted(there)}, but a split named"
+            " train is needed; choose another set."
+        )
+    found = [split for split in TEST_NAMES if split in there]
+    if found and found[0] != "test":
+        _log.info("%s has no test split: %s serves as one.", name, found[0])
+    return {"train": "train"} | ({"test": found[0]} if found else {})
+
+
+def _decode(
+    name: str, examples: Iterator[Any], keys: tuple[str, str], image_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a split's images and labels."""
+    images, labels, shapes = [], [], set()
+    for example in examples:
+        image, label = (example[key] for key in keys)
+        if image.dtype != np.uint8:
             raise DataError(
-                f"data.name={name!r}: {len(shapes)} image shapes of dtype"
-                f" {images[0].dtype}, but uint8 images of one shape are needed; choose"
-                " another set."
+                f"data.name={name!r}: its images are {image.dtype}, but must be uint8;"
+                " choose another set."
             )
-        arrays[split] = np.stack(images), np.asarray(labels, np.int32)
-    return Dataset(
-        name=name,
-        version=str(builder.version),
-        source=source,
-        class_names=tuple(features[label_key].names),
-        train_images=arrays["train"][0],
-        train_labels=arrays["train"][1],
-        test_images=arrays["test"][0],
-        test_labels=arrays["test"][1],
-    )
+        shapes.add(image.shape)
+        images.append(pictures.fit(image, image_size) if image_size else image)
+        labels.append(label)
+    if len(shapes) > 1 and not image_size:
+        small, *_, large = sorted(shapes, key=lambda shape: (np.prod(shape), shape))
+        raise DataError(
+            f"data.name={name!r}: its images have {len(shapes)} shapes, from"
+            f" {'x'.join(map(str, small))} to {'x'.join(map(str, large))}; set"
+            " --config.data.image_size=224, for instance, to cut and resize them."
+        )
+    return np.stack(images), np.asarray(labels, np.int32)

@@ -10,6 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
+from lion_jax.config import ModelConfig
+from lion_jax.config.reference import parse
+
 # Of what a model holds, these are no statistics: random streams, which each step makes
 # anew from its key, and values that the model notes while it runs.
 TRANSIENT = nnx.RngState, nnx.Intermediate
@@ -80,8 +83,10 @@ class Call:
 PLAIN = Call()
 
 
-def of_foreign(make_model: Callable[[nnx.Rngs], nnx.Module]) -> Call:
-    """Returns how a model of the user's own is called; nothing is computed."""
+def of(config: ModelConfig, make_model: Callable[[nnx.Rngs], nnx.Module]) -> Call:
+    """Returns how a configuration's model is called; nothing is computed."""
+    if not parse(config.name):
+        return Call(frozenset({"train", "key"} if config.drop_path > 0 else {"train"}))
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     taken = inspect.signature(model.__call__).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())

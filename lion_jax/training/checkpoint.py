@@ -11,18 +11,19 @@ so that a disk or a path on which none can be restored shows at once.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from lion_jax.training import manifest, stored
 from lion_jax.training.history import Epoch, History
-from lion_jax.training.state import TrainState
+from lion_jax.training.signature import Signature
+from lion_jax.training.state import Model, TrainState
 from lion_jax.training.stored import CheckpointError
 
 __all__ = ["CheckpointError", "Checkpoints", "find", "open_folder", "restore", "save"]
@@ -31,12 +32,13 @@ Which = Literal["best", "latest"]
 _policies: Any = ocp.training.preservation_policies
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Checkpoints:
     """An open folder of checkpoints."""
 
     folder: Path  # as it was given: it may be a link
     orbax: ocp.training.Checkpointer
+    signature: Signature | None = None  # of the model that is saved
 
     @property
     def steps(self) -> list[int]:
@@ -45,7 +47,9 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def open_folder(folder: Path, *, to_save: bool = True) -> Iterator[Checkpoints]:
+def open_folder(
+    folder: Path, *, to_save: bool = True, signature: Signature | None = None
+) -> Iterator[Checkpoints]:
     """Opens a folder of checkpoints, for a `with` statement.
 
     Args:
@@ -53,6 +57,7 @@ def open_folder(folder: Path, *, to_save: bool = True) -> Iterator[Checkpoints]:
       to_save: Whether it is opened to save in; then what an interrupted save left
         there is removed, and what is damaged is moved to `damaged/` beside it. A
         reader must not: a run may be saving at the time.
+      signature: The model's, to be saved with each checkpoint.
 
     Raises:
       CheckpointError: If there are checkpoints to resume from, but all are damaged.
@@ -78,7 +83,7 @@ def open_folder(folder: Path, *, to_save: bool = True) -> Iterator[Checkpoints]:
             cleanup_tmp_directories=to_save,
         )
         try:
-            yield Checkpoints(folder, checkpointer)
+            yield Checkpoints(folder, checkpointer, signature)
         except BaseException:
             # A save that failed fails again here, and would be all that is reported.
             with contextlib.suppress(Exception):
@@ -113,6 +118,8 @@ def save(
     # Of a step that is saved again, the old list would call the new files damaged.
     listed.unlink(missing_ok=True)
     custom = {"history": [record.to_dict() for record in history], "seconds": seconds}
+    if checkpoints.signature is not None:
+        custom["signature"] = dataclasses.asdict(checkpoints.signature)
     try:
         saved = checkpoints.orbax.save_checkpointables(
             step,
@@ -125,7 +132,11 @@ def save(
         if not saved:
             raise RuntimeError("Orbax declined")
         if first:
-            _read_back(checkpoints, step, state)
+            stored.require_equal(
+                Path(str(checkpoints.orbax.directory)) / str(step),
+                {"model": _model(state), "training": _training(state)},
+                folder,
+            )
         manifest.write(folder / str(step), listed)
     except CheckpointError:
         raise
@@ -151,17 +162,29 @@ def find(checkpoints: Checkpoints, which: Which) -> int | None:
 
 
 def restore_model(
-    checkpoints: Checkpoints, step: int, abstract: PyTree[Any]
-) -> tuple[PyTree[Array], PyTree[Array]]:
+    checkpoints: Checkpoints, step: int, abstract: Model | TrainState
+) -> Model:
     """Returns parameters and batch-norm statistics saved at a step.
 
     Args:
       checkpoints: From `open_folder`.
       step: From `find`.
-      abstract: A `TrainState` of shapes, dtypes and shardings.
+      abstract: Its shapes, dtypes and shardings.
     """
     loaded = _load(checkpoints, step, {"model": _model(abstract)})
-    return loaded["model"]["params"], loaded["model"]["batch_stats"]
+    return Model(**loaded["model"])
+
+
+def signature_of(checkpoints: Checkpoints, step: int) -> Signature | None:
+    """Returns the signature of the model saved at a step.
+
+    None if an earlier version saved it, or if its metadata is damaged: what is restored
+    from it says so.
+    """
+    with contextlib.suppress(Exception):  # Orbax raises what its many parts raise
+        custom: Any = checkpoints.orbax.checkpointables_metadata(step).custom_metadata
+        return Signature.from_dict(custom["signature"])
+    return None
 
 
 def restore(
@@ -177,15 +200,7 @@ def restore(
 
 def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
     folder = checkpoints.folder
-    try:
-        listed = stored.list_of(folder, step)
-        if listed.exists():
-            manifest.check(folder / str(step), listed)
-    except manifest.DamageError as error:
-        raise CheckpointError(
-            f"{error}: step {step} is damaged; restore {folder} from a copy, or"
-            " begin anew in another folder."
-        ) from error
+    stored.require_sound(folder, step)
     try:
         saved = checkpoints.orbax.checkpointables_metadata(step).metadata
         saved = {name: saved[name] for name in wanted}
@@ -205,30 +220,7 @@ def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
         ) from error
 
 
-def _read_back(checkpoints: Checkpoints, step: int, state: TrainState) -> None:
-    """Restores a checkpoint to the host and compares it with what was saved.
-
-    Raises:
-      CheckpointError: If it cannot be restored or differs.
-    """
-    path = Path(str(checkpoints.orbax.directory)) / str(step)
-    try:
-        read = stored.leaves(stored.read(path))
-        saved = stored.leaves({"model": _model(state), "training": _training(state)})
-        if read.keys() != saved.keys():
-            raise ValueError(f"{len(read)} of {len(saved)} arrays were restored")
-        for name, array in saved.items():
-            if np.asarray(array).tobytes() != read[name].tobytes():
-                raise ValueError(f"{name} has other values")
-    except Exception as error:  # Orbax raises what its many parts raise
-        raise CheckpointError(
-            f"{checkpoints.folder}: the first checkpoint was saved, but cannot be read"
-            f" back ({stored.shortened(error)}); nothing was lost yet: rerun with"
-            " another folder (--workdir or --out), or on another disk."
-        ) from error
-
-
-def _model(state: TrainState) -> dict[str, Any]:
+def _model(state: Model | TrainState) -> dict[str, Any]:
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from lion_jax.config import Config
 from lion_jax.training import sharding
-from lion_jax.training.state import Examples, Metrics, TrainState
-from lion_jax.training.step import eval_step, init_state
+from lion_jax.training.state import Evaluated, Examples, Model, TrainState
+from lion_jax.training.step import eval_step, init_model, init_state
 from lion_jax.training.task import Splits, Task
 
 AHEAD = 8  # batches between two checks for an interruption
@@ -27,7 +28,18 @@ def compiler_options(config: Config) -> dict[str, Any]:
 
 def abstract_state(config: Config, task: Task, mesh: Mesh) -> TrainState:
     """Returns shapes, dtypes and shardings of the training state."""
-    shapes = jax.eval_shape(lambda: init_state(task, jax.random.key(0)))
+    return _abstract(config, mesh, partial(init_state, task))
+
+
+def abstract_model(
+    config: Config, make_model: Callable[[nnx.Rngs], nnx.Module], mesh: Mesh
+) -> Model:
+    """Returns shapes, dtypes and shardings of the model alone."""
+    return _abstract(config, mesh, partial(init_model, make_model))
+
+
+def _abstract(config: Config, mesh: Mesh, init: Callable[..., Any]) -> Any:
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0)))
     shardings = sharding.state(shapes, mesh, sharded=config.shard_parameters)
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
@@ -64,7 +76,8 @@ class Evaluation:
             for name, examples in held_out.items()
         }
         self._placed = jax.device_put(padded, whole)
-        self._zeros = jax.jit(Metrics.zeros, out_shardings=whole)
+        zeros = partial(Evaluated.zeros, task.signature.num_classes)
+        self._zeros = jax.jit(zeros, out_shardings=whole)
         jitted = jax.jit(
             partial(eval_step, task, task.graph()),
             donate_argnums=4,
@@ -79,7 +92,7 @@ class Evaluation:
         batch_stats: PyTree[Array],
         name: str,
         interrupted: Callable[[], int] = lambda: 0,
-    ) -> Metrics:
+    ) -> Evaluated:
         """Evaluates a model on a split.
 
         Args:
@@ -91,16 +104,16 @@ class Evaluation:
         Returns:
           Sums over the split's examples, each of which counts once.
         """
-        metrics = self._zeros()
+        sums = self._zeros()
         for batch in range(-(-self._counts[name] // self._batch_size)):
             if batch % AHEAD == 0:
-                metrics.batches.block_until_ready()
+                sums.top5.block_until_ready()
                 if interrupted():
                     break
-            metrics = self._step(params, batch_stats, *self._placed[name], metrics)
-        return metrics
+            sums = self._step(params, batch_stats, *self._placed[name], sums)
+        return sums
 
-    def _compile(self, jitted: Any) -> Callable[..., Metrics]:
+    def _compile(self, jitted: Any) -> Callable[..., Evaluated]:
         model = self.abstract.params, self.abstract.batch_stats
         return jitted.lower(*model, *self._placed["test"], self._zeros()).compile()
 

@@ -5,6 +5,7 @@ then the run itself, and its result.
 """
 
 import time
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from lion_jax import environment, identity, interruption
+from lion_jax import data, environment, identity, interruption
 from lion_jax.config import Config
 from lion_jax.config.reference import located
 from lion_jax.training import (
     beginning,
+    classes,
     fitting,
     history,
     loop,
@@ -31,9 +33,9 @@ from lion_jax.training.console import (
     progress,
     unfailing,
 )
-from lion_jax.training.history import Result
+from lion_jax.training.history import Epoch, Result
 from lion_jax.training.program import Program
-from lion_jax.training.task import load_data, make_task, split
+from lion_jax.training.task import make_task, requested, split
 
 
 class InterruptedRunError(Exception):
@@ -51,14 +53,21 @@ def run(
     console: Console | None = None,
     *,
     profile: bool = False,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Result:
     """Trains, or resumes training, a configuration in its folder.
+
+    It may be called from a notebook, a test or any thread; signals are deferred in the
+    main thread alone.
 
     Args:
       config: A checked configuration.
       folder: The run's folder; made if absent.
-      console: Where progress is shown; None for the standard output.
+      console: Where progress is shown; None for the standard output;
+        `Console(quiet=True)` for nowhere.
       profile: Whether to trace some steps first, which change nothing.
+      on_epoch: Called with each epoch's record once its state is saved. What it raises
+        ends the run, which may be resumed.
 
     Returns:
       The run's result, also if it diverged or was finished before.
@@ -73,10 +82,16 @@ def run(
     console = console or Console()
     # What is moved to the devices here is meant, whatever the guard of the process.
     with unfailing(console), jax.transfer_guard("allow"):
-        return _run(config, Path(folder).expanduser(), console, profile)
+        return _run(config, Path(folder).expanduser(), console, profile, on_epoch)
 
 
-def _run(config: Config, folder: Path, console: Console, profile: bool) -> Result:
+def _run(
+    config: Config,
+    folder: Path,
+    console: Console,
+    profile: bool,
+    on_epoch: Callable[[Epoch], None],
+) -> Result:
     say = printer(console)
 
     # ------------------------------------------------------------------------ folder
@@ -90,17 +105,17 @@ def _run(config: Config, folder: Path, console: Console, profile: bool) -> Resul
         return result
 
     # ----------------------------------------------------------------- devices, data
-    if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
-        beginning.check(config)
     devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
-    dataset = load_data(config)
+    dataset = data.load(*requested(config))
     splits = split(config, dataset)
-    task = make_task(config, dataset, splits, mesh)
-    fitting.check(config, task, dataset)
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
+    task = make_task(config, dataset, splits, mesh)
+    fitting.check(config, task, dataset)
+    if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
+        beginning.check(config, task)
     with (
         run_folder.occupied(folder, resolved, reopened=result is not None),
         interruption.caught_signals() as interrupted,
@@ -124,7 +139,15 @@ def _run(config: Config, folder: Path, console: Console, profile: bool) -> Resul
         images = config.epochs * program.steps_per_epoch * program.batch_size
         with progress(console, images) as show:
             result = loop.execute(
-                loop.Run(config, program, folder, interrupted, say, show),
+                loop.Run(
+                    config,
+                    program,
+                    folder,
+                    interrupted,
+                    say,
+                    show,
+                    on_epoch=on_epoch,
+                ),
                 seconds_compile,
             )
         if result is None:
@@ -143,7 +166,7 @@ def _goes_on(config: Config, folder: Path, result: Result) -> bool:
         return False
     records = run_folder.read_metrics(folder)
     return len(records) == result.stopped_epoch and not history.stop_reason(
-        records, **loop.rules(config)
+        records, **history.rules(config)
     )
 
 
@@ -195,3 +218,7 @@ def _print_result(say: Print, result: Result) -> None:
             say(f"{name} state: not evaluated")
         else:
             say(f"{name} state (epoch {epoch}): test accuracy {accuracy:.2%}")
+    if weakest := classes.worst(result.test_class_accuracy or {}):
+        words = "of the best state, the weakest class is {}: {:.2%}".format(*weakest)
+        top5 = result.test_top5_accuracy
+        say(words + (f"; top-5 accuracy {top5:.2%}" if top5 is not None else ""))

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from lion_jax.config import Config
 from lion_jax.training import early_stopping
 from lion_jax.training.state import NEVER
 
@@ -64,6 +65,10 @@ class Result:
     images_per_second: float  # median over epochs
     test_loss: float | None = None  # of the best state
     test_accuracy: float | None = None
+    test_top5_accuracy: float | None = None  # of more than five classes
+    test_class_accuracy: dict[str, float | None] | None = None  # by class name
+    # Examples by true class (rows) and predicted class (columns), of few classes.
+    test_confusion: list[list[int]] | None = None
     last_test_loss: float | None = None  # of the last state
     last_test_accuracy: float | None = None
     diverged: str | None = None  # what is not finite, and since which step
@@ -125,6 +130,11 @@ def best(history: History) -> Epoch | None:
     """Returns the record of the lowest validation loss, or None before a finite one."""
     epoch = int(fold(history, patience=0).best_epoch)
     return history[epoch - 1] if epoch else None
+
+
+def rules(config: Config) -> dict[str, Any]:
+    """Returns when a run ends, as `stop_reason` takes it."""
+    return {"epochs": config.epochs, **dataclasses.asdict(config.early_stopping)}
 
 
 def stop_reason(history: History, epochs: int, **rules: Any) -> str:

@@ -14,7 +14,7 @@ import jax
 from lion_jax import environment
 from lion_jax.config import Config
 from lion_jax.interruption import Interrupted
-from lion_jax.training import checkpoint, curves, history, run_folder, testing
+from lion_jax.training import checkpoint, classes, curves, history, run_folder, testing
 from lion_jax.training.beginning import first_state
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.console import Print, Show, epoch_line
@@ -36,11 +36,7 @@ class Run:
     print: Print
     show: Show
     tested: bool = True  # whether the test set is used in the end
-
-
-def rules(config: Config) -> dict[str, Any]:
-    """Returns when a run ends, as `history.stop_reason` takes it."""
-    return {"epochs": config.epochs, **dataclasses.asdict(config.early_stopping)}
+    on_epoch: Callable[[Epoch], None] = lambda _: None  # once its state is saved
 
 
 def execute(run: Run, seconds_compile: float) -> Result | None:
@@ -57,10 +53,12 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
       CheckpointError: If the latest state, or the first, cannot be restored, or saved.
     """
     config = run.config
-    with checkpoint.open_folder(run.folder / run_folder.CHECKPOINTS) as checkpoints:
+    saves, signature = run.folder / run_folder.CHECKPOINTS, run.program.signature
+    with checkpoint.open_folder(saves, signature=signature) as checkpoints:
         latest = checkpoint.find(checkpoints, "latest")
         if latest is None:
-            state, records, elapsed = first_state(config, run.program), [], 0.0
+            state = first_state(config, run.program, run.print)
+            records, elapsed = [], 0.0
         else:
             state, records, elapsed = checkpoint.restore(
                 checkpoints, latest, run.program.abstract
@@ -78,7 +76,7 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
     memory: dict[str, Any] = environment.peak_memory()
     result = Result(
         seed=config.seed,
-        **history.summarize(records, **rules(config)),
+        **history.summarize(records, **history.rules(config)),
         **tested,
         diverged=history.what_diverged(records, int(state.metrics.first_bad_step)),
         seconds_compile=seconds_compile,
@@ -87,6 +85,8 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
     run_folder.rewrite_metrics(run.folder, records)
     with curves.optional(run_folder.CURVES):
         curves.plot(run.folder, records, f"{config.name}, seed {config.seed}")
+    with curves.optional(run_folder.CONFUSION):
+        classes.plot(run.folder, result.test_confusion, signature.class_names)
     run_folder.write_json(run.folder / run_folder.RESULT, result.to_dict())
     return result
 
@@ -132,7 +132,7 @@ def _epochs(
 ) -> TrainState:
     interval = _Interval(run.config.save_every_minutes)
     while not run.interrupted() and not history.stop_reason(
-        records, **rules(run.config)
+        records, **history.rules(run.config)
     ):
         epoch = len(records) + 1
         started = perf_counter() - elapsed
@@ -174,6 +174,7 @@ def _report(
     run.print(epoch_line(records[-1], run.config.epochs))
     if what := history.what_diverged(records, int(state.metrics.first_bad_step)):
         run.print(f"diverged: {what}")
+    run.on_epoch(records[-1])
 
 
 def _train_epoch(

@@ -44,6 +44,7 @@ class Program:
         """
         self._whole = sharding.replicated(mesh)
         n = len(splits.train.labels)
+        self.signature = task.signature
         self.batch_size = config.batch_size
         self.steps_per_epoch = n // config.batch_size
         # An epoch's steps at most.
@@ -98,6 +99,23 @@ class Program:
     def all_finite(self, state: TrainState) -> bool:
         """Returns whether parameters and batch-norm statistics are finite."""
         return bool(self._finite(state.params, state.batch_stats))
+
+    def memory(self) -> dict[str, int]:
+        """Returns bytes by what holds them, whatever else the process ran before."""
+        trees = {
+            "parameters": self.abstract.params,
+            "optimizer_state": self.abstract.opt_state,
+        }
+        sizes = {
+            name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+            for name, tree in trees.items()
+        }
+        if analysis := self.compiled.memory_analysis():
+            parts = analysis.argument_size_in_bytes, analysis.output_size_in_bytes
+            sizes["step"] = (
+                sum(parts) + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
+            )
+        return sizes
 
     def _shardings(self) -> PyTree[jax.sharding.Sharding]:
         return jax.tree.map(lambda x: x.sharding, self.abstract)

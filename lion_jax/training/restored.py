@@ -1,6 +1,7 @@
 """A trained model, restored from its run's folder and ready to use."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -8,24 +9,25 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from lion_jax import config as configs
 from lion_jax import data, identity
 from lion_jax.config.reference import REFERABLE
-from lion_jax.training import checkpoint, run_folder, sharding
-from lion_jax.training.evaluation import Evaluation
-from lion_jax.training.task import Task, load_data, make_task, split
+from lion_jax.training import calls, checkpoint, run_folder, sharding
+from lion_jax.training.evaluation import Evaluation, abstract_model
+from lion_jax.training.signature import Signature
+from lion_jax.training.task import graph_of, make_task, model_maker, requested, split
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A trained model, ready to use, with the data that it was trained on."""
+    """A trained model, ready to use; its data are read only if they are asked for."""
 
     step: int  # after which it was saved
     config: configs.Config
-    dataset: data.Dataset
-    evaluation: Evaluation
+    signature: Signature
     params: PyTree[Array]
     batch_stats: PyTree[Array]
     apply: Callable[..., Any]  # from parameters, statistics and images to logits
@@ -33,20 +35,30 @@ class Restored:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the logits."""
-        return self.dataset.class_names
+        return self.signature.class_names
+
+    @functools.cached_property
+    def dataset(self) -> data.Dataset:
+        """The data that the model was trained on.
+
+        Raises:
+          DataError: If they are unavailable.
+        """
+        return _load_data(self.config)
 
     def predict(self, images: np.ndarray) -> Float[np.ndarray, "n k"]:
         """Computes the logits of images as the data set holds them.
 
         Args:
-          images: uint8, 0 to 255, of shape (n, height, width, channels).
+          images: uint8, 0 to 255, of shape (n, height, width, channels), with the
+            channels of `signature.image_shape`.
 
         Raises:
           ValueError: If the images are anything else, such as scaled to [0, 1], which
             would be misread.
         """
         images = np.asarray(images)
-        channels = self.dataset.train_images.shape[-1]
+        channels = self.signature.image_shape[-1]
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels:
             raise ValueError(
                 f"images are {images.dtype} of shape {images.shape}, but must be uint8,"
@@ -58,6 +70,10 @@ class Restored:
         return np.concatenate(
             [np.asarray(self.apply(self.params, self.batch_stats, x)) for x in batches]
         )
+
+    def probabilities(self, images: np.ndarray) -> Float[np.ndarray, "n k"]:
+        """Computes the probabilities of the classes; images as `predict` takes them."""
+        return np.asarray(jax.nn.softmax(self.predict(images).astype(np.float32)))
 
 
 def read_config(folder: Path) -> configs.Config:
@@ -93,12 +109,12 @@ def restore(
       RunFolderError: If the folder holds no run.
       CheckpointError: If the run has no such checkpoint.
       ConfigError: If a field does change the numbers, or has a wrong value.
-      DataError: If its data are unavailable.
+      DataError: If an earlier version saved it, without its signature, and its data
+        are unavailable.
     """
     folder = Path(folder).expanduser()
     config = _placed(read_config(folder), places or {})
-    _require_code(folder, config)
-    mesh = sharding.make_mesh(config.devices)
+    _require_code(folder, config, "model.name")
     saves = folder / run_folder.CHECKPOINTS
     if not saves.is_dir():
         raise checkpoint.CheckpointError(f"{folder} holds no checkpoint; train first.")
@@ -109,16 +125,23 @@ def restore(
                 f"{folder} holds no {which} checkpoint yet; train to the end of an"
                 " epoch first."
             )
-        dataset = load_data(config)
-        splits = split(config, dataset)
-        task = make_task(config, dataset, splits, mesh)
-        evaluation = Evaluation(config, task, splits, mesh)
-        params, batch_stats = checkpoint.restore_model(
-            checkpoints, step, evaluation.abstract
-        )
-    return Restored(
-        step, config, dataset, evaluation, params, batch_stats, _applied(task)
+        signature = checkpoint.signature_of(checkpoints, step)
+        if signature is None:  # it is of an earlier version
+            dataset = _load_data(config)
+            train = split(config, dataset).train
+            signature = Signature.of(config, dataset, np.asarray(train.images))
+        make_model = model_maker(config, signature)
+        mesh = sharding.make_mesh(config.devices)
+        abstract = abstract_model(config, make_model, mesh)
+        model = checkpoint.restore_model(checkpoints, step, abstract)
+    apply = _applied(
+        graph_of(make_model), calls.of(config.model, make_model), signature
     )
+    return Restored(step, config, signature, *model, apply)
+
+
+def _load_data(config: configs.Config) -> data.Dataset:
+    return data.load(*requested(config))
 
 
 def evaluate(
@@ -137,40 +160,49 @@ def evaluate(
       The state's step, and loss and accuracy on both splits.
 
     Raises:
+      DataError: If its data are unavailable.
       As `restore`.
     """
     with jax.transfer_guard("allow"):
-        return _evaluate(restore(folder, which, places))
+        restored = restore(folder, which, places)
+        _require_code(Path(folder).expanduser(), restored.config, "data.name")
+        return _evaluate(restored)
 
 
 def _evaluate(restored: Restored) -> dict[str, float | int]:
-    model = restored.params, restored.batch_stats
+    # The optimizer's code is not needed, and may be gone.
+    config = dataclasses.replace(restored.config, optimizer=configs.OptimizerConfig())
+    mesh = sharding.make_mesh(config.devices)
+    splits = split(config, restored.dataset)
+    task = make_task(config, restored.dataset, splits, mesh)
+    evaluation = Evaluation(config, task, splits, mesh)
     figures: dict[str, float | int] = {"step": restored.step}
     for name in ("validation", "test"):
-        loss, accuracy = restored.evaluation.evaluate(*model, name).means()
+        metrics = evaluation.evaluate(restored.params, restored.batch_stats, name)
+        loss, accuracy = metrics.means()
         figures |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
     return figures
 
 
-def _applied(task: Task) -> Callable[..., Any]:
-    graph = task.graph()
-
+def _applied(
+    graph: nnx.GraphDef, call: calls.Call, signature: Signature
+) -> Callable[..., Any]:
     @jax.jit
     def apply(params, batch_stats, images):
-        x = task.standardize(images)
-        return task.call(graph, params, batch_stats, x, train=False)[0]
+        x = signature.standardize(images)
+        return call(graph, params, batch_stats, x, train=False)[0]
 
     return apply
 
 
-def _require_code(folder: Path, config: configs.Config) -> None:
-    """Refuses code of the user's own that is not what the run was trained with."""
+def _require_code(folder: Path, config: configs.Config, field: str) -> None:
+    """Refuses a reference to other code than the run was trained with."""
     saved = identity.fill(run_folder.read_json(folder / run_folder.CONFIG) or {})
-    wanted = identity.resolve(config)
-    if different := identity.differences(saved, wanted):
-        raise run_folder.RunFolderError(
-            f"{folder} was trained with other code: {different[0]}."
-        )
+    for text in identity.differences(saved, identity.resolve(config)):
+        if text.startswith(field):
+            raise run_folder.RunFolderError(
+                f"{folder} was trained with other code: {text}."
+            )
 
 
 def _placed(config: configs.Config, places: dict[str, Any]) -> configs.Config:

@@ -18,7 +18,8 @@ from lion_jax.files import write_whole
 from lion_jax.training.history import Epoch, Result
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
-ENVIRONMENT, CURVES, CHECKPOINTS = "environment.json", "curves.png", "checkpoints"
+ENVIRONMENT, CHECKPOINTS = "environment.json", "checkpoints"
+CURVES, CONFUSION = "curves.png", "confusion.png"
 CHECKSUMS, DAMAGED, PROFILE, LOCK = "checksums", "damaged", "profile", ".lock"
 # Without config.json, these are left of a run whose configuration is unknown.
 OF_A_RUN = {RESULT, METRICS, CHECKPOINTS, CHECKSUMS}

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
+CONFUSED = 1000  # classes at most of which a confusion matrix is counted
 NEVER = jnp.iinfo(jnp.int32).max
 
 
@@ -65,6 +66,60 @@ class Metrics(NamedTuple):
         """Returns mean loss (a float32 value) and accuracy, on the host."""
         n = int(self.examples)
         return float(np.float32(float(self.loss) / n)), int(self.correct) / n
+
+
+class Evaluated(NamedTuple):
+    """Sums over the batches of a held-out split seen so far."""
+
+    metrics: Metrics
+    top5: Int[Array, ""]  # examples whose class is among the five largest logits
+    confusion: Int[Array, "k k"]  # examples by true and by predicted class; or (0, 0)
+
+    @classmethod
+    def zeros(cls, num_classes: int) -> "Evaluated":
+        """Returns the sums of nothing; no matrix for more than `CONFUSED` classes."""
+        k = num_classes if num_classes <= CONFUSED else 0
+        none = jnp.zeros([], jnp.int32)
+        return cls(Metrics.zeros(), none, jnp.zeros((k, k), jnp.int32))
+
+    def add(
+        self,
+        losses: Float[Array, " b"],
+        logits: Float[Array, "b k"],
+        labels: Int[Array, " b"],
+        counts: Bool[Array, " b"],
+    ) -> "Evaluated":
+        """Returns the sums with those examples of a batch that count.
+
+        Args:
+          losses: One per example.
+          logits: What the model computed.
+          labels: The true classes.
+          counts: Which examples count.
+        """
+        batch = self.metrics.batches + 1
+        own = jnp.take_along_axis(logits, labels[:, None], axis=1)
+        ahead = jnp.sum(~(logits <= own), axis=1)  # a NaN is ahead of all
+        confusion = self.confusion
+        if confusion.size:
+            predicted = jnp.argmax(logits, axis=-1)
+            confusion = confusion.at[labels, predicted].add(counts.astype(jnp.int32))
+        return Evaluated(
+            self.metrics.add(losses, logits, labels, counts, batch),
+            self.top5 + jnp.sum(ahead < 5, where=counts, dtype=jnp.int32),
+            confusion,
+        )
+
+    def means(self) -> tuple[float, float]:
+        """Returns mean loss (a float32 value) and accuracy, on the host."""
+        return self.metrics.means()
+
+
+class Model(NamedTuple):
+    """A model's numbers."""
+
+    params: PyTree[Array]
+    batch_stats: PyTree[Array]
 
 
 class TrainState(NamedTuple):

@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from lion_jax.training import calls
-from lion_jax.training.state import Examples, Metrics, TrainState
+from lion_jax.training.state import Evaluated, Examples, Metrics, Model, TrainState
 from lion_jax.training.task import Task
 
 
@@ -34,11 +34,18 @@ class Use(enum.IntEnum):
         return jax.random.fold_in(jax.random.fold_in(key, self.value), part)
 
 
-def init_state(task: Task, key: Key[Array, ""]) -> TrainState:
-    """Makes the state before the first step from the seed's key."""
+def init_model(
+    make_model: Callable[[nnx.Rngs], nnx.Module], key: Key[Array, ""]
+) -> Model:
+    """Makes parameters and batch-norm statistics from the seed's key."""
     # Streams that a model of the user's own may draw from, besides its weights'.
     other = jax.random.fold_in(key, 1)
-    params, batch_stats = calls.parts_of(task.make_model(nnx.Rngs(other, params=key)))
+    return Model(*calls.parts_of(make_model(nnx.Rngs(other, params=key))))
+
+
+def init_state(task: Task, key: Key[Array, ""]) -> TrainState:
+    """Makes the state before the first step from the seed's key."""
+    params, batch_stats = init_model(task.make_model, key)
     return TrainState(
         step=jnp.zeros([], jnp.int32),
         params=params,
@@ -212,19 +219,21 @@ def eval_step(
     batch_stats: PyTree[Array],
     examples: Examples,
     count: Int[Array, ""],
-    metrics: Metrics,
-) -> Metrics:
+    sums: Evaluated,
+) -> Evaluated:
     """Adds the next batch of a split's first `count` examples to the sums.
 
     Every example counts once: the last batch is filled up with copies of the last
     example, which do not count.
     """
-    rows = metrics.batches * task.eval_batch_size + jnp.arange(task.eval_batch_size)
+    rows = sums.metrics.batches * task.eval_batch_size + jnp.arange(
+        task.eval_batch_size
+    )
     pixels, labels = _cut(task, examples, jnp.minimum(rows, count - 1))
     x = task.standardize(pixels)
     logits, _ = task.call(graph, params, batch_stats, x, train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return metrics.add(losses, logits, labels, rows < count, metrics.batches + 1)
+    return sums.add(losses, logits, labels, rows < count)
 
 
 def _cut(task: Task, examples: Examples, rows: Int[Array, " b"]) -> tuple[Any, Any]:

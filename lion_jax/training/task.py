@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import parse
 from lion_jax.training import calls, images, own, sharding
 from lion_jax.training.optimizers import make_optimizer
+from lion_jax.training.signature import Signature
 from lion_jax.training.state import Examples
 
 
@@ -34,6 +34,7 @@ class Splits(NamedTuple):
 class Task:
     """The fixed part of an experiment: what to compute, not with which numbers."""
 
+    signature: Signature
     make_model: Callable[[nnx.Rngs], nnx.Module]
     optimizer: optax.GradientTransformation
     standardize: Callable[[UInt8[Array, "b h w c"]], Float[Array, "b h2 w2 c2"]]
@@ -47,19 +48,44 @@ class Task:
 
     def graph(self) -> nnx.GraphDef:
         """Returns the model's structure without its numbers; nothing is computed."""
-        model = nnx.eval_shape(lambda: self.make_model(nnx.Rngs(0)))
-        return nnx.graphdef(model)
+        return graph_of(self.make_model)
 
 
-def load_data(config: Config) -> data.Dataset:
-    """Loads the data set that a configuration names.
+def graph_of(make_model: Callable[[nnx.Rngs], nnx.Module]) -> nnx.GraphDef:
+    """Returns a model's structure without its numbers; nothing is computed."""
+    return nnx.graphdef(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))
+
+
+def model_maker(
+    config: Config, signature: Signature
+) -> Callable[[nnx.Rngs], nnx.Module]:
+    """Returns what makes a configuration's model from random keys.
 
     Raises:
-      DataError: If it is unavailable.
+      ConfigError: If its name refers to no function, or to one of another signature.
     """
+    given = {
+        "image_size": signature.image_size,
+        "num_classes": signature.num_classes,
+        "channels": signature.channels,
+    }
+    if parse(config.model.name):
+        return own.model(config.model, given)
+    # The model's name and the fields that it does not take stay behind.
+    options = models.options(config.model.name, dataclasses.asdict(config.model))
+    return lambda rngs: models.make(config.model.name, **given, rngs=rngs, **options)
+
+
+def requested(config: Config) -> data.Request:
+    """Returns which data set a configuration asks for, and how."""
     fields = config.data
-    options = json.dumps(fields.options) if fields.options else ""
-    return data.load(fields.name, fields.data_dir, fields.cache_dir, options)
+    return data.Request(
+        fields.name,
+        fields.data_dir,
+        fields.cache_dir,
+        fields.image_size,
+        json.dumps(fields.options) if fields.options else "",
+    )
 
 
 def split(config: Config, dataset: data.Dataset) -> Splits:
@@ -103,46 +129,19 @@ def make_task(
     config: Config, dataset: data.Dataset, splits: Splits, mesh: Mesh
 ) -> Task:
     """Makes the fixed part of the experiment."""
-    mean, std = data.pixel_statistics(np.asarray(splits.train.images))
+    signature = Signature.of(config, dataset, np.asarray(splits.train.images))
     steps = total_steps(config, len(splits.train.labels))
-    make_model, call = _model(config, dataset.num_classes)
+    make_model = model_maker(config, signature)
     return Task(
+        signature=signature,
         make_model=make_model,
         optimizer=make_optimizer(config.optimizer, steps),
-        standardize=partial(
-            images.standardize,
-            size=config.image_size,
-            channels=config.channels,
-            mean=mean,
-            std=std,
-        ),
+        standardize=signature.standardize,
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
         augment=images.Augmentation(**dataclasses.asdict(config.augment)),
-        call=call,
+        call=calls.of(config.model, make_model),
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
         batch_sharding=sharding.batch(mesh),
-    )
-
-
-def _model(
-    config: Config, num_classes: int
-) -> tuple[Callable[[nnx.Rngs], nnx.Module], calls.Call]:
-    """Returns the function that makes the model, and how the model is called."""
-    name = config.model.name
-    given = {
-        "image_size": config.image_size,
-        "num_classes": num_classes,
-        "channels": config.channels,
-    }
-    if parse(name):
-        make = own.model(config.model, given)
-        return make, calls.of_foreign(make)
-    # Its name and the fields that it does not take stay behind.
-    options = models.options(name, dataclasses.asdict(config.model))
-    takes = {"train"} | ({"key"} if config.model.drop_path > 0 else set())
-    return (
-        lambda rngs: models.make(name, **given, rngs=rngs, **options),
-        calls.Call(frozenset(takes)),
     )

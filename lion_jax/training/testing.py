@@ -3,7 +3,7 @@
 from typing import Any
 
 from lion_jax.interruption import Interrupted
-from lion_jax.training import checkpoint, history
+from lion_jax.training import checkpoint, classes, history
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.history import History
 from lion_jax.training.program import Program
@@ -38,11 +38,12 @@ def best_and_last(
     """
     figures: dict[str, Any] = dict.fromkeys(FIGURES)
 
-    def test(params: Any, batch_stats: Any) -> dict[str, float]:
-        metrics = program.evaluate(params, batch_stats, "test", interrupted)
+    def test(params: Any, batch_stats: Any) -> dict[str, Any]:
+        sums = program.evaluate(params, batch_stats, "test", interrupted)
         if interrupted():
             return {}
-        return dict(zip(FIGURES, metrics.means(), strict=True))
+        by_class = classes.figures(sums, program.signature.class_names)
+        return dict(zip(FIGURES, sums.means(), strict=True)) | by_class
 
     step = checkpoint.find(checkpoints, "best")
     best = history.best(records)

@@ -14,7 +14,9 @@ def attend(
     value: Float[Array, "b n h e"],
 ) -> Float[Array, "b n h e"]:
     """Mixes values by softmax(query key / sqrt(e)), for each of h heads of e values."""
-    fused = _cudnn_applies(jax.devices()[0], query.shape[-1], query.dtype)
+    settings: Any = jax.config  # the types of jax 0.10 lack its attributes
+    device = settings.jax_default_device or jax.devices()[0]
+    fused = _cudnn_applies(device, query.shape[-1], query.dtype)
     return jax.nn.dot_product_attention(
         query, key, value, implementation="cudnn" if fused else "xla"
     )

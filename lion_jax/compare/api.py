@@ -1,0 +1,96 @@
+"""The comparison in Python: what `python -m lion_jax.compare run | report` do."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lion_jax import config as configs
+from lion_jax import interruption
+from lion_jax.compare import campaign, measures, records, reports
+from lion_jax.compare.analysis import Options
+from lion_jax.compare.records import Record
+from lion_jax.config import Config
+from lion_jax.training.tables import TABLES
+
+
+def run(
+    configurations: Iterable[Config],
+    out: str | PathLike[str],
+    *,
+    seeds: int | Sequence[int] = 25,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    time_limit: float = math.inf,
+    console: Console | None = None,
+    on_run: Callable[[Record], None] = lambda _: None,
+) -> bool:
+    """Trains every configuration with every seed; makes the runs that are missing.
+
+    Args:
+      configurations: Each with a name of its own; their own seeds are not used.
+      out: Folder of the records; made if absent. Called again with the same one, it
+        makes the runs that are missing.
+      seeds: How many, from 0, or which.
+      sweep: Values of fields by dotted path, such as `optimizer.learning_rate`: every
+        combination is run, and none of these runs looks at the test set.
+      time_limit: Seconds after which no further run is begun.
+      console: Where progress is shown; None for the standard output;
+        `Console(quiet=True)` for nowhere.
+      on_run: Called with each run's record once it is written.
+
+    Returns:
+      Whether no run is missing in the end.
+
+    Raises:
+      ConfigError: If a configuration cannot be run, or two have one name.
+      DataError: If the data are unavailable.
+      RunFolderError: If `out` holds records of other configurations, or is in use.
+      CheckpointError: If a run's state cannot be restored, or saved.
+    """
+
+    def configure(base: Config, values: Mapping[str, Any]) -> Config:
+        config = configs.with_values(base, values)
+        configs.check(config, TABLES)
+        return config
+
+    points = campaign.plan(configurations, configure, sweep or {})
+    chosen = range(seeds) if isinstance(seeds, int) else [*seeds]
+    with interruption.caught_signals() as interrupted:
+        return campaign.run(
+            campaign.Campaign(
+                points=points,
+                seeds=chosen,
+                out=Path(out).expanduser(),
+                tested=not sweep,
+                time_limit=time_limit,
+                interrupted=interrupted,
+                console=console or Console(),
+                on_run=on_run,
+            )
+        )
+
+
+def report(
+    out: str | PathLike[str],
+    *,
+    primary: str = measures.PRIMARY,
+    targets: Mapping[str, float] | None = None,
+) -> list[Path]:
+    """Writes a report of the records in a folder; returns the files written.
+
+    Args:
+      out: Folder of the records, as of `run`; the report is written there.
+      primary: The one measure that decides, named before the runs are made.
+      targets: Validation accuracy to reach, in (0, 1), by the model's name, "" for all;
+        None for one taken from the runs themselves, which the report says.
+
+    Raises:
+      RecordError: If there are no records, or one cannot be read.
+      ConfigError: If the measure or a target is none, or does not fit the records.
+    """
+    folder = Path(out).expanduser()
+    named = dict(targets) if targets else None
+    return reports.write(records.read_all(folder), folder, Options(primary, named))

@@ -1,0 +1,187 @@
+"""Which images lie in class folders, in which order, and in which split."""
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+from PIL import Image
+
+from lion_jax.data.dataset import DataError
+
+TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there serves
+LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # beside what begins with a dot
+NAMED = 3  # in a line about several
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of a split."""
+
+    paths: list[Path]
+    labels: Int32[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a folder of images."""
+
+    class_names: tuple[str, ...]
+    train: Part
+    test: Part | None  # None if the folder has no test split
+    notes: tuple[str, ...]  # what a user might not expect
+
+    def fingerprint(self, root: Path) -> str:
+        """Returns a checksum of all names, sizes and times of modification."""
+        digest = hashlib.sha256(repr(self.class_names).encode(errors="replace"))
+        for part in filter(None, (self.train, self.test)):
+            digest.update(str(len(part.paths)).encode())
+            for path in part.paths:
+                try:
+                    status = path.stat()
+                    state = f"{status.st_size} {status.st_mtime_ns}"
+                except OSError:  # a symlink that leads nowhere: named when it is read
+                    state = "absent"
+                digest.update(os.fsencode(path.relative_to(root)))
+                digest.update(f"\0{state}\n".encode())
+        return digest.hexdigest()
+
+
+def read(root: Path) -> Listing:
+    """Lists ROOT/train/CLASS/... and ROOT/test/CLASS/..., or ROOT/CLASS/...
+
+    Classes and images are in the order of their names' code points, as in torchvision.
+
+    Raises:
+      DataError: If the folder is not laid out so; names the first fault.
+      OSError: If a folder cannot be listed.
+    """
+    title = f"data.data_dir={str(root)!r}"
+    if not root.is_dir():
+        raise DataError(
+            f"{title} is no folder; give one that holds a folder per class."
+        )
+    splits = bool(_classes(root / "train"))
+    train, test, notes = root / "train" if splits else root, None, []
+    if splits:
+        found = [name for name in TEST_NAMES if _classes(root / name)]
+        test = root / found[0] if found else None
+        if found and found[0] != "test":
+            notes.append(f"{test} serves as the test split.")
+        notes += [f"{root / name} is not used." for name in found[1:]]
+    names = list(_classes(train))
+    if len(names) < 2:
+        there = f"one class only, {names[0]!r}" if names else "no class folders"
+        raise DataError(
+            f"{title}: {train} holds {there}; make a folder per class, such as"
+            f" {train / 'cat'} and {train / 'dog'}, and move the images there."
+        )
+    ignored: list[Path] = []
+    listing = Listing(
+        class_names=tuple(names),
+        train=_part(train, names, ignored),
+        test=_part(test, names, ignored) if test else None,
+        notes=(),
+    )
+    empty = _without_images(listing.train, names)
+    if empty:
+        raise DataError(
+            f"{title}: no image is in {_some([str(train / n) for n in empty])}; put"
+            " images there, or remove the folder."
+        )
+    if test and listing.test:
+        notes += _check_test(title, test, names, listing.test)
+    if ignored:
+        files = _some([str(path.relative_to(root)) for path in ignored])
+        notes.append(f"Files that are no images are ignored: {files}.")
+    return Listing(listing.class_names, listing.train, listing.test, tuple(notes))
+
+
+def _check_test(title: str, folder: Path, names: list[str], part: Part) -> list[str]:
+    """Refuses classes that are not trained on; returns notes on those not tested."""
+    unknown = [name for name in _classes(folder) if name not in names]
+    if unknown:
+        raise DataError(
+            f"{title}: {folder} holds {_some(unknown)}, which the training split does"
+            " not; remove the folder, or make one in the training split."
+        )
+    if not part.paths:
+        raise DataError(
+            f"{title}: no image is in {folder}; put images there, or remove it, so that"
+            " part of the training split is held out."
+        )
+    untested = _without_images(part, names)
+    return [f"{folder} has no images of {_some(untested)}."] if untested else []
+
+
+def _without_images(part: Part, names: list[str]) -> list[str]:
+    counts = np.bincount(part.labels, minlength=len(names))
+    return [name for name, count in zip(names, counts, strict=True) if not count]
+
+
+def _part(folder: Path, names: list[str], ignored: list[Path]) -> Part:
+    folders, paths, labels = _classes(folder), [], []
+    for label, name in enumerate(names):
+        found = _images(folders[name], ignored) if name in folders else []
+        paths += found
+        labels += [label] * len(found)
+    return Part(paths, np.asarray(labels, np.int32))
+
+
+def _classes(folder: Path) -> dict[str, Path]:
+    """Returns the class folders by name, in order, accents composed."""
+    if not folder.is_dir():
+        return {}
+    found = (path for path in folder.iterdir() if _is_meant(path.name))
+    folders = sorted((p for p in found if p.is_dir()), key=lambda p: _order(p.name))
+    return {unicodedata.normalize("NFC", path.name): path for path in folders}
+
+
+def _images(folder: Path, ignored: list[Path]) -> list[Path]:
+    """Returns the images at any depth below a class folder, in order."""
+    extensions = _extensions()
+    images = []
+    for path in _files(folder):
+        if path.suffix.lower() in extensions:
+            images.append(path)
+        else:
+            ignored.append(path)
+    return sorted(images, key=lambda path: _order(path.relative_to(folder).as_posix()))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen = set()  # a symlink may lead back to a folder above
+    for where, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(where)
+        folders[:] = [name for name in folders if _is_meant(name) and real not in seen]
+        if real not in seen:
+            yield from (Path(where, name) for name in files if _is_meant(name))
+        seen.add(real)
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # os.walk would leave the folder out without a word
+
+
+def _extensions() -> set[str]:
+    """Returns the endings of files that Pillow opens."""
+    known = Image.registered_extensions()
+    return {ending for ending, format in known.items() if format in Image.OPEN}
+
+
+def _is_meant(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in LITTER
+
+
+def _order(name: str) -> tuple[str, str]:
+    """Sorts names alike on file systems that keep accents composed and decomposed."""
+    return unicodedata.normalize("NFC", name), name
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if names[NAMED:] else ""
+    return ", ".join(names[:NAMED]) + more

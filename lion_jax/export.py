@@ -1,0 +1,56 @@
+"""Writes a trained model for other programs: `python -m lion_jax.export --out FILE`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from lion_jax import cli, data, runtime
+from lion_jax.config import About, ConfigError
+from lion_jax.flags import CommandLine
+from lion_jax.training import checkpoint, exported, load, run_folder
+from lion_jax.training.restored import read_config
+
+PROG = "python -m lion_jax.export"
+MISTAKES = (data.DataError, run_folder.RunFolderError, checkpoint.CheckpointError)
+FAILURES = (OSError,)
+
+
+@dataclasses.dataclass
+class Flags(cli.ModelFlags):
+    """Writes the trained model of a run's folder for other programs.
+
+    A file that ends in .safetensors gets the weights alone, by name. Any other gets a
+    program of jax.export with its weights, from uint8 images to logits, which runs
+    without lion_jax on a CPU and on CUDA; FILE.json beside it names the classes.
+    """
+
+    out: Annotated[
+        Path | None,
+        About("the file, such as model.jaxexport or model.safetensors (required)"),
+    ] = None
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; returns its exit status."""
+    flags = CommandLine(PROG, Flags, argv).flags
+    folder = flags.folder
+    if flags.out is None:
+        raise ConfigError("--out is missing; give a file, such as model.safetensors.")
+    out = flags.out.expanduser()
+    if out.is_dir():
+        raise ConfigError(f"--out={out} is a folder; give a file in it.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    config = read_config(folder)
+    runtime.start(flags.compilation_cache, **config.arithmetic())
+    model = load(folder, flags.checkpoint)
+    weights = out.suffix == exported.WEIGHTS
+    write = exported.write_weights if weights else exported.write_program
+    write(model, out)
+    what = "weights" if weights else f"program for {' and '.join(exported.PLATFORMS)}"
+    size = out.stat().st_size / 1e6
+    print(f"{out}: {what} of {model.config.model.name}, {size:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main, MISTAKES, FAILURES)

@@ -1,0 +1,83 @@
+"""Classifies image files by a trained model: `python -m lion_jax.predict FILE ...`."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from lion_jax import cli, data, runtime
+from lion_jax.config import About, ConfigError
+from lion_jax.data import pictures
+from lion_jax.flags import CommandLine
+from lion_jax.training import Restored, checkpoint, load, run_folder
+from lion_jax.training.restored import read_config
+
+PROG = "python -m lion_jax.predict"
+MISTAKES = (data.DataError, run_folder.RunFolderError, checkpoint.CheckpointError)
+FAILURES = (OSError,)
+
+
+@dataclasses.dataclass
+class Flags(cli.ModelFlags):
+    """Classifies image files by the trained model of a run's folder.
+
+    Prints the likeliest classes of each file with their probabilities. The data that
+    the model was trained on are not needed. Files are made alike to the data set's
+    images: grey or RGB, cut to their proportions around the centre, and resized.
+    """
+
+    images: Annotated[list[str], About("image files (required)", positional=True)] = (
+        dataclasses.field(default_factory=list)
+    )
+    top: Annotated[int, About("classes per file; 0: all", ge=0)] = 3
+    json: Annotated[bool, About("print JSON, one object per line and file")] = False
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command; returns its exit status."""
+    flags = CommandLine(PROG, Flags, argv).flags
+    folder = flags.folder
+    if not flags.images:
+        raise ConfigError("there is no image file; give one or more, such as shoe.png.")
+    config = read_config(folder)
+    runtime.start(flags.compilation_cache, **config.arithmetic())
+    model = load(folder, flags.checkpoint)
+    paths = [Path(name).expanduser() for name in flags.images]
+    images = pictures.read_all(paths, model.signature.image_shape)
+    table = predictions(model, images, flags.top)
+    wide = max(len(name) for name in flags.images)
+    for name, row in zip(flags.images, table, strict=True):
+        if flags.json:
+            print(json.dumps({"file": name, "predictions": row}))
+        else:
+            shown = (f"{item['class']} {item['probability']:.1%}" for item in row)
+            print(f"{name:<{wide}}  {', '.join(shown)}")
+    return 0
+
+
+def predictions(
+    model: Restored, images: np.ndarray, top: int = 0
+) -> list[list[dict[str, Any]]]:
+    """Returns the likeliest classes of each image, the likeliest first.
+
+    Args:
+      model: From `training.load`.
+      images: As `Restored.predict` takes them.
+      top: Classes per image; 0 for all.
+    """
+    rows = []
+    for row in model.probabilities(images):
+        order = np.argsort(-row, kind="stable")[: top or len(row)]
+        rows.append(
+            [
+                {"class": model.class_names[i], "probability": float(row[i])}
+                for i in order
+            ]
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    cli.run(main, MISTAKES, FAILURES)

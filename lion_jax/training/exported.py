@@ -1,0 +1,84 @@
+"""Trained models for other programs: compiled for other machines, or weights alone.
+
+What is written needs neither this package nor the data: a program of `jax.export` runs
+wherever JAX does, and safetensors are read by every framework.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+from jax import export
+
+from lion_jax.files import replacing
+from lion_jax.training import stored
+from lion_jax.training.restored import Restored
+
+PLATFORMS = ("cpu", "cuda")
+WEIGHTS = ".safetensors"
+
+
+def write_program(
+    model: Restored, path: Path, platforms: Sequence[str] = PLATFORMS
+) -> None:
+    """Writes a model as a program of `jax.export`, and what it reads as JSON beside it.
+
+    The program holds the weights. It takes uint8 images of shape (n, height, width,
+    channels), as many as are given, and returns logits of shape (n, classes).
+
+    Args:
+      model: From `training.load`.
+      path: The file; the description is at the same path with `.json` appended.
+      platforms: For which it is compiled: `cpu`, `cuda`, `rocm`, `tpu`.
+
+    Raises:
+      OSError: If a file cannot be written.
+    """
+    (batch,) = export.symbolic_shape("n")
+    shape = (batch, *model.signature.image_shape)
+    weights = jax.device_get((model.params, model.batch_stats))
+    # Kernels of one platform alone, such as cuDNN's attention, would not run on others.
+    with jax.default_device(jax.devices("cpu")[0]):
+        exported = export.export(
+            jax.jit(lambda images: model.apply(*weights, images)), platforms=platforms
+        )(jax.ShapeDtypeStruct(shape, np.uint8))
+    _write(path, bytes(exported.serialize()))
+    about = json.dumps(description(model), indent=2, ensure_ascii=False) + "\n"
+    _write(path.with_name(f"{path.name}.json"), about.encode())
+
+
+def write_weights(model: Restored, path: Path) -> None:
+    """Writes parameters and batch-norm statistics as safetensors.
+
+    Names are the arrays' paths in the model, such as `stem.kernel`; the metadata's
+    `lion_jax` is the description as JSON.
+
+    Args:
+      model: From `training.load`.
+      path: The file.
+
+    Raises:
+      OSError: If the file cannot be written.
+    """
+    arrays = jax.device_get(stored.named((model.params, model.batch_stats)))
+    metadata = {"lion_jax": json.dumps(description(model), ensure_ascii=False)}
+    _write(path, safetensors.numpy.save(arrays, metadata))
+
+
+def description(model: Restored) -> dict[str, Any]:
+    """Returns what a user of the exported model must know: its signature and origin."""
+    return {
+        "model": model.config.model.name,
+        "step": model.step,
+        **dataclasses.asdict(model.signature),
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

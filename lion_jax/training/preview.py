@@ -1,0 +1,108 @@
+"""What a configuration would compute: shapes, parameters, FLOPs, memory."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+from rich.console import Console
+from rich.table import Table
+
+from lion_jax import data
+from lion_jax.config import Config
+from lion_jax.training import fitting, sharding
+from lion_jax.training.console import printer
+from lion_jax.training.program import Program
+from lion_jax.training.task import make_task, requested, split
+
+DEPTH = 2  # parts of a parameter's path at most by which modules are told apart
+
+
+def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
+    """Compiles a configuration and shows what it would compute; writes nothing.
+
+    Args:
+      config: A checked configuration.
+      console: Where it is shown; None for the standard output.
+
+    Returns:
+      The numbers shown: `parameters` by module, `flops` of a step as XLA counts them
+      (None where it does not), `bytes` by what holds them, `seconds_compile`.
+
+    Raises:
+      ConfigError: If the data or the devices do not fit the configuration.
+      DataError: If the data are unavailable.
+    """
+    console = console or Console()
+    devices = sharding.check_devices(config)
+    mesh = sharding.make_mesh(devices)
+    dataset = data.load(*requested(config))
+    splits = split(config, dataset)
+    started = time.perf_counter()
+    task = make_task(config, dataset, splits, mesh)
+    fitting.check(config, task, dataset)
+    program = Program(config, task, splits, mesh)
+    numbers = {
+        "parameters": modules(program.abstract.params),
+        "flops": _flops(program),
+        "bytes": program.memory(),
+        "seconds_compile": time.perf_counter() - started,
+    }
+    _show(console, config, program, numbers, devices)
+    return numbers
+
+
+def modules(params: PyTree[Any]) -> dict[str, int]:
+    """Returns how many parameters each module has, by its path."""
+    sizes: dict[str, int] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        *owners, _ = [jax.tree_util.keystr((key,), simple=True) for key in path]
+        name = ".".join(owners[:DEPTH]) or "(the model itself)"
+        sizes[name] = sizes.get(name, 0) + math.prod(leaf.shape)
+    return sizes
+
+
+def _flops(program: Program) -> float | None:
+    """Returns FLOPs of a step; of several in a loop, XLA counts one."""
+    analysis: Any = program.compiled.cost_analysis()
+    analysis = analysis[0] if isinstance(analysis, list) else analysis
+    return (analysis or {}).get("flops")
+
+
+def _show(
+    console: Console,
+    config: Config,
+    program: Program,
+    numbers: Mapping[str, Any],
+    devices: int,
+) -> None:
+    say, signature = printer(console), program.signature
+    height, width, channels = signature.image_shape
+    side = signature.image_size
+    say(
+        f"{config.model.name}: {height} x {width} x {channels} images, resized to"
+        f" {side} x {side} x {signature.channels}, {signature.num_classes} classes"
+    )
+    table = Table(title="Parameters")
+    table.add_column("module")
+    table.add_column("number", justify="right")
+    table.add_column("share", justify="right")
+    total = sum(numbers["parameters"].values())
+    for name, size in numbers["parameters"].items():
+        table.add_row(name, f"{size:,}", f"{size / total:.1%}")
+    table.add_row("all", f"{total:,}", "")
+    console.print(table)
+    steps = program.steps_per_epoch
+    say(
+        f"an epoch: {steps} steps of {program.batch_size} images; at most"
+        f" {config.epochs} epochs"
+    )
+    if numbers["flops"]:
+        say(f"a step: {numbers['flops'] / 1e9:.3g} GFLOP, as XLA counts them")
+    for name, size in numbers["bytes"].items():
+        say(f"memory of {name.replace('_', ' ')}: {size / 2**20:,.1f} MiB")
+    kind = f"{devices} x {jax.devices()[0].device_kind}"
+    say(f"compiled for {kind} in {numbers['seconds_compile']:.1f} s")
+    say("dry run: nothing was written")

@@ -1,0 +1,87 @@
+"""A model's signature: the images that it reads, and what its logits mean.
+
+It is saved with every checkpoint, so that a trained model needs no data to be used.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from lion_jax import data
+from lion_jax.config import Config
+from lion_jax.training import images
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What a trained model reads and what it says, beside its numbers."""
+
+    dataset: str  # what it was trained on
+    version: str  # of the data set
+    class_names: tuple[str, ...]  # in the order of the logits
+    image_shape: tuple[int, int, int]  # height, width, channels of the set's images
+    image_size: int  # height and width to which they are resized
+    channels: int  # of the model's input; grey images are repeated
+    mean: tuple[float, ...]  # of each image channel in training, for pixels in [0, 1]
+    std: tuple[float, ...]  # standard deviation, likewise
+
+    @classmethod
+    def of(
+        cls, config: Config, dataset: data.Dataset, train_images: np.ndarray
+    ) -> "Signature":
+        """Returns the signature of a model that a configuration trains.
+
+        Args:
+          config: Image size and channels.
+          dataset: Class names and the shape of the images.
+          train_images: Those of the training split, whose pixels are normalized.
+        """
+        mean, std = data.pixel_statistics(train_images)
+        height, width, channels = dataset.train_images.shape[1:]
+        return cls(
+            dataset=dataset.name,
+            version=dataset.version,
+            class_names=dataset.class_names,
+            image_shape=(height, width, channels),
+            image_size=config.image_size,
+            channels=config.channels,
+            mean=mean,
+            std=std,
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Signature":
+        """Returns the signature that `dataclasses.asdict` and JSON made a dictionary.
+
+        Raises:
+          TypeError: If a field is missing or unknown.
+        """
+        made: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**made)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return len(self.class_names)
+
+    def standardize(
+        self, pixels: UInt8[Array, "b h w c"]
+    ) -> Float[Array, "b h2 w2 c2"]:
+        """Makes images of the set's kind the model's input; see `images.standardize`.
+
+        Args:
+          pixels: Images of any height and width, with the channels of the set's.
+        """
+        return images.standardize(
+            pixels,
+            size=self.image_size,
+            channels=self.channels,
+            mean=self.mean,
+            std=self.std,
+        )

@@ -1,0 +1,357 @@
+"""Folders of images: layouts, orders, files of every kind, the cache."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lion_jax import data
+from lion_jax.data import class_folders, folder, mapped
+
+
+def picture(seed, size=(6, 4), mode="RGB"):
+    """An image of random pixels."""
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], bands), "u1")
+    return Image.fromarray(pixels.squeeze(), mode if bands > 1 else None)
+
+
+def fill(root, classes=("cat", "dog"), n=5, seed=0, **options):
+    """Puts n images into each class's folder."""
+    for label, name in enumerate(classes):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            image = picture(100 * seed + 10 * label + i, **options)
+            image.save(root / name / f"{i}.png")
+    return root
+
+
+def load(root, **options):
+    cache = str(root.parent / "cache")
+    return data.load("folder", str(root), cache, **options)
+
+
+def arrays_equal(a, b):
+    return all((a.arrays[name] == b.arrays[name]).all() for name in a.arrays)
+
+
+def test_a_folder_with_both_splits_is_read_to_the_bit(tmp_path):
+    fill(tmp_path / "d" / "train")
+    fill(tmp_path / "d" / "test", n=2, seed=1)
+    got = load(tmp_path / "d")
+    assert got.class_names == ("cat", "dog")
+    assert got.train_labels.tolist() == [0] * 5 + [1] * 5
+    assert got.test_labels.tolist() == [0, 0, 1, 1]
+    expected = [picture(10 * label + i) for label in (0, 1) for i in range(5)]
+    np.testing.assert_array_equal(got.train_images, expected)
+    expected = [picture(100 + 10 * label + i) for label in (0, 1) for i in (0, 1)]
+    np.testing.assert_array_equal(got.test_images, expected)
+
+
+def test_without_a_test_split_a_fifth_of_each_class_is_held_out(tmp_path, caplog):
+    caplog.set_level("INFO")
+    got = load(fill(tmp_path / "d", n=10))
+    assert "no test split: 4 of its 20 images, 20 % of each class" in caplog.text
+    assert got.test_labels.tolist() == [0, 0, 1, 1]
+    pixels = {x.tobytes() for part in (got.train_images, got.test_images) for x in part}
+    assert len(pixels) == 20
+    shutil.copytree(tmp_path / "d", tmp_path / "e")
+    assert arrays_equal(load(tmp_path / "e"), got)
+
+
+def test_decoded_once_and_again_only_if_the_folder_changed(
+    tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    root = fill(tmp_path / "d")
+    first = load(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "_decode", None)  # the cache must be enough
+        again = load(root)
+    assert arrays_equal(first, again)
+    assert again.sha256() == first.sha256()
+    assert "has changed" not in caplog.text
+    for change in (
+        lambda: picture(77).save(root / "cat" / "0.png"),
+        lambda: (root / "dog" / "4.png").unlink(),
+        lambda: (root / "dog" / "3.png").rename(root / "dog" / "33.png"),
+        lambda: os.utime(root / "dog" / "2.png", (1, 1)),
+    ):
+        caplog.clear()
+        change()
+        load(root)
+        assert "has changed since it was decoded" in caplog.text
+    left = {path.name.partition(".")[2] for path in (tmp_path / "cache").iterdir()}
+    assert left == {"", "lock"}
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "header"])
+def test_a_damaged_decoded_folder_is_made_again(tmp_path, caplog, damage):
+    root = fill(tmp_path / "d")
+    first = load(root)
+    (cached,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    file = cached / ("header.json" if damage == "header" else "train_images.npy")
+    content = bytearray(file.read_bytes())
+    del first
+    if damage == "remove":
+        file.unlink()
+    else:
+        content[-1] ^= damage == "flip"
+        file.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    assert load(root).train_images.shape == (8, 4, 6, 3)
+    assert "is made again" in caplog.text
+    caplog.clear()
+    load(root)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Image.new("1", (6, 4), 1), 255),
+        (lambda: Image.new("L", (6, 4), 7), 7),
+        (lambda: Image.new("LA", (6, 4), (7, 0)), 7),
+        (lambda: Image.fromarray(np.full((4, 6), 7 * 257, np.uint16)), 7),
+        (lambda: Image.fromarray(np.full((4, 6), 65535, np.uint16)), 255),
+        (lambda: Image.new("RGB", (6, 4), (1, 2, 3)), (1, 2, 3)),
+        (lambda: Image.new("RGBA", (6, 4), (1, 2, 3, 0)), (1, 2, 3)),
+        (lambda: Image.new("RGB", (6, 4), (1, 2, 3)).quantize(4), (1, 2, 3)),
+    ],
+    ids=["bit", "grey", "LA", "16 bit", "16 bit white", "RGB", "RGBA", "palette"],
+)
+def test_every_kind_of_pixel(tmp_path, make, expected):
+    root = fill(tmp_path / "d", classes=("x", "y"), n=3, mode="L")
+    for path in root.glob("*/*.png"):
+        make().save(path)
+    got = load(root)
+    channels = 3 if isinstance(expected, tuple) else 1
+    assert got.train_images.shape == (4, 4, 6, channels)
+    np.testing.assert_array_equal(got.train_images, got.train_images * 0 + expected)
+
+
+def test_one_coloured_image_makes_a_set_coloured(tmp_path):
+    root = fill(tmp_path / "d", mode="L")
+    picture(3).save(root / "dog" / "1.png")
+    assert load(root).train_images.shape[-1] == 3
+
+
+def test_the_cameras_rotation_is_undone(tmp_path):
+    root = fill(tmp_path / "d", classes=("x", "y"), n=3, size=(4, 6))
+    upright = picture(5, size=(4, 6))
+    exif = Image.Exif()
+    exif[folder.ORIENTATION] = 6
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    turned.save(root / "x" / "0.png", exif=exif)
+    got = load(root)  # all are of one size only if it is undone
+    images = [*got.train_images, *got.test_images]
+    assert np.asarray(upright).tobytes() in {image.tobytes() for image in images}
+
+
+def test_images_of_several_sizes_need_an_image_size(tmp_path):
+    root = fill(tmp_path / "d", n=3)
+    picture(0, size=(20, 5)).save(root / "cat" / "big.png")
+    picture(0, size=(3, 7)).save(root / "cat" / "small.png")
+    with pytest.raises(data.DataError) as error:
+        load(root)
+    assert "3 sizes, from 3 x 7 to 20 x 5 pixels" in str(error.value)
+    assert "set --config.data.image_size=224" in str(error.value)
+    assert load(root, image_size=224).train_images.shape[1:] == (224, 224, 3)
+    assert load(root, image_size=4).train_images.shape[1:] == (4, 4, 3)
+
+
+def test_a_square_is_cut_around_the_centre_before_it_is_resized(tmp_path):
+    root = fill(tmp_path / "d", classes=("x", "y"), n=3, size=(12, 4))
+    stripes = np.zeros((4, 12, 3), np.uint8)
+    stripes[:, 4:8] = 200  # the square in the middle
+    for path in root.glob("*/*.png"):
+        Image.fromarray(stripes).save(path)
+    # Its outermost pixels are mixed with those beside it.
+    assert (load(root, image_size=8).train_images[:, :, 1:-1] == 200).all()
+
+
+def test_unreadable_files_are_named_all_in_one_error(tmp_path):
+    root = fill(tmp_path / "d", n=6)
+    (root / "cat" / "0.png").write_bytes(b"no image")
+    (root / "cat" / "1.jpg").write_bytes(b"")
+    whole = (root / "dog" / "2.png").read_bytes()
+    (root / "dog" / "2.png").write_bytes(whole[: len(whole) // 2])
+    (root / "dog" / "link.png").symlink_to(root / "nowhere.png")
+    with pytest.raises(data.DataError) as error:
+        load(root)
+    message = str(error.value)
+    assert "4 of 14 images cannot be read" in message
+    for name in ("cat/0.png", "cat/1.jpg", "dog/2.png", "dog/link.png"):
+        assert name in message
+        (root / name).unlink()  # the remedy
+    assert len(load(root).train_labels) == 8
+
+
+def test_many_unreadable_files_are_counted(tmp_path):
+    root = fill(tmp_path / "d", n=15)
+    for path in root.glob("*/*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(data.DataError, match=r"30 of 30 images.* and 10 more; remove"):
+        load(root)
+
+
+def test_what_a_system_leaves_is_ignored_and_other_files_are_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    root = fill(tmp_path / "d")
+    expected = load(root)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png"):
+        (root / "cat" / name).write_bytes(b"litter")
+    for name in (".ipynb_checkpoints", "__MACOSX", ".git"):
+        fill(root, classes=(name,), n=1)
+    caplog.clear()
+    assert arrays_equal(load(root), expected)
+    assert "ignored" not in caplog.text
+    (root / "dog" / "labels.csv").write_text("a,b")
+    load(root)
+    assert "Files that are no images are ignored: dog/labels.csv." in caplog.text
+
+
+def test_odd_names_and_symlinks(tmp_path):
+    names = ("[a]*?", "b c", "\u00e9", "z\udcff")
+    root = fill(tmp_path / "d [x]", classes=names, n=3)
+    outside = fill(tmp_path / "more", classes=("far",), n=3)
+    (root / "linked").symlink_to(outside / "far")
+    (root / "b c" / "deep" / "er").mkdir(parents=True)
+    picture(9).save(root / "b c" / "deep" / "er" / "0.png")
+    (root / "b c" / "deep" / "loop").symlink_to(root / "b c")
+    (root / "b c" / "UPPER.PNG").symlink_to(root / "b c" / "0.png")
+    got = load(root)
+    assert got.class_names == ("[a]*?", "b c", "linked", "z\udcff", "\u00e9")
+    counts = np.bincount(np.concatenate([got.train_labels, got.test_labels]))
+    assert counts.tolist() == [3, 5, 3, 3, 3]
+
+
+def test_composed_and_decomposed_accents_are_ordered_alike(tmp_path):
+    composed = fill(tmp_path / "a", classes=("\u00e9", "f", "e"))
+    decomposed = fill(tmp_path / "b", classes=("e\u0301", "f", "e"))
+    listings = [class_folders.read(root) for root in (composed, decomposed)]
+    assert listings[0].class_names == listings[1].class_names == ("e", "f", "\u00e9")
+    kept = [[path.parent.name for path in x.train.paths] for x in listings]
+    assert [name.replace("e\u0301", "\u00e9") for name in kept[1]] == kept[0]
+
+
+def test_val_serves_as_the_test_split_and_is_said_to(tmp_path, caplog):
+    caplog.set_level("INFO")
+    fill(tmp_path / "d" / "train")
+    fill(tmp_path / "d" / "val", n=2)
+    assert len(load(tmp_path / "d").test_labels) == 4
+    assert f"{tmp_path / 'd' / 'val'} serves as the test split" in caplog.text
+    fill(tmp_path / "d" / "test", n=1)
+    assert len(load(tmp_path / "d").test_labels) == 2
+    assert f"{tmp_path / 'd' / 'val'} is not used" in caplog.text
+
+
+def test_a_class_without_test_images_is_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    fill(tmp_path / "d" / "train")
+    fill(tmp_path / "d" / "test", classes=("dog",))
+    assert load(tmp_path / "d").test_labels.tolist() == [1] * 5
+    assert f"{tmp_path / 'd' / 'test'} has no images of cat." in caplog.text
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    assert load(fill(tmp_path / "d", classes=("car", "train"))).num_classes == 2
+
+
+def refused(root, words):
+    with pytest.raises(data.DataError) as error:
+        load(root)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_layouts_that_are_none_are_refused_and_the_remedies_work(tmp_path):
+    root = tmp_path / "d"
+    refused(root, "is no folder; give one that holds a folder per class")
+    root.mkdir()
+    picture(0).save(root / "a.png")
+    refused(root, "holds no class folders; make a folder per class")
+    fill(root, classes=("cat",))
+    refused(root, "one class only, 'cat'; make a folder per class")
+    (root / "dog").mkdir()
+    refused(root, f"no image is in {root / 'dog'}; put images there, or remove")
+    fill(root, classes=("dog",))
+    load(root)
+
+
+def test_test_splits_that_are_none_are_refused_and_the_remedies_work(tmp_path):
+    root = tmp_path / "d"
+    fill(root / "train")
+    (root / "test" / "cat").mkdir(parents=True)
+    refused(root, f"no image is in {root / 'test'}; put images there, or remove it")
+    fill(root / "test", classes=("cat", "cow"), n=1)
+    refused(root, "holds cow, which the training split does not; remove the folder")
+    shutil.rmtree(root / "test" / "cow")
+    load(root)
+    fill(root / "train", classes=("cat", "dog"), n=2)
+    shutil.rmtree(root / "test")
+    for path in root.glob("train/*/[1-4].png"):
+        path.unlink()
+    refused(root, "no class with 3 images or more")
+    fill(root / "train", n=3)
+    load(root)
+
+
+def test_a_folder_is_asked_for(tmp_path):
+    with pytest.raises(
+        data.DataError, match=r"give it as --config\.data\.data_dir=DIR"
+    ):
+        data.load("folder", cache_dir=str(tmp_path))
+
+
+def test_a_disk_without_space_is_reported_beforehand(tmp_path, monkeypatch):
+    root = fill(tmp_path / "d")
+    usage = shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+        with pytest.raises(data.DataError, match=r"free space there, or give a folder"):
+            load(root)
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    load(root)
+
+
+def test_what_an_interrupted_decoding_left_is_removed(tmp_path, monkeypatch):
+    root = fill(tmp_path / "d")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as after a SIGKILL
+        patch.setattr(mapped, "finish", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            load(root)
+    assert list((tmp_path / "cache").glob("*.tmp/train_images.npy"))
+    load(root)
+    assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+def test_a_second_process_waits_for_the_first(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = tmp_path / "cache" / "set"
+    passed = []
+
+    def second():
+        with mapped.locked(path):
+            passed.append(True)
+
+    with mapped.locked(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        assert not passed
+    thread.join()
+    assert passed
+    assert "waiting for it" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path):
+    root = fill(tmp_path / "d")
+    Path(tmp_path / "file").touch()
+    with pytest.raises(data.DataError, match=r"give a folder on another disk as"):
+        data.load("folder", str(root), str(tmp_path / "file" / "cache"))
+    data.load("folder", str(root), str(tmp_path / "elsewhere"))
