@@ -115,6 +115,33 @@ ELSEWHERE = {
     "is no file; give its path": FILES,
     "; name its arrays train_images": FILES,
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
+    "must name a function of the file; set": (
+        "test_what_cannot_be_meant_is_refused_and_the_remedy_is_taken"
+    ),
+    "now; restore the file to resume": (
+        "test_an_own_run_is_resumed_to_the_bit_from_wherever_its_files_are"
+    ),
+    "; give its path with": (
+        "test_a_trained_model_is_evaluated_with_the_code_that_made_it"
+    ),
+    **dict.fromkeys(
+        (
+            "install it, or import what is beside the file",
+            "has no value; give one with",
+            "so nothing can be trained; make",
+            "changes its form when it is called",
+        ),
+        "test_wrong_code_is_refused_in_one_line_until_it_is_mended",
+    ),
+    **dict.fromkeys(
+        (
+            "or among the installed packages; run",
+            "by lion_jax; leave it out",
+            "takes no dtype; add that parameter, or set",
+            "takes no mask; set",
+        ),
+        "test_a_wrong_reference_is_refused_and_the_remedy_leads_out",
+    ),
 }
 
 

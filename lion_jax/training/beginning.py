@@ -1,8 +1,10 @@
 """The state before the first step: by the seed alone, or from other weights."""
 
 import jax
+import jax.numpy as jnp
 
-from lion_jax.config import Config
+from lion_jax.config import Config, ConfigError
+from lion_jax.config.reference import parse
 from lion_jax.training import pretrained, stored
 from lion_jax.training.console import Print
 from lion_jax.training.program import Program
@@ -32,9 +34,22 @@ def first_state(config: Config, program: Program, say: Print) -> TrainState:
     what was taken is said.
 
     Raises:
-      ConfigError, RunFolderError, CheckpointError: As `check`.
+      ConfigError: As `check`, or if a model of the user's own begins with values that
+        are not finite.
+      RunFolderError, CheckpointError: As `check`.
     """
     state = program.init(config.seed)
+    if parse(config.model.name) and not program.all_finite(state):
+        model = {"parameters": state.params, "statistics": state.batch_stats}
+        bad = [
+            path
+            for path, x in stored.leaves(model).items()
+            if not jnp.isfinite(x).all()
+        ]
+        raise ConfigError(
+            f"model.name={config.model.name!r}: before the first step {bad[0]} has"
+            " values that are not finite; correct how they are initialized."
+        )
     if not config.init_from:
         return state
     weights = pretrained.read(config.init_from)

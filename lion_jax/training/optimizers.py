@@ -8,7 +8,9 @@ import jax
 import optax
 
 from lion_jax.config import OptimizerConfig
+from lion_jax.config.reference import parse
 from lion_jax.optimizer.lion import Mode, lion
+from lion_jax.training import own
 
 Mask = Callable[[optax.Params], optax.Params]
 
@@ -25,10 +27,11 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     """
     peak = config.learning_rate
     warmup = round(config.warmup_fraction * steps)
-    if config.schedule == "cosine":
-        rest = optax.cosine_decay_schedule(peak, max(1, steps - warmup))
+    left = max(1, steps - warmup)
+    if parse(config.schedule):
+        rest = own.schedule(config, left)
     else:
-        rest = optax.constant_schedule(peak)
+        rest = SCHEDULES[config.schedule](peak, left)
     # Step i warms up to (i + 1) / warmup of the peak: no step is wasted on rate 0.
     rise = optax.linear_schedule(peak / max(1, warmup), peak, max(1, warmup - 1))
     return optax.join_schedules([rise, rest], [warmup]) if warmup else rest
@@ -52,8 +55,11 @@ def make_optimizer(
     """
     rate = make_schedule(config, steps)
     mask = kernels if config.decay == "kernels" else None
-    options = {name: getattr(config, name) for name in parameters(config.name)}
-    optimizer = OPTIMIZERS[config.name](rate, mask, **options)
+    if parse(config.name):
+        optimizer = own.optimizer(config, rate, mask)
+    else:
+        options = {name: getattr(config, name) for name in parameters(config.name)}
+        optimizer = OPTIMIZERS[config.name](rate, mask, **options)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else None
     return optax.chain(*([clip] if clip else []), optimizer)
 
@@ -115,8 +121,16 @@ def make_sgd(
     )
 
 
+# A row is a function of the peak learning rate and the number of steps after the
+# warm-up. A reference makes another one.
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "constant": lambda peak, _: optax.constant_schedule(peak),
+    "cosine": optax.cosine_decay_schedule,
+}
+
 # A row is a function of the learning rate and the mask of what decays. Its keywords are
-# fields of `OptimizerConfig`; those that no keyword names do not apply.
+# fields of `OptimizerConfig`; those that no keyword names do not apply. A reference
+# makes another one, whose keywords are options.
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "lion": make_lion,
     "adamw": make_adamw,
