@@ -42,6 +42,7 @@ from lion_jax.training import (
     sharding,
     task,
 )
+from lion_jax.training.optimizers import frozen
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import TrainState
 
@@ -883,6 +884,22 @@ def weights_of_another_model(place, patch):
 
     yield "", lambda: begin(a=np.zeros(3))
     yield "give weights of this model", lambda: begin(b=np.zeros(3))
+
+
+PARAMS = {"stem": {"kernel": jnp.ones(1)}, "head": {"bias": jnp.ones(1)}}
+
+
+@leads_out_of("names no parameter; give paths such as {} or {}.*.")
+def pattern_of_no_parameter(place, patch):
+    yield "", lambda: frozen(PARAMS, "backbone.*")
+    yield "give paths such as head.bias", lambda: frozen(PARAMS, "head.bias")
+    yield "or stem.*", lambda: frozen(PARAMS, "stem.*")
+
+
+@leads_out_of("leaves no parameter to train; name fewer.")
+def patterns_of_all_parameters(place, patch):
+    yield "", lambda: frozen(PARAMS, "*")
+    yield "name fewer", lambda: frozen(PARAMS, "stem.*")
 
 
 # ------------------------------------------------------------------------- machines
