@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import safetensors.numpy
 from PIL import Image
 from small_runs import small_config
 
@@ -33,7 +34,15 @@ from lion_jax.compare import analysis, campaign, measures, records
 from lion_jax.config import About, checks, values
 from lion_jax.data import __main__ as prepare
 from lion_jax.data import debian, idx, tfds_source
-from lion_jax.training import checkpoint, restored, run_folder, sharding, task
+from lion_jax.training import (
+    checkpoint,
+    pretrained,
+    restored,
+    run_folder,
+    sharding,
+    task,
+)
+from lion_jax.training.optimizers import frozen
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import TrainState
 
@@ -113,6 +122,33 @@ ELSEWHERE = {
         "test_a_folder_trains_resumes_where_it_moved_to_and_is_refused_if_it_changed"
     ),
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
+    "must name a function of the file; set": (
+        "test_what_cannot_be_meant_is_refused_and_the_remedy_is_taken"
+    ),
+    "now; restore the file to resume": (
+        "test_an_own_run_is_resumed_to_the_bit_from_wherever_its_files_are"
+    ),
+    "; give its path with": (
+        "test_a_trained_model_is_evaluated_with_the_code_that_made_it"
+    ),
+    **dict.fromkeys(
+        (
+            "install it, or import what is beside the file",
+            "has no value; give one with",
+            "so nothing can be trained; make",
+            "changes its form when it is called",
+        ),
+        "test_wrong_code_is_refused_in_one_line_until_it_is_mended",
+    ),
+    **dict.fromkeys(
+        (
+            "or among the installed packages; run",
+            "by lion_jax; leave it out",
+            "takes no dtype; add that parameter, or set",
+            "takes no mask; set",
+        ),
+        "test_a_wrong_reference_is_refused_and_the_remedy_leads_out",
+    ),
 }
 
 
@@ -824,6 +860,52 @@ def restored_model():
         return np.zeros((len(images), 2))
 
     return restored.Restored(1, small_config(), signature, {}, {}, apply)
+
+
+def weights_file(name="weights.safetensors", **arrays):
+    safetensors.numpy.save_file(arrays, name)
+    return name
+
+
+@leads_out_of("such files may run code when they are read; give weights as")
+def pickled_weights(place, patch):
+    yield "", lambda: pretrained.read("weights.pth")
+    file = weights_file(a=np.zeros(3))
+    yield "give weights as .safetensors", lambda: pretrained.read(file)
+
+
+@leads_out_of("cannot be read ({}); give a {} file, or the folder of a run.")
+def unreadable_weights(place, patch):
+    yield "", lambda: pretrained.read("absent.safetensors")
+    file = weights_file(a=np.zeros(3))
+    yield "give a .safetensors file", lambda: pretrained.read(file)
+    yield "the folder of a run", lambda: pretrained.read(str(old_run(place)))
+
+
+@leads_out_of("; give weights of this model.")
+def weights_of_another_model(place, patch):
+    def begin(**arrays):
+        weights = pretrained.read(weights_file(**arrays))
+        pretrained.fit(weights, {"b": np.zeros(3)})
+
+    yield "", lambda: begin(a=np.zeros(3))
+    yield "give weights of this model", lambda: begin(b=np.zeros(3))
+
+
+PARAMS = {"stem": {"kernel": jnp.ones(1)}, "head": {"bias": jnp.ones(1)}}
+
+
+@leads_out_of("names no parameter; give paths such as {} or {}.*.")
+def pattern_of_no_parameter(place, patch):
+    yield "", lambda: frozen(PARAMS, "backbone.*")
+    yield "give paths such as head.bias", lambda: frozen(PARAMS, "head.bias")
+    yield "or stem.*", lambda: frozen(PARAMS, "stem.*")
+
+
+@leads_out_of("leaves no parameter to train; name fewer.")
+def patterns_of_all_parameters(place, patch):
+    yield "", lambda: frozen(PARAMS, "*")
+    yield "name fewer", lambda: frozen(PARAMS, "stem.*")
 
 
 # ------------------------------------------------------------------------- machines

@@ -9,8 +9,8 @@ from lion_jax.config.groups import (
     DataConfig,
     EarlyStoppingConfig,
     ModelConfig,
-    OptimizerConfig,
 )
+from lion_jax.config.optimizer import OptimizerConfig
 
 
 @dataclass(slots=True)
@@ -37,7 +37,8 @@ class Config:
     init_from: Annotated[
         str,
         About(
-            "folder of a run whose best parameters this one begins with; empty: none",
+            "weights to begin with: a run's folder, whose best state it is, or a"
+            " .safetensors file in our naming, torchvision's or timm's; empty: none",
             also=("pretrained", "finetune", "resume_from", "load_from"),
         ),
     ] = ""

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from lion_jax.data import cache, debian, folder, npz_file, tfds_source
+from lion_jax.config.reference import parse
+from lion_jax.data import cache, debian, folder, npz_file, own, tfds_source
 from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.rows import Rows
 from lion_jax.data.source import Place, Request, Source, require_no_image_size
@@ -28,24 +29,27 @@ def load(
     data_dir: str = "",
     cache_dir: str = "",
     image_size: int = 0,
+    options: str = "",
 ) -> Dataset:
     """Loads an image classification set from the source to which its name belongs.
 
     The embedded sample is read from the package, and only if asked for by its name.
     `folder` is a folder of images in class folders; a name that ends in `.npz` is a
-    file of arrays. Every other name is TFDS's. These
-    sets come from the nearest place that has them: the verified cache; a prepared TFDS
-    folder; the TFDS download; for Fashion-MNIST, Debian's package. What the last three
-    give is cached, and so are decoded images.
+    file of arrays. Every other name is TFDS's. These sets come from the nearest place
+    that has them: the verified cache; a prepared TFDS folder; the TFDS download; for
+    Fashion-MNIST, Debian's package. What the last three give is cached, and so are
+    decoded images.
 
     Args:
-      name: `fashion_mnist_sample`, `folder`, a path of an .npz file, or a name in
-        TensorFlow Datasets.
+      name: `fashion_mnist_sample`, `folder`, a path of an .npz file, a name in
+        TensorFlow Datasets, or a reference to a function that returns a `Dataset`, as
+        `./file.py:function`.
       data_dir: The folder of images, that of the file, or TFDS's folder; empty for
         TFDS's default, `~/tensorflow_datasets`.
       cache_dir: Folder of the cache; empty for the user's own.
       image_size: Height and width in pixels to which the images are cut and resized
         when they are decoded; 0 to leave them as they are.
+      options: Arguments of that function, in JSON.
 
     Raises:
       DataError: If the set is unavailable; names the remedies.
@@ -56,7 +60,8 @@ def load(
       >>> sample.train_images.shape, sample.test_images.shape, sample.class_names[9]
       ((5000, 28, 28, 1), (1000, 28, 28, 1), 'Ankle boot')
     """
-    return source_of(name).load(Request(name, data_dir, cache_dir, image_size))
+    request = Request(name, data_dir, cache_dir, image_size, options)
+    return source_of(name).load(request)
 
 
 def source_of(name: str) -> Source:
@@ -121,6 +126,7 @@ SOURCES = (
     ),
     Source(lambda name: name == folder.NAME, folder.load, folder.places),
     Source(lambda name: name.endswith(npz_file.ENDING), npz_file.load, npz_file.places),
+    Source(lambda name: parse(name) is not None, own.load, own.places),
     Source(lambda _: True, _load_from_tfds, _places_of_tfds),
 )
 

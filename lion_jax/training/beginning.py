@@ -1,57 +1,75 @@
-"""The state before the first step: by the seed alone, or from another run's weights."""
+"""The state before the first step: by the seed alone, or from other weights."""
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
+import jax
+import jax.numpy as jnp
 
-from lion_jax.config import Config
-from lion_jax.training import checkpoint, run_folder
-from lion_jax.training.checkpoint import Checkpoints
+from lion_jax.config import Config, ConfigError
+from lion_jax.config.reference import parse
+from lion_jax.training import pretrained, stored
+from lion_jax.training.console import Print
+from lion_jax.training.optimizers import frozen
 from lion_jax.training.program import Program
 from lion_jax.training.state import TrainState
+from lion_jax.training.step import init_model
+from lion_jax.training.task import Task
 
 
-def check(config: Config) -> None:
-    """Checks the folder that `init_from` names, before anything is compiled.
+def check(config: Config, task: Task) -> None:
+    """Checks what is named in the model's parameters, before anything is compiled.
 
     Raises:
-      RunFolderError: If it holds no run with a best state.
+      ConfigError: If the weights of `init_from` cannot be read, or none fits the model,
+        or if `optimizer.freeze` names no parameter, or all.
+      RunFolderError: If it is the folder of no run with a best state.
+      CheckpointError: If that state is damaged.
     """
+    freeze = config.optimizer.freeze
+    if not (config.init_from or freeze):
+        return
+    model = jax.eval_shape(lambda: init_model(task.make_model, jax.random.key(0)))
+    if freeze:
+        frozen(model.params, freeze)
     if config.init_from:
-        with _best(config.init_from):
-            pass
+        pretrained.fit(pretrained.read(config.init_from), stored.named(model))
 
 
-def first_state(config: Config, program: Program) -> TrainState:
+def first_state(config: Config, program: Program, say: Print) -> TrainState:
     """Returns the state that a run begins with.
 
     Order of the batches, augmentation and the optimizer's state are those of the seed
-    in either case; only parameters and batch-norm statistics come from another run.
+    in either case, and so are arrays that `init_from` lacks or has in other shapes;
+    what was taken is said.
 
     Raises:
-      RunFolderError: As `check`.
-      CheckpointError: If `init_from` cannot be restored, or is of another model.
+      ConfigError: As `check`, or if a model of the user's own begins with values that
+        are not finite.
+      RunFolderError, CheckpointError: As `check`.
     """
     state = program.init(config.seed)
+    if parse(config.model.name) and not program.all_finite(state):
+        model = {"parameters": state.params, "statistics": state.batch_stats}
+        bad = [
+            path
+            for path, x in stored.leaves(model).items()
+            if not jnp.isfinite(x).all()
+        ]
+        raise ConfigError(
+            f"model.name={config.model.name!r}: before the first step {bad[0]} has"
+            " values that are not finite; correct how they are initialized."
+        )
     if not config.init_from:
         return state
-    with _best(config.init_from) as (saved, step):
-        params, stats = checkpoint.restore_model(saved, step, program.abstract)
-    return state._replace(params=params, batch_stats=stats)
+    weights = pretrained.read(config.init_from)
+    model = state.params, state.batch_stats
+    fitted = pretrained.fit(weights, stored.named(model))
+    for line in fitted.lines(weights.source):
+        say(line)
 
+    def choose(path, array):
+        name = stored.name_of(path[1:])
+        if name not in fitted.taken:
+            return array
+        return jax.device_put(fitted.taken[name].astype(array.dtype), array.sharding)
 
-@contextlib.contextmanager
-def _best(folder: str) -> Iterator[tuple[Checkpoints, int]]:
-    """Opens the checkpoints of a run's folder; yields them and the best one's step."""
-    saves = Path(folder).expanduser() / run_folder.CHECKPOINTS
-    missing = run_folder.RunFolderError(
-        f"init_from={folder!r} holds no best checkpoint of a run; give the folder of"
-        " one that ended an epoch."
-    )
-    if not saves.is_dir():
-        raise missing
-    with checkpoint.open_folder(saves, to_save=False) as saved:
-        step = checkpoint.find(saved, "best")
-        if step is None:
-            raise missing
-        yield saved, step
+    params, batch_stats = jax.tree_util.tree_map_with_path(choose, model)
+    return state._replace(params=params, batch_stats=batch_stats)

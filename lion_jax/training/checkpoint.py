@@ -200,15 +200,7 @@ def restore(
 
 def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
     folder = checkpoints.folder
-    try:
-        listed = stored.list_of(folder, step)
-        if listed.exists():
-            manifest.check(folder / str(step), listed)
-    except manifest.DamageError as error:
-        raise CheckpointError(
-            f"{error}: step {step} is damaged; restore {folder} from a copy, or"
-            " begin anew in another folder."
-        ) from error
+    stored.require_sound(folder, step)
     try:
         saved = checkpoints.orbax.checkpointables_metadata(step).metadata
         saved = {name: saved[name] for name in wanted}

@@ -16,6 +16,7 @@ import safetensors.numpy
 from jax import export
 
 from lion_jax.files import replacing
+from lion_jax.training import stored
 from lion_jax.training.restored import Restored
 
 PLATFORMS = ("cpu", "cuda")
@@ -64,11 +65,7 @@ def write_weights(model: Restored, path: Path) -> None:
     Raises:
       OSError: If the file cannot be written.
     """
-    arrays = {
-        jax.tree_util.keystr(place, simple=True, separator="."): np.asarray(array)
-        for part in (model.params, model.batch_stats)
-        for place, array in jax.tree_util.tree_leaves_with_path(part)
-    }
+    arrays = jax.device_get(stored.named((model.params, model.batch_stats)))
     metadata = {"lion_jax": json.dumps(description(model), ensure_ascii=False)}
     _write(path, safetensors.numpy.save(arrays, metadata))
 

@@ -58,7 +58,8 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
     with checkpoint.open_folder(saves, signature=signature) as checkpoints:
         latest = checkpoint.find(checkpoints, "latest")
         if latest is None:
-            state, records, elapsed = first_state(config, run.program), [], 0.0
+            state = first_state(config, run.program, run.print)
+            records, elapsed = [], 0.0
         else:
             if saved := checkpoint.signature_of(checkpoints, latest):
                 signature.require_data_of(saved)

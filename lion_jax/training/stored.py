@@ -5,7 +5,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +113,70 @@ def quarantine(folder: Path, saved: Path) -> None:
     list_of(folder, int(saved.name)).unlink(missing_ok=True)
 
 
-def read(path: Path) -> PyTree[np.ndarray]:
-    """Reads all arrays of a checkpoint to the host; `path` is a plain name."""
+def read(path: Path, only: str = "") -> PyTree[np.ndarray]:
+    """Reads a checkpoint to the host, or one part; `path` is a plain name."""
     described = ocp.checkpointables_metadata(str(path)).metadata
+    if only:
+        described = {only: described[only]}
     abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), described)
     # One after the other: of several, a failure would leave the others unawaited.
     return {
         name: ocp.load_checkpointables(str(path), {name: tree})[name]
         for name, tree in abstract.items()
     }
+
+
+def require_sound(folder: Path, step: int) -> None:
+    """Compares a checkpoint with its list of checksums, if there is one.
+
+    Raises:
+      CheckpointError: If they differ.
+    """
+    try:
+        listed = list_of(folder, step)
+        if listed.exists():
+            manifest.check(folder / str(step), listed)
+    except manifest.DamageError as error:
+        raise CheckpointError(
+            f"{error}: step {step} is damaged; restore {folder} from a copy, or"
+            " begin anew in another folder."
+        ) from error
+
+
+def read_model(folder: Path, step: int) -> dict[str, np.ndarray]:
+    """Reads parameters and batch-norm statistics to the host, by their path.
+
+    Args:
+      folder: That of the checkpoints.
+      step: The checkpoint's.
+
+    Raises:
+      CheckpointError: If it is damaged or cannot be read.
+    """
+    require_sound(folder, step)
+    try:
+        with plain_name(folder) as name:
+            model = read(Path(name) / str(step), "model")["model"]
+    except Exception as error:  # Orbax raises what its many parts raise
+        raise CheckpointError(
+            f"{folder / str(step)} cannot be restored ({shortened(error)});"
+            " begin anew in another folder."
+        ) from error
+    return named((model["params"], model["batch_stats"]))
+
+
+def named(parts: Iterable[PyTree[Any]]) -> dict[str, Any]:
+    """Returns the arrays of several trees by their paths in them."""
+    return {
+        name_of(path): leaf
+        for part in parts
+        for path, leaf in jax.tree_util.tree_leaves_with_path(part)
+    }
+
+
+def name_of(path: tuple[Any, ...]) -> str:
+    """Returns the name of an array at a path, such as `blocks.0.layer1.conv.kernel`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def require_equal(path: Path, state: PyTree[Any], folder: Path) -> None:

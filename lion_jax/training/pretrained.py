@@ -1,0 +1,179 @@
+"""Weights that a run begins with: read from a file or a run, fitted to its model."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from lion_jax.config import ConfigError
+from lion_jax.models import foreign
+from lion_jax.training import checkpoint, run_folder, stored
+from lion_jax.training.checkpoint import Checkpoints
+
+SUFFIX = ".safetensors"
+PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
+NAMED = 6  # arrays in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Arrays by their path in our models, and where they come from."""
+
+    arrays: dict[str, np.ndarray]
+    source: str  # in words
+    unknown: list[str]  # names in the file that stand for nothing here
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """Those arrays that a model takes, in its shapes."""
+
+    taken: dict[str, np.ndarray]
+    changed: list[str]  # what was made to fit, in words
+    new: list[str]  # what the model has of its own, with the shapes if these differ
+    unused: list[str]  # names of the source that the model has not
+
+    def lines(self, source: str) -> list[str]:
+        """Returns what was taken and what was not, for the user."""
+        total = len(self.taken) + len(self.new)
+        lines = [f"init_from: {len(self.taken)} of {total} arrays from {source}"]
+        lines += [f"  {words}" for words in self.changed]
+        for words, names in ("new", self.new), ("not used", self.unused):
+            if names:
+                more = f" and {len(names) - NAMED} more" if names[NAMED:] else ""
+                lines.append(f"  {words}: {', '.join(names[:NAMED])}{more}")
+        return lines
+
+
+def read(place: str) -> Weights:
+    """Reads the weights that `init_from` names.
+
+    Args:
+      place: A safetensors file, in our naming or that of torchvision or timm, or the
+        folder of a run, whose best state it is then.
+
+    Raises:
+      ConfigError: If the file is none, or cannot be read.
+      RunFolderError: If the folder holds no run with a best state.
+      CheckpointError: If that state is damaged.
+    """
+    path = Path(place).expanduser()
+    if path.suffix in PICKLED:
+        raise ConfigError(
+            f"init_from={place!r}: such files may run code when they are read; give"
+            f" weights as {SUFFIX}, which timm, torchvision's users and"
+            " safetensors.torch.save_file write."
+        )
+    if path.suffix == SUFFIX:
+        try:
+            arrays = safetensors.numpy.load_file(path)
+        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise ConfigError(
+                f"init_from={place!r} cannot be read ({error}); give a {SUFFIX} file,"
+                " or the folder of a run."
+            ) from error
+        arrays, whose, unknown = foreign.translate(arrays)
+        return Weights(arrays, f"{path.name}, named as in {whose}", unknown)
+    with _best(place) as (saved, step):
+        model = stored.read_model(saved.folder, step)
+    return Weights(model, f"the best state of {place}, step {step}", [])
+
+
+@contextlib.contextmanager
+def _best(place: str) -> Iterator[tuple[Checkpoints, int]]:
+    """Opens the checkpoints of a run's folder; yields them and the best one's step."""
+    saves = Path(place).expanduser() / run_folder.CHECKPOINTS
+    missing = run_folder.RunFolderError(
+        f"init_from={place!r} holds no best checkpoint of a run; give the folder of"
+        f" one that ended an epoch, or a {SUFFIX} file."
+    )
+    if not saves.is_dir():
+        raise missing
+    with checkpoint.open_folder(saves, to_save=False) as saved:
+        step = checkpoint.find(saved, "best")
+        if step is None:
+            raise missing
+        yield saved, step
+
+
+def fit(weights: Weights, wanted: Mapping[str, Any]) -> Fitted:
+    """Fits weights to a model: another image size, one channel, other classes.
+
+    Position embeddings are resized (bicubic), the first convolution's weights are
+    summed over the channels where the model reads one, and what still differs in shape,
+    such as the head of other classes, stays the model's own.
+
+    Args:
+      weights: From `read`.
+      wanted: The model's arrays by path, or their shapes.
+
+    Returns:
+      The arrays taken, as float32.
+
+    Raises:
+      ConfigError: If none fits.
+    """
+    taken, changed, new = {}, [], []
+    for name, target in wanted.items():
+        if name not in weights.arrays:
+            new.append(name)
+            continue
+        array = np.asarray(weights.arrays[name], np.float32)
+        shape = tuple(target.shape)
+        if array.shape != shape and (adapted := _adapted(name, array, shape, weights)):
+            array, words = adapted
+            changed.append(words)
+        if array.shape == shape:
+            taken[name] = array
+        else:
+            new.append(f"{name} ({_by(array.shape)} there, {_by(shape)} here)")
+    unused = [name for name in weights.arrays if name not in wanted] + weights.unknown
+    if not taken:
+        raise ConfigError(
+            f"init_from: {weights.source} fits no array of the model, which has"
+            f" {', '.join([*wanted][:3])} ...; it has"
+            f" {', '.join(unused[:3]) or 'none'} ...; give weights of this model."
+        )
+    return Fitted(taken, changed, new, unused)
+
+
+def _adapted(
+    name: str, array: np.ndarray, shape: tuple[int, ...], weights: Weights
+) -> tuple[np.ndarray, str] | None:
+    if name == "positions" and array.shape[2:] == shape[2:]:
+        return _resized(array, shape, "class_token" in weights.arrays)
+    summed = (*array.shape[:2], 1, *array.shape[3:])
+    if array.ndim == 4 and shape == summed:
+        words = f"{name} summed over {array.shape[2]} channels"
+        return array.sum(axis=2, keepdims=True), words
+    return None
+
+
+def _resized(
+    array: np.ndarray, shape: tuple[int, ...], token_there: bool
+) -> tuple[np.ndarray, str] | None:
+    """Resizes position embeddings of shape (1, tokens, width), class token first."""
+    grid = array[:, token_there:]
+    old = math.isqrt(grid.shape[1])
+    token_here = math.isqrt(shape[1]) ** 2 != shape[1]  # a square and one more
+    new = math.isqrt(shape[1] - token_here)
+    if old**2 != grid.shape[1] or new**2 != shape[1] - token_here:
+        return None
+    if token_here and not token_there:
+        return None
+    square = grid.reshape(old, old, -1)
+    resized = jax.image.resize(square, (new, new, square.shape[2]), "bicubic")
+    parts = [array[:, :1]] * token_here + [np.asarray(resized).reshape(1, new**2, -1)]
+    words = f"positions resized from {old} x {old} to {new} x {new}"
+    return np.concatenate(parts, axis=1), words
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
