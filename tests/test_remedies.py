@@ -116,6 +116,12 @@ ELSEWHERE = {
     "give two classes or more": ARRAYS,
     "is no file; give its path": FILES,
     "; name its arrays train_images": FILES,
+    "times; set --config.scan_steps=": (
+        "test_windows_larger_than_memory_are_refused_and_the_remedy_works"
+    ),
+    "the data have changed: the run was": (
+        "test_a_folder_trains_resumes_where_it_moved_to_and_is_refused_if_it_changed"
+    ),
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
     "must name a function of the file; set": (
         "test_what_cannot_be_meant_is_refused_and_the_remedy_is_taken"
