@@ -45,6 +45,7 @@ from lion_jax.training import (
 from lion_jax.training.optimizers import frozen
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import TrainState
+from lion_jax.training.trackers import Reporter
 
 ROOT = Path(__file__).parents[1]
 OLD = ROOT / "tests" / "data" / "version_0_1"
@@ -890,6 +891,33 @@ def weights_of_another_model(place, patch):
 
     yield "", lambda: begin(a=np.zeros(3))
     yield "give weights of this model", lambda: begin(b=np.zeros(3))
+
+
+def tracked(name):
+    return lambda: Reporter(name, small_config(), Path("run"))
+
+
+@leads_out_of("or package.module:function; give one of these.")
+def tracker_unknown(place, patch):
+    patch.setattr("importlib.util.find_spec", lambda _: True)
+    yield "", tracked("tensorboard")
+    yield "give one of these", tracked("wandb")
+
+
+@leads_out_of("is not installed; run python -m pip install {}.")
+def tracker_not_installed(place, patch):
+    patch.setattr("importlib.util.find_spec", lambda _: None)
+    yield "", tracked("wandb")
+    patch.setattr("importlib.util.find_spec", lambda _: True)  # as pip does
+    yield "run python -m pip install wandb", tracked("wandb")
+
+
+@leads_out_of("it must take config and folder, but takes no {}; make it take both.")
+def tracker_of_another_signature(place, patch):
+    Path("own.py").write_text("def opened(config): ...\n")
+    yield "", tracked("./own.py:opened")
+    Path("mine.py").write_text("def opened(config, folder): ...\n")
+    yield "make it take both", tracked("./mine.py:opened")
 
 
 PARAMS = {"stem": {"kernel": jnp.ones(1)}, "head": {"bias": jnp.ones(1)}}

@@ -66,7 +66,7 @@ def make_optimizer(
     if not config.freeze:
         return trained
     # Frozen parameters have no momentum, and no part in the norm that is clipped.
-    parts = {False: trained, True: optax.set_to_zero()}
+    parts: dict[Any, Any] = {False: trained, True: optax.set_to_zero()}
     return optax.partition(parts, lambda params: frozen(params, config.freeze))
 
 
