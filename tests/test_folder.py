@@ -1,5 +1,6 @@
 """Folders of images: layouts, orders, files of every kind, the cache."""
 
+import io
 import os
 import shutil
 import threading
@@ -8,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from lion_jax import data
-from lion_jax.data import class_folders, folder, mapped
+from lion_jax.data import class_folders, folder, mapped, progress
 
 
 def picture(seed, size=(6, 4), mode="RGB"):
@@ -188,6 +190,45 @@ def test_unreadable_files_are_named_all_in_one_error(tmp_path):
         assert name in message
         (root / name).unlink()  # the remedy
     assert len(load(root).train_labels) == 8
+
+
+def test_images_of_floats_are_refused_by_name(tmp_path):
+    root = fill(tmp_path / "d")
+    Image.fromarray(np.zeros((4, 6), np.float32)).save(root / "cat" / "0.tif")
+    refused(root, "1 of 11 images cannot be read: cat/0.tif (its pixels are floats)")
+
+
+def test_without_a_terminal_lines_tell_the_time_left(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(progress, "SECONDS", 0)
+    root = fill(tmp_path / "d")
+    load(root)
+    for line in (
+        f"reading the sizes in {root}: 10 of 10, about 0 min left",
+        f"decoding {root}: 5 of 10, about 0 min left",
+    ):
+        assert line in caplog.text
+
+
+def test_a_terminal_shows_a_bar_with_the_time_left(monkeypatch):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    with progress.progress("decoding", 8) as show:
+        show(4)
+    assert "decoding" in out.getvalue()
+    assert "4/8" in out.getvalue()
+    assert "-:--:--" in out.getvalue()  # no speed is known yet
+
+
+def test_some_images_are_decoded_ahead_and_not_all(monkeypatch):
+    monkeypatch.setattr(folder, "AHEAD", 4)
+    decoded = []
+    paths = [Path(str(i)) for i in range(20)]
+    images = folder._in_order(lambda path: decoded.append(path) or path, paths)
+    assert next(images) == paths[0]
+    assert len(decoded) <= 4
+    assert [paths[0], *images] == paths
 
 
 def test_many_unreadable_files_are_counted(tmp_path):
