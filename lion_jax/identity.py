@@ -28,6 +28,7 @@ PLACES = frozenset(
         "save_every_minutes",
         "data.data_dir",
         "data.cache_dir",
+        "data.placement",
     }
 )
 PATIENCE = "early_stopping.patience"

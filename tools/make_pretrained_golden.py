@@ -1,34 +1,34 @@
 """Writes tests/data/pretrained.json: logits of torchvision's and timm's own models.
 
-    python tools/make_pretrained_golden.py
+    PYTHONPATH=tests python tools/make_pretrained_golden.py
 
 needs torch, torchvision and timm. Weights and images are drawn by name from NumPy's
 generator, here and in the test alike, so that only names, shapes and logits are kept.
 """
 
+import importlib
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import timm
-import torch
-import torchvision
-from timm.layers import resample_abs_pos_embed
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-from drawn_weights import drawn, images  # noqa: E402
+# By name: the project itself needs none of them.
+drawn_weights: Any = importlib.import_module("drawn_weights")
+timm: Any = importlib.import_module("timm")
+torch: Any = importlib.import_module("torch")
+torchvision: Any = importlib.import_module("torchvision")
+PATH = Path(__file__).parents[1] / "tests" / "data" / "pretrained.json"
 
 
-def logits_of(model: torch.nn.Module) -> dict[str, object]:
+def logits_of(model: Any) -> dict[str, Any]:
     state = model.state_dict()
     shapes = {name: list(array.shape) for name, array in state.items()}
-    weights = drawn({name: shapes[name] for name in shapes})
+    weights = drawn_weights.drawn(shapes)
     model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     model.eval()
     with torch.no_grad():
-        x = torch.from_numpy(images().transpose(0, 3, 1, 2))
+        x = torch.from_numpy(drawn_weights.images().transpose(0, 3, 1, 2))
         logits = model(x).numpy()
     return {"shapes": shapes, "logits": np.round(logits.astype(float), 6).tolist()}
 
@@ -51,13 +51,12 @@ def main() -> None:
     positions = np.random.default_rng(0).normal(size=(1, 17, 3)).astype(np.float32)
     made["positions 4 x 4"] = positions.astype(float).round(6).tolist()
     for side in 2, 7:
-        resized = resample_abs_pos_embed(
+        resized = timm.layers.resample_abs_pos_embed(
             torch.tensor(made["positions 4 x 4"]), [side, side]
         )
         made[f"positions {side} x {side}"] = resized.numpy().astype(float).tolist()
     made["versions"] = {x.__name__: x.__version__ for x in (torch, torchvision, timm)}
-    path = ROOT / "tests" / "data" / "pretrained.json"
-    path.write_text(json.dumps(made) + "\n")
+    PATH.write_text(json.dumps(made) + "\n")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ class DataConfig:
             ge=0,
         ),
     ] = 0
+    placement: Annotated[
+        Literal["auto", "device", "host"],
+        About(
+            "images on the devices, or streamed from the host; auto: streamed if they"
+            " take more than a quarter of a device's memory",
+            also=("prefetch", "streaming", "num_workers"),
+        ),
+    ] = "auto"
     validation_fraction: Annotated[
         float,
         About("fraction of the training set held out", gt=0, lt=1, also=("val_split",)),

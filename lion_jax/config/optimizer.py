@@ -111,6 +111,14 @@ class OptimizerConfig:
             also=("warmup", "warmup_steps", "warmup_epochs"),
         ),
     ] = 0.0
+    freeze: Annotated[
+        str,
+        About(
+            "paths of parameters that keep their first values, with * and ?, by commas,"
+            " such as stem.*,blocks.0.*; empty: none",
+            also=("frozen", "freeze_layers", "freeze_backbone"),
+        ),
+    ] = ""
     clip_norm: Annotated[
         float,
         About(

@@ -35,10 +35,10 @@ def load(
 
     The embedded sample is read from the package, and only if asked for by its name.
     `folder` is a folder of images in class folders; a name that ends in `.npz` is a
-    file of arrays. Every other name is TFDS's. These
-    sets come from the nearest place that has them: the verified cache; a prepared TFDS
-    folder; the TFDS download; for Fashion-MNIST, Debian's package. What the last three
-    give is cached, and so are decoded images.
+    file of arrays. Every other name is TFDS's. These sets come from the nearest place
+    that has them: the verified cache; a prepared TFDS folder; the TFDS download; for
+    Fashion-MNIST, Debian's package. What the last three give is cached, and so are
+    decoded images.
 
     Args:
       name: `fashion_mnist_sample`, `folder`, a path of an .npz file, a name in

@@ -7,6 +7,7 @@ from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import parse
 from lion_jax.training import pretrained, stored
 from lion_jax.training.console import Print
+from lion_jax.training.optimizers import frozen
 from lion_jax.training.program import Program
 from lion_jax.training.state import TrainState
 from lion_jax.training.step import init_model
@@ -14,15 +15,21 @@ from lion_jax.training.task import Task
 
 
 def check(config: Config, task: Task) -> None:
-    """Checks the weights that `init_from` names, before anything is compiled.
+    """Checks what is named in the model's parameters, before anything is compiled.
 
     Raises:
-      ConfigError: If they cannot be read, or none fits the model.
+      ConfigError: If the weights of `init_from` cannot be read, or none fits the model,
+        or if `optimizer.freeze` names no parameter, or all.
       RunFolderError: If it is the folder of no run with a best state.
       CheckpointError: If that state is damaged.
     """
+    freeze = config.optimizer.freeze
+    if not (config.init_from or freeze):
+        return
+    model = jax.eval_shape(lambda: init_model(task.make_model, jax.random.key(0)))
+    if freeze:
+        frozen(model.params, freeze)
     if config.init_from:
-        model = jax.eval_shape(lambda: init_model(task.make_model, jax.random.key(0)))
         pretrained.fit(pretrained.read(config.init_from), stored.named(model))
 
 

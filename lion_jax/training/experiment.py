@@ -22,6 +22,7 @@ from lion_jax.training import (
     fitting,
     history,
     loop,
+    placement,
     profiling,
     run_folder,
     sharding,
@@ -112,6 +113,8 @@ def _run(
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
+    if isinstance(splits.train.images, data.Rows):
+        say(f"      {placement.describe(dataset)}")
     task = make_task(config, dataset, splits, mesh)
     fitting.check(config, task, dataset)
     if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more

@@ -1,5 +1,6 @@
 """Optimizers by name, one row of OPTIMIZERS each, as Optax chains."""
 
+import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 import optax
 
-from lion_jax.config import OptimizerConfig
+from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.config.reference import parse
 from lion_jax.optimizer.lion import Mode, lion
 from lion_jax.training import own
@@ -61,7 +62,45 @@ def make_optimizer(
         options = {name: getattr(config, name) for name in parameters(config.name)}
         optimizer = OPTIMIZERS[config.name](rate, mask, **options)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else None
-    return optax.chain(*([clip] if clip else []), optimizer)
+    trained = optax.chain(*([clip] if clip else []), optimizer)
+    if not config.freeze:
+        return trained
+    # Frozen parameters have no momentum, and no part in the norm that is clipped.
+    parts: dict[Any, Any] = {False: trained, True: optax.set_to_zero()}
+    return optax.partition(parts, lambda params: frozen(params, config.freeze))
+
+
+def frozen(params: optax.Params, patterns: str) -> optax.Params:
+    """Marks the parameters that `optimizer.freeze` names, in a tree of their form.
+
+    Args:
+      params: The parameters, or their shapes.
+      patterns: Of paths such as `blocks.0.layer1.conv.kernel`, with * and ?, by commas.
+
+    Raises:
+      ConfigError: If a pattern names none, or together they name all.
+    """
+    paths = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    ]
+    matches = {
+        pattern: {path for path in paths if fnmatch.fnmatchcase(path, pattern)}
+        for pattern in map(str.strip, patterns.split(","))
+    }
+    for pattern, matched in matches.items():
+        if not matched:
+            raise ConfigError(
+                f"optimizer.freeze={patterns!r}, but {pattern!r} names no parameter;"
+                f" give paths such as {paths[0]} or {paths[-1].partition('.')[0]}.*."
+            )
+    union = set[str]().union(*matches.values())
+    if len(union) == len(paths):
+        raise ConfigError(
+            f"optimizer.freeze={patterns!r} leaves no parameter to train; name fewer."
+        )
+    marks = iter([path in union for path in paths])
+    return jax.tree.map(lambda _: next(marks), params)
 
 
 def parameters(name: str) -> Mapping[str, Any]:

@@ -128,8 +128,7 @@ def restore(
         signature = checkpoint.signature_of(checkpoints, step)
         if signature is None:  # it is of an earlier version
             dataset = _load_data(config)
-            train = split(config, dataset).train
-            signature = Signature.of(config, dataset, np.asarray(train.images))
+            signature = Signature.of(config, dataset, split(config, dataset).train)
         make_model = model_maker(config, signature)
         mesh = sharding.make_mesh(config.devices)
         abstract = abstract_model(config, make_model, mesh)
@@ -160,7 +159,7 @@ def evaluate(
       The state's step, and loss and accuracy on both splits.
 
     Raises:
-      DataError: If its data are unavailable.
+      DataError: If its data are unavailable, or have changed.
       As `restore`.
     """
     with jax.transfer_guard("allow"):
@@ -175,6 +174,7 @@ def _evaluate(restored: Restored) -> dict[str, float | int]:
     mesh = sharding.make_mesh(config.devices)
     splits = split(config, restored.dataset)
     task = make_task(config, restored.dataset, splits, mesh)
+    task.signature.require_data_of(restored.signature)
     evaluation = Evaluation(config, task, splits, mesh)
     figures: dict[str, float | int] = {"step": restored.step}
     for name in ("validation", "test"):

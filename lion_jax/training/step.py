@@ -1,7 +1,8 @@
 """The training and the evaluation step: pure functions of pytrees, to be jitted.
 
 Nothing here reads from the host: batches are cut out of arrays that lie on the devices,
-and sums for loss and accuracy stay there until an epoch ends.
+whole splits or windows of them (`lion_jax.training.streaming`), and sums for loss and
+accuracy stay there until an epoch ends.
 """
 
 import enum
@@ -124,9 +125,9 @@ def train_step(
       task: The fixed part of the experiment.
       graph: `task.graph()`.
       state: The state before.
-      examples: The training split.
+      examples: The training split; if it is streamed, the window with the batch.
       order: The epoch's order; the batch is the slice that follows those already in
-        `state.metrics`.
+        `state.metrics`. If they are streamed, in that order, the numbers from 0.
       key: Key of the run's augmentation; each step folds its own number into it.
 
     Returns:
@@ -237,6 +238,8 @@ def eval_step(
 
 
 def _cut(task: Task, examples: Examples, rows: Int[Array, " b"]) -> tuple[Any, Any]:
+    if task.streamed:  # the examples are a window, whose batches go round
+        rows = rows % len(examples.labels)
     if task.batch_sharding is not None:
         rows = jax.lax.with_sharding_constraint(rows, task.batch_sharding)
     return examples.images[rows], examples.labels[rows]

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, UInt8
 from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import parse
-from lion_jax.training import calls, images, own, sharding
+from lion_jax.training import calls, images, own, placement, sharding
 from lion_jax.training.optimizers import make_optimizer
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import Examples
@@ -45,6 +45,7 @@ class Task:
     label_smoothing: float = 0.0
     accumulate: int = 1
     batch_sharding: jax.sharding.Sharding | None = None
+    streamed: bool = False  # whether steps see windows of the splits
 
     def graph(self) -> nnx.GraphDef:
         """Returns the model's structure without its numbers; nothing is computed."""
@@ -91,6 +92,9 @@ def requested(config: Config) -> data.Request:
 def split(config: Config, dataset: data.Dataset) -> Splits:
     """Cuts the training set by the configuration's split seed.
 
+    Returns:
+      The splits, whose images are read only when they are needed if they are streamed.
+
     Raises:
       ConfigError: If the data do not fill a batch or do not fit the channels.
     """
@@ -112,11 +116,16 @@ def split(config: Config, dataset: data.Dataset) -> Splits:
             f"channels={config.channels}, but the images of {dataset.name} have"
             f" {channels}; set --config.channels={channels}."
         )
-    pixels, labels = dataset.train_images, dataset.train_labels
+    streamed = placement.is_streamed(config, dataset)
+
+    def select(part: str, rows: np.ndarray) -> Examples:
+        images: Any = data.Rows(dataset.arrays[f"{part}_images"], rows)
+        labels = dataset.arrays[f"{part}_labels"][rows]
+        return Examples(images if streamed else images[:], labels)
+
+    test = np.arange(len(dataset.test_labels))
     return Splits(
-        Examples(pixels[train], labels[train]),
-        Examples(pixels[validation], labels[validation]),
-        Examples(dataset.test_images, dataset.test_labels),
+        select("train", train), select("train", validation), select("test", test)
     )
 
 
@@ -129,7 +138,7 @@ def make_task(
     config: Config, dataset: data.Dataset, splits: Splits, mesh: Mesh
 ) -> Task:
     """Makes the fixed part of the experiment."""
-    signature = Signature.of(config, dataset, np.asarray(splits.train.images))
+    signature = Signature.of(config, dataset, splits.train)
     steps = total_steps(config, len(splits.train.labels))
     make_model = model_maker(config, signature)
     return Task(
@@ -144,4 +153,5 @@ def make_task(
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
         batch_sharding=sharding.batch(mesh),
+        streamed=isinstance(splits.train.images, data.Rows),
     )
