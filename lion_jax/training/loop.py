@@ -220,9 +220,8 @@ def _end_epoch(run: Run, state: TrainState, epoch: int) -> Epoch | None:
     program = run.program
     if int(state.step) < epoch * program.steps_per_epoch:
         return None
-    validation = program.evaluate(
-        state.params, state.batch_stats, "validation", run.interrupted
-    )
+    model = state.params, state.batch_stats
+    validation = program.evaluate(*model, "validation", run.interrupted)
     if run.interrupted():
         return None
     train_loss, train_accuracy = state.metrics.means()
