@@ -278,6 +278,16 @@ BAD_NAMES = [
     ({"optimizer__options": {"mask": 1}}, r"options.mask cannot be set: .*leave", {}),
     ({"optimizer__options": {"b1": "x"}}, r"optimizer.name='optax:adamw': .*Type", {}),
     ({"optimizer__name": "optax:lbfgs"}, r"optimizer.name='optax:lbfgs': .*value", {}),
+    (
+        {"optimizer__name": "optax:noisy_sgd", "optimizer__options": {"key": 3}},
+        r"is a random key of dtype key<fry>, which checkpoints cannot hold; make it",
+        {},
+    ),
+    (
+        {"optimizer__name": "optax.contrib:galore"},
+        r"is an array of shape \(0,\), but checkpoints cannot hold empty ones; leave",
+        {},
+    ),
     ({"optimizer__schedule": "optax:sgdr_schedule"}, r"takes cosine_kwargs, but", {}),
     (
         {"optimizer__schedule": "optax:exponential_decay"},
@@ -570,7 +580,6 @@ def test_optaxs_adamw_is_the_built_in_one(decay, schedule):
         ("optax:lamb", {"weight_decay": 0.1}),
         ("optax.contrib:prodigy", {"betas": [0.9, 0.99]}),
         ("optax.contrib:schedule_free_adamw", {}),
-        ("optax:noisy_sgd", {"key": 3}),
     ],
 )
 def test_optimizers_of_optax_fit(mine, name, options):

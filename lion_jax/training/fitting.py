@@ -38,6 +38,7 @@ def check(config: Config, task: Task, dataset: data.Dataset) -> None:
         lambda: calls.parts_of(task.make_model(nnx.Rngs(0, params=0)))
     )
     if name := names.get("model.name"):
+        _require_storable("model.name", name, batch_stats)
         _check_model(name, task, dataset, params, batch_stats)
     if name := names.get("optimizer.schedule"):
         with references.blamed("optimizer.schedule", name):
@@ -104,6 +105,7 @@ def _check_optimizer(name: str, task: Task, params: PyTree[Any]) -> None:
     with references.blamed("optimizer.name", name):
         state = jax.eval_shape(task.optimizer.init, params)
         updates, after = jax.eval_shape(task.optimizer.update, params, state, params)
+    _require_storable("optimizer.name", name, state)
     for what, wanted, got in (
         ("updates", params, updates),
         ("its state", state, after),
@@ -118,6 +120,21 @@ def _check_optimizer(name: str, task: Task, params: PyTree[Any]) -> None:
                 f" {'the parameters' if what == 'updates' else 'the state before'}"
                 f"{f', but differ: {changed[0]}' if changed else ''}; correct its"
                 " update."
+            )
+
+
+def _require_storable(field: str, name: str, state: PyTree[Any]) -> None:
+    """Refuses what is to be saved and checkpoints cannot hold."""
+    for path, leaf in stored.leaves(state).items():
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            raise ConfigError(
+                f"{field}={name!r}: its {path} is a random key of dtype {leaf.dtype},"
+                " which checkpoints cannot hold; make it with jax.random.PRNGKey."
+            )
+        if 0 in leaf.shape:
+            raise ConfigError(
+                f"{field}={name!r}: its {path} is an array of shape {leaf.shape}, but"
+                " checkpoints cannot hold empty ones; leave it out."
             )
 
 
