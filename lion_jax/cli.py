@@ -3,7 +3,6 @@
 Exit status: 0 done; 2 usage error; 128 + n after signal n; 1 the rest.
 """
 
-import contextlib
 import dataclasses
 import io
 import logging
@@ -11,7 +10,7 @@ import os
 import runpy
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -19,6 +18,7 @@ import absl.logging
 
 from lion_jax import startup
 from lion_jax.config import About, Config, ConfigError, check
+from lion_jax.references import importable
 
 CompilationCache = Annotated[
     str, About("folder of compiled programs; off: none; empty: the user's own")
@@ -121,7 +121,7 @@ def load_config(path: str) -> Config:
             " get_config(), such as configs/quickstart.py."
         )
     try:
-        with _importable(os.path.dirname(os.path.abspath(file))):
+        with importable(os.path.dirname(os.path.abspath(file))):
             config = runpy.run_path(file)["get_config"]()
     except KeyboardInterrupt:
         raise
@@ -137,18 +137,3 @@ def load_config(path: str) -> Config:
         )
     check(config)
     return config
-
-
-@contextlib.contextmanager
-def _importable(folder: str) -> Iterator[None]:
-    """Lets a folder's modules be imported; another folder may have the same names."""
-    before = {*sys.modules}
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-        for name in {*sys.modules} - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and os.path.dirname(os.path.abspath(file)) == folder:
-                del sys.modules[name]

@@ -1,5 +1,6 @@
 """Where a result was produced: versions, devices, switches, commit, memory."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -117,6 +118,16 @@ def _output(command: list[str], folder: Path) -> str:
     except OSError:
         return ""
     return process.stdout.strip()
+
+
+def host_memory() -> int:
+    """Returns the bytes of memory that this process may use, as far as is known."""
+    sizes = []
+    if hasattr(os, "sysconf"):
+        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):  # a container's limit
+        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(sizes, default=2**34)
 
 
 def peak_memory() -> dict[str, int | None]:

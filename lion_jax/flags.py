@@ -17,25 +17,22 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 from tyro import constructors
 
+from lion_jax import options
+from lion_jax.arguments import RefusedError, argument
 from lion_jax.config import (
     NO_TABLES,
     Config,
     ConfigError,
-    Field,
     Tables,
     check,
     fields_of,
-    takers_of,
+    with_values,
 )
 from lion_jax.suggestions import PREFIX, unknown
 
 F = TypeVar("F")
 HELP = {"--help", "-h", "-help"}
 BOX = re.compile(r"[─│╭╮╰╯├┤]+|\x1b\[[\d;]*m")
-
-
-class _RefusedError(Exception):
-    """Carries a message through tyro, which would put a ValueError's into a box."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +82,7 @@ class CommandLine(Generic[F]):
                 self._prefixes[type(field.default_factory())] = f"{PREFIX}{field.name}."
         self._argv = [self._spelled(word) for word in argv if word not in HELP]
         self._require_values()
+        self._argv, self._options = options.separate(self._argv)
         if HELP & {*argv}:
             known = self._parse(self._argv, Config(), strict=False).flags
             config = file_of(known) if file_of else Config()
@@ -110,7 +108,9 @@ class CommandLine(Generic[F]):
           ConfigError: If the result cannot be run.
         """
         more = [f"--{PREFIX}{path}={text}" for path, text in (texts or {}).items()]
+        more, further = options.separate(more)
         config = self._parse([*self._argv, *more], base).config
+        config = with_values(config, self._options | further)
         check(config, self._tables)
         return config
 
@@ -118,7 +118,8 @@ class CommandLine(Generic[F]):
     def overridden(self) -> list[str]:
         """Dotted paths of the experiment's fields that the command line sets."""
         names = [word.partition("=")[0].removeprefix("--") for word in self._argv]
-        return [name.removeprefix(PREFIX) for name in names if name[:7] == PREFIX]
+        fields = [name.removeprefix(PREFIX) for name in names if name[:7] == PREFIX]
+        return [*fields, *self._options]
 
     def _spelled(self, word: str) -> str:
         """Writes -flag and --noflag as tyro takes them."""
@@ -152,7 +153,7 @@ class CommandLine(Generic[F]):
                     use_underscores=True,
                     registry=registry,
                 )
-        except _RefusedError as error:
+        except RefusedError as error:
             raise ConfigError(f"{error}; {self._see}.") from None
         except SystemExit as error:
             if not error.code:
@@ -185,7 +186,7 @@ class CommandLine(Generic[F]):
             kind: Any = type(value)
             if not dataclasses.is_dataclass(value):
                 flag = prefix + (fields_of(cls)[name].about.flag or name)
-                kind = _argument(flag, self._known[flag], self._tables)
+                kind = argument(flag, self._known[flag], self._tables)
             specs.append(constructors.StructFieldSpec(name, kind, value))
         return constructors.StructConstructorSpec(
             functools.partial(_make, cls), tuple(specs)
@@ -199,50 +200,3 @@ def _make(cls: type, **values: Any) -> Any:
         if name in fields and fields[name].many and not fields[name].about.positional:
             values[name] = [item for part in value for item in part]
     return cls(**values)
-
-
-def _value(flag: str, field: Field, texts: list[str]) -> Any:
-    """Returns the value of a flag, whose name is for messages."""
-    if len(texts) > 1:
-        raise _RefusedError(f"--{flag} takes one value, not {' '.join(texts)!r}")
-    if not texts:
-        return True  # of booleans alone
-    try:
-        return field.parse(texts[0])
-    except ValueError as error:
-        raise _RefusedError(f"--{flag}={texts[0]}, but it {error}") from None
-
-
-def _argument(flag: str, field: Field, tables: Tables) -> Any:
-    """Returns a field's type, with how tyro reads and describes it."""
-    about, notes = field.about, [field.rule] if not field.choices else []
-    if takers := takers_of(field, tables):
-        notes.append(f"{', '.join(takers)} only")
-    text = "; ".join(filter(None, [about.help, *notes]))
-    shown: dict[str, Any] = {"name": flag.rpartition(".")[2], "help": text}
-    if field.default in ("", None, []):
-        shown["help_behavior_hint"] = lambda default: (
-            f"(default: {default})" if default not in ("", "''", "None") else ""
-        )
-    if field.many and about.positional:
-        return Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(**shown)]
-    if field.many:
-        several = Annotated[list[list[str]], tyro.conf.UseAppendAction]
-        return Annotated[several, tyro.conf.arg(**shown)]
-    names = tables.get(field.path, ()) if about.named else ()
-    choices = field.choices or names
-    metavar = field.type.__name__.upper()
-    if field.type is bool:
-        metavar = "{true,false}"
-    elif choices:
-        metavar = "{" + ",".join(choices) + "}"
-    spec = constructors.PrimitiveConstructorSpec(
-        nargs="*" if field.type is bool else 1,
-        metavar=metavar,
-        instance_from_str=functools.partial(_value, flag, field),
-        is_instance=lambda value: isinstance(value, field.type),
-        str_from_instance=lambda value: [str(value)],
-    )
-    kind: Any = field.type | None if field.default is None else field.type
-    marker = tyro.conf.Positional if about.positional else tyro.conf.FlagConversionOff
-    return Annotated[kind, spec, marker, tyro.conf.arg(**shown)]

@@ -8,7 +8,15 @@ import dataclasses
 import math
 from typing import Any
 
+from lion_jax import references
 from lion_jax.config import Config, ConfigError, flatten
+from lion_jax.config.reference import (
+    REFERABLE,
+    REFERENCES,
+    located,
+    references_of,
+    short,
+)
 
 # Where and how a run is computed: these may differ between two starts of one run. The
 # batch of evaluation and the number of devices change the last bits of sums.
@@ -20,9 +28,55 @@ PLACES = frozenset(
         "save_every_minutes",
         "data.data_dir",
         "data.cache_dir",
+        "data.placement",
     }
 )
 PATIENCE = "early_stopping.patience"
+
+
+def resolve(config: Config) -> dict[str, Any]:
+    """Returns a configuration as it is stored: with what its references refer to.
+
+    Under `references` stand, by field, the sha256 of files or the version of a package,
+    as `references.fingerprint` has them. Files have absolute paths.
+    """
+    config = located(config)
+    resolved = dataclasses.asdict(config)
+    if names := references_of(config):
+        resolved[REFERENCES] = {
+            path: references.fingerprint(name) for path, name in names.items()
+        }
+    return resolved
+
+
+def portable(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a stored configuration whose references name files without folders."""
+    moved = {**config}
+    for path in REFERABLE:
+        group, field = path.split(".")
+        moved[group] = {**moved[group], field: short(moved[group][field])}
+    return moved
+
+
+def code_of(config: dict[str, Any]) -> dict[str, str]:
+    """Returns in words what a stored configuration's references refer to, by field."""
+    return {
+        path: " ".join(
+            (code["package"], code["version"])
+            if "package" in code
+            else (f"{file} {_digest(x)}" for file, x in code.get("sha256", {}).items())
+        )
+        for path, code in config.get(REFERENCES, {}).items()
+    }
+
+
+def packages(resolved: dict[str, Any]) -> dict[str, str]:
+    """Returns the versions of the packages that a configuration's references name."""
+    return {
+        code["package"]: code["version"]
+        for code in resolved.get(REFERENCES, {}).values()
+        if "package" in code
+    }
 
 
 def fill(saved: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +103,7 @@ def _fill(defaults: dict[str, Any], saved: Any) -> dict[str, Any]:
 def unknown_fields(saved: dict[str, Any]) -> list[str]:
     """Names the fields that this version does not know: a newer one wrote them."""
     known = dataclasses.asdict(Config())
+    saved = {name: value for name, value in saved.items() if name != REFERENCES}
     return sorted(flatten(saved).keys() - flatten(known).keys() - known.keys())
 
 
@@ -68,13 +123,48 @@ def without(config: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
 def differences(
     saved: dict[str, Any], wanted: dict[str, Any], ignored: frozenset[str] = PLACES
 ) -> list[str]:
-    """Names the fields in which two configurations compute something else."""
-    there, asked = (flatten(without(x, ignored)) for x in (saved, wanted))
+    """Names the fields in which two configurations compute something else.
+
+    Where a file lies is no difference; what is in it is.
+    """
+    there, asked = (_compared(x, ignored) for x in (saved, wanted))
     return [
         f"{name} ({there.get(name)!r} there, {asked.get(name)!r} asked for)"
         for name in sorted(there.keys() | asked.keys())
         if name not in there or name not in asked or there[name] != asked[name]
-    ]
+    ] + changed_files(saved, wanted)
+
+
+def _compared(config: dict[str, Any], ignored: frozenset[str]) -> dict[str, Any]:
+    leaves = flatten(without(config, ignored | {REFERENCES}))
+    return {
+        name: short(value) if name in REFERABLE else value
+        for name, value in leaves.items()
+    }
+
+
+def changed_files(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Names the files of references that have changed between two configurations.
+
+    Other versions of a package are none: environment.json has them.
+    """
+    found = []
+    for path, code in wanted.get(REFERENCES, {}).items():
+        before = saved.get(REFERENCES, {}).get(path, {}).get("sha256", {})
+        now = code.get("sha256", {})
+        if short(flatten(saved).get(path, "")) != short(flatten(wanted)[path]):
+            continue  # another function, which the names show
+        found += [
+            f"{path}, whose {file} has changed (sha256 {_digest(before.get(file))}"
+            f" there, {_digest(now.get(file))} now; restore the file to resume)"
+            for file in sorted(before.keys() | now.keys())
+            if before and now and before.get(file) != now.get(file)
+        ]
+    return found
+
+
+def _digest(sha256: str | None) -> str:
+    return f"{sha256[:12]}..." if sha256 else "none"
 
 
 def conflicts(

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
-from lion_jax.config import Config, ConfigError, Field, fields_of
+from lion_jax.config import Config, ConfigError, Field, field_at, fields_of
 
 PREFIX = "config."
 
@@ -61,7 +61,7 @@ def require_field(path: str) -> None:
     Raises:
       ConfigError: If it is none.
     """
-    if path not in fields_of(Config):
+    if field_at(Config, path) is None:
         raise ConfigError(unknown_field(path))
 
 

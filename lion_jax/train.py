@@ -11,6 +11,7 @@ from lion_jax.config import About, Config
 from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, run_folder
 from lion_jax.training.tables import TABLES
+from lion_jax.training.trackers import Reporter
 
 PROG = "python -m lion_jax.train"
 MISTAKES = (data.DataError, run_folder.RunFolderError)
@@ -36,6 +37,13 @@ class Flags:
     profile: Annotated[
         bool, About("first trace some steps into the run's folder, profile/")
     ] = False
+    tracker: Annotated[
+        str,
+        About(
+            "report to wandb, mlflow, trackio, or what a package.module:function opens",
+            also=("logger", "report_to", "wandb", "mlflow"),
+        ),
+    ] = ""
     dry_run: Annotated[
         bool,
         About(
@@ -60,20 +68,32 @@ def main(argv: list[str]) -> int:
         return 0
     default = Path("runs") / config.name / f"seed_{config.seed}"
     folder = (line.flags.workdir or default).expanduser()
-    return train(config, folder, Console(), profile=line.flags.profile)
+    options = {"profile": line.flags.profile, "tracker": line.flags.tracker}
+    return train(config, folder, Console(), **options)
 
 
 def train(
-    config: Config, folder: Path, console: Console, *, profile: bool = False
+    config: Config,
+    folder: Path,
+    console: Console,
+    *,
+    profile: bool = False,
+    tracker: str = "",
 ) -> int:
     """Trains, or resumes, as `training.run`; returns the exit status.
 
     It is 0, 1 if the run diverged, 128 + n after signal n.
     """
+    reporter = Reporter(tracker, config, folder)
     try:
-        result = training.run(config, folder, console, profile=profile)
+        result = training.run(
+            config, folder, console, profile=profile, on_epoch=reporter.epoch
+        )
+        reporter.result(result)
     except training.InterruptedRunError as interruption:
         return 128 + interruption.number
+    finally:
+        reporter.close()
     return 1 if result.stop_reason == "diverged" else 0
 
 

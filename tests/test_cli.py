@@ -375,7 +375,7 @@ def test_the_package_lists_its_commands(command):
     ran = command.run("lion_jax")
     assert ran.returncode == 0
     listed = re.findall(r"python -m lion_jax\.(\w+)  ", ran.stdout)
-    assert listed == ["compare", "data", "evaluate", "train"]
+    assert listed == ["compare", "data", "evaluate", "export", "predict", "train"]
     wrong = command.run("lion_jax", "train", "--help")
     assert wrong.returncode == 2
     assert wrong.stderr == "error: use python -m lion_jax.train --help\n"

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -334,11 +335,63 @@ def test_proposed_grids_are_mirrored_and_run_as_they_are(files, capsys, trials):
     assert 1e-2 in adamw[rate]  # the file's own
 
 
-def test_grids_are_for_optimizers_that_have_a_mirror(files, tmp_path):
-    sgd = tmp_path / "sgd.py"
-    sgd.write_text(CONFIG.format(optimizer="sgd", rate=0.1))
-    with pytest.raises(configs.ConfigError, match=r"not for 'sgd'.*--sweep"):
-        compare.main(["grid", "--configs", f"{files},{sgd}"])
+def proposed(capsys, paths, *more):
+    """The values of each field that proposed commands sweep, by configuration."""
+    assert compare.main(["grid", "--configs", ",".join(paths), *more]) == 0
+    swept = {path: {} for path in paths}
+    for line in capsys.readouterr().out.splitlines():
+        words = shlex.split(line)
+        fields = swept[words[words.index("--configs") + 1]]
+        sweeps = [compare._sweep(text) for text in words if text[:10] == "optimizer."]
+        for field, texts in sweeps:
+            fields.setdefault(field, []).extend(map(float, texts))
+    return swept
+
+
+@pytest.mark.parametrize("more", [[], ["--random=3"]], ids=["grid", "random"])
+def test_every_optimizer_has_as_many_trials_over_equal_spans(tmp_path, capsys, more):
+    """Built in or not, with weight decay or without, each around its own file."""
+    rate, decay = "optimizer.learning_rate", "optimizer.weight_decay"
+    own = "optimizer.options.weight_decay"
+    fields = {
+        "adamw": 'name="adamw", learning_rate=1e-2, weight_decay=1e-2',
+        "lion": 'name="lion", learning_rate=3e-4',
+        "sgd": 'name="sgd", learning_rate=0.1, weight_decay=1e-3',
+        "muon": 'name="optax.contrib:muon", learning_rate=0.05,'
+        ' options={"weight_decay": 0.1}',
+        "adam": 'name="optax:adam", learning_rate=2e-3',
+    }
+    paths = {name: str(tmp_path / f"{name}.py") for name in fields}
+    for name, text in fields.items():
+        start = CONFIG.format(optimizer=name, rate=1)
+        Path(paths[name]).write_text(
+            re.sub(r"OptimizerConfig\(.*?\)", f"OptimizerConfig({text})", start)
+        )
+    found = proposed(capsys, [*paths.values()], "--trials=8", *more)
+    found = {name: found[path] for name, path in paths.items()}
+    spans = {
+        name: {field: max(values) / min(values) for field, values in of.items()}
+        for name, of in found.items()
+    }
+    sizes = {name: [*map(len, of.values())] for name, of in found.items()}
+    for name in ("lion", "sgd", "muon"):
+        assert [*found[name]] == [rate, own if name == "muon" else decay]
+        assert sizes[name] == ([8, 8] if more else [4, 2])
+        for one, other in zip(
+            spans[name].values(), spans["adamw"].values(), strict=True
+        ):
+            assert one == pytest.approx(other, rel=0.1)
+    assert [*found["adam"]] == [rate]
+    assert sizes["adam"] == [8]
+    assert spans["adam"][rate] == pytest.approx(spans["adamw"][rate], rel=0.1)
+    # Lion's mirror AdamW's; the others' lie around their own.
+    assert found["lion"][rate][0] == pytest.approx(
+        found["adamw"][rate][0] / 10, rel=0.1
+    )
+    assert found["muon"][rate][0] == pytest.approx(found["adamw"][rate][0] * 5, rel=0.1)
+    if not more:
+        assert 0.05 in found["muon"][rate]
+        assert 0.1 in found["muon"][own]
 
 
 def test_a_run_that_diverges_is_recorded(files, tmp_path):

@@ -442,6 +442,7 @@ def test_a_set_that_tfds_cannot_make_here_is_refused_in_one_line(
 @pytest.mark.parametrize("source", data.SOURCES)
 def test_every_source_lists_its_places_and_the_last_takes_every_name(source, tmp_path):
     names = [data.SAMPLE, "folder", "mine.npz", "fashion_mnist", "mnist"]
+    names.append("./shapes.py:stripes")
     served = [name for name in names if data.source_of(name) is source]
     assert served
     for name in served:

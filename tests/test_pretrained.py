@@ -13,10 +13,11 @@ from flax import nnx
 from small_runs import run, saved_state, small_config
 
 from lion_jax import models, training
-from lion_jax.config import ConfigError
+from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.models import foreign
 from lion_jax.models.vit import ViT
 from lion_jax.training import exported, pretrained, stored
+from lion_jax.training.optimizers import make_optimizer
 from lion_jax.training.pretrained import Weights
 
 GOLDEN = json.loads(
@@ -158,3 +159,61 @@ def test_a_run_begins_with_exported_weights(whole, tmp_path):
 def test_our_own_names_are_taken_as_they_are():
     arrays = {"stem.conv.kernel": np.zeros((7, 7, 3, 8))}
     assert foreign.translate(arrays) == (arrays, "lion_jax", [])
+
+
+def test_frozen_parameters_keep_their_values_and_have_no_momentum():
+    params = {
+        "stem": {"conv": {"kernel": jnp.ones((2, 2))}},
+        "blocks": {0: {"kernel": jnp.ones(2)}, 1: {"kernel": jnp.ones(2)}},
+        "head": {"kernel": jnp.ones(3), "bias": jnp.ones(1)},
+    }
+    config = OptimizerConfig(freeze="stem.*, blocks.?.kernel", clip_norm=1.0)
+    config.learning_rate, config.weight_decay = 0.5, 0.0
+    tx = make_optimizer(config, 10)
+    state = tx.init(params)
+    momenta = [x.shape for x in jax.tree.leaves(state) if x.ndim]
+    assert sorted(momenta) == [(1,), (3,)]
+    grads = jax.tree.map(lambda p: 1e6 * p, params)
+    updates, _ = jax.jit(tx.update)(grads, state, params)
+    moved = jax.tree.map(lambda u: float(jnp.abs(u).max()), updates)
+    assert moved["head"] == {"kernel": 0.5, "bias": 0.5}
+    assert moved["stem"]["conv"]["kernel"] == 0
+    assert moved["blocks"] == {0: {"kernel": 0}, 1: {"kernel": 0}}
+
+
+@pytest.mark.usefixtures("small_data")
+def test_a_run_that_freezes_all_but_the_head_moves_the_head_alone(tmp_path):
+    config = small_config()
+    config.epochs, config.optimizer.freeze = 1, "stem.*,blocks.*"
+    assert run(config, tmp_path / "run")[0] == 0
+    config.optimizer.learning_rate = 1e-30
+    config.optimizer.freeze = ""
+    assert run(config, tmp_path / "first")[0] == 0
+    after, before = (saved_state(tmp_path / x, "latest") for x in ("run", "first"))
+    moved = {
+        name
+        for name in before
+        if "'params'" in name
+        and "[0]" in name[:3]
+        and not np.allclose(before[name], after[name], rtol=0, atol=1e-20)
+    }
+    assert moved == {f"[0]['params']['head']['{x}']" for x in ("bias", "kernel")}
+
+
+@pytest.mark.usefixtures("small_data")
+@pytest.mark.parametrize(
+    ("freeze", "said"),
+    [
+        ("stem.*,backbone.*", "'backbone.*' names no parameter; give paths such as"),
+        ("*", "leaves no parameter to train; name fewer"),
+    ],
+)
+def test_what_cannot_be_frozen_is_refused_before_anything_is_made(
+    tmp_path, freeze, said
+):
+    config = small_config()
+    config.optimizer.freeze = freeze
+    with pytest.raises(ConfigError) as error:
+        run(config, tmp_path / "run")
+    assert said in str(error.value)
+    assert not (tmp_path / "run").exists()

@@ -42,8 +42,10 @@ from lion_jax.training import (
     sharding,
     task,
 )
+from lion_jax.training.optimizers import frozen
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import TrainState
+from lion_jax.training.trackers import Reporter
 
 ROOT = Path(__file__).parents[1]
 OLD = ROOT / "tests" / "data" / "version_0_1"
@@ -114,7 +116,42 @@ ELSEWHERE = {
     "give two classes or more": ARRAYS,
     "is no file; give its path": FILES,
     "; name its arrays train_images": FILES,
+    "times; set --config.scan_steps=": (
+        "test_windows_larger_than_memory_are_refused_and_the_remedy_works"
+    ),
+    "the data have changed: the run was": (
+        "test_a_folder_trains_resumes_where_it_moved_to_and_is_refused_if_it_changed"
+    ),
     "for pixels in [0, 1] give": "test_a_restored_network_predicts_what_was_tested",
+    "must name a function of the file; set": (
+        "test_what_cannot_be_meant_is_refused_and_the_remedy_is_taken"
+    ),
+    "now; restore the file to resume": (
+        "test_an_own_run_is_resumed_to_the_bit_from_wherever_its_files_are"
+    ),
+    "; give its path with": (
+        "test_a_trained_model_is_evaluated_with_the_code_that_made_it"
+    ),
+    **dict.fromkeys(
+        (
+            "install it, or import what is beside the file",
+            "has no value; give one with",
+            "so nothing can be trained; make",
+            "changes its form when it is called",
+        ),
+        "test_wrong_code_is_refused_in_one_line_until_it_is_mended",
+    ),
+    **dict.fromkeys(
+        (
+            "or among the installed packages; run",
+            "by lion_jax; leave it out",
+            "takes no dtype; add that parameter, or set",
+            "takes no mask; set",
+            "which checkpoints cannot hold; make",
+            "but checkpoints cannot hold empty ones; leave",
+        ),
+        "test_a_wrong_reference_is_refused_and_the_remedy_leads_out",
+    ),
 }
 
 
@@ -427,19 +464,6 @@ def grid_around_zero(place, patch):
     yield "", started(compare, *argv)
     config_file(optimizer={"weight_decay": 0.1})
     yield "set it in the file", started(compare, *argv)
-
-
-@leads_out_of("give its grid to compare run with --sweep")
-def grid_without_a_mirror(place, patch):
-    sgd = config_file(optimizer={"name": "sgd"})
-    yield "", started(compare, "grid", "--configs", sgd)
-    yield (
-        "give its grid to compare run with --sweep",
-        started(
-            *(compare, "run", "--configs", sgd, "--out=out"),
-            "--sweep=optimizer.learning_rate=0.1,0.3",
-        ),
-    )
 
 
 @leads_out_of("there are no runs of {}; name one of")
@@ -856,6 +880,49 @@ def weights_of_another_model(place, patch):
 
     yield "", lambda: begin(a=np.zeros(3))
     yield "give weights of this model", lambda: begin(b=np.zeros(3))
+
+
+def tracked(name):
+    return lambda: Reporter(name, small_config(), Path("run"))
+
+
+@leads_out_of("or package.module:function; give one of these.")
+def tracker_unknown(place, patch):
+    patch.setattr("importlib.util.find_spec", lambda _: True)
+    yield "", tracked("tensorboard")
+    yield "give one of these", tracked("wandb")
+
+
+@leads_out_of("is not installed; run python -m pip install {}.")
+def tracker_not_installed(place, patch):
+    patch.setattr("importlib.util.find_spec", lambda _: None)
+    yield "", tracked("wandb")
+    patch.setattr("importlib.util.find_spec", lambda _: True)  # as pip does
+    yield "run python -m pip install wandb", tracked("wandb")
+
+
+@leads_out_of("it must take config and folder, but takes no {}; make it take both.")
+def tracker_of_another_signature(place, patch):
+    Path("own.py").write_text("def opened(config): ...\n")
+    yield "", tracked("./own.py:opened")
+    Path("mine.py").write_text("def opened(config, folder): ...\n")
+    yield "make it take both", tracked("./mine.py:opened")
+
+
+PARAMS = {"stem": {"kernel": jnp.ones(1)}, "head": {"bias": jnp.ones(1)}}
+
+
+@leads_out_of("names no parameter; give paths such as {} or {}.*.")
+def pattern_of_no_parameter(place, patch):
+    yield "", lambda: frozen(PARAMS, "backbone.*")
+    yield "give paths such as head.bias", lambda: frozen(PARAMS, "head.bias")
+    yield "or stem.*", lambda: frozen(PARAMS, "stem.*")
+
+
+@leads_out_of("leaves no parameter to train; name fewer.")
+def patterns_of_all_parameters(place, patch):
+    yield "", lambda: frozen(PARAMS, "*")
+    yield "name fewer", lambda: frozen(PARAMS, "stem.*")
 
 
 # ------------------------------------------------------------------------- machines

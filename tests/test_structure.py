@@ -14,28 +14,31 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lion_jax"
 # Each room (a folder, or a module outside of one) and the rooms that it may import.
 SHARED = {"config", "cli", "flags", "suggestions", "environment", "files", "runtime"}
-SHARED |= {"identity", "interruption"}
+SHARED |= {"identity", "interruption", "references"}
 ROOMS = {
     "__init__": {"optimizer", "startup"},
     "__main__": set(),
     "distributed": {"optimizer"},
     "optimizer": set(),
     "models": set(),
-    "data": {"files"},
+    "data": {"files", "config", "references"},
     "config": set(),
-    "cli": {"config", "startup"},
-    "flags": {"config", "suggestions"},
+    "references": {"config"},
+    "cli": {"config", "startup", "references"},
+    "flags": {"config", "suggestions", "options", "arguments"},
+    "arguments": {"config"},
+    "options": {"config"},
     "suggestions": {"config"},
     "files": set(),
     "environment": {"files"},
-    "identity": {"config"},
+    "identity": {"config", "references"},
     "interruption": set(),
     "startup": set(),
     "xla_flags": set(),
     "runtime": {"files", "xla_flags"},
     "training": {
         *("config", "data", "environment", "files", "identity"),
-        *("interruption", "models", "optimizer"),
+        *("interruption", "models", "optimizer", "references"),
     },
     "compare": {"training", "data"} | SHARED,
     "train": {"training", "data", "models", "optimizer"} | SHARED,

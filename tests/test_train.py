@@ -33,6 +33,7 @@ FILES = {
     "result.json",
     "checkpoints",
     "checksums",
+    "confusion.png",
     "curves.png",
     ".lock",
 }

@@ -99,8 +99,10 @@ def _report(argv: list[str]) -> int:
 
 def _grid(argv: list[str]) -> int:
     flags = CommandLine(f"{PROG} grid", GridFlags, argv).flags
-    numbers = flags.trials, flags.trial_seeds, flags.ratio
-    print(*grid.commands(paths(flags.configs), *numbers, flags.out), sep="\n")
+    plan = grid.Plan(
+        flags.trials, flags.trial_seeds, flags.ratio, flags.out, flags.random
+    )
+    print(*grid.commands(paths(flags.configs), plan), sep="\n")
     return 0
 
 

@@ -9,33 +9,26 @@ import itertools
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from rich.console import Console
 
-from lion_jax import config as configs
-from lion_jax import environment
+from lion_jax import environment, identity
 from lion_jax.compare import records
 from lion_jax.compare.compiled import build, images_of
-from lion_jax.config import Config, ConfigError
+from lion_jax.compare.points import Point, plan, resolve
+from lion_jax.config import Config
 from lion_jax.training import loop, run_folder
 from lion_jax.training.console import Show, outcome, printer, progress, unfailing
 from lion_jax.training.history import Result
 from lion_jax.training.program import Program
 
+__all__ = ["Campaign", "Point", "check", "plan", "run"]
+
 UNFINISHED = "unfinished"
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """A configuration to run, without its seed."""
-
-    label: str
-    swept: dict[str, Any]
-    config: Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,50 +45,29 @@ class Campaign:
     on_run: Callable[[records.Record], None] = lambda _: None  # after each is recorded
 
 
-def plan(
-    bases: Iterable[Config],
-    configure: Callable[[Config, dict[str, Any]], Config],
-    sweeps: Mapping[str, Sequence[Any]],
-) -> list[Point]:
-    """Lays out the grid of the sweeps over each configuration.
-
-    Args:
-      bases: Configurations.
-      configure: Sets in one of them what is to be set in all, and further fields;
-        checks the result.
-      sweeps: Values of further fields; every combination is a point.
-
-    Raises:
-      ConfigError: If a field or a value is wrong, or a name occurs twice.
-    """
-    points: dict[str, Point] = {}
-    for base in bases:
-        for values in itertools.product(*sweeps.values()):
-            config = configure(base, dict(zip(sweeps, values, strict=True)))
-            flat = configs.flatten(config)
-            swept = {field: flat[field] for field in sweeps}
-            label = ",".join([base.name, *(f"{k}={v}" for k, v in swept.items())])
-            if label in points:
-                raise ConfigError(
-                    f"{label!r} occurs twice among the configurations; give each"
-                    " another name= and each swept value once."
-                )
-            points[label] = Point(label, swept, config)
-    return list(points.values())
-
-
 def check(
-    points: list[Point], seeds: Sequence[int], out: Path
+    points: list[Point],
+    seeds: Sequence[int],
+    out: Path,
+    resolved: dict[str, dict[str, Any]] | None = None,
 ) -> list[tuple[Point, int]]:
     """Returns the runs that are missing, in order; writes nothing.
+
+    Args:
+      points: Configurations.
+      seeds: Seeds of each.
+      out: The folder of the comparison.
+      resolved: The configurations as they are stored, by label; None to make them.
 
     Raises:
       RunFolderError: If a record or an unfinished run is there, but of another
         configuration.
       RecordError: If a record cannot be read.
     """
+    if resolved is None:
+        resolved = resolve(points)
     for point in points:
-        wanted = dataclasses.asdict(point.config)
+        wanted = resolved[point.label]
         for path in records.path_of(out, point.label, 0).parent.glob("seed_*.json"):
             saved = records.read(path).config
             if different := records.differences(saved, wanted):
@@ -110,8 +82,8 @@ def check(
         if not records.path_of(out, point.label, seed).exists()
     ]
     for point, seed in missing:
-        resolved = dataclasses.asdict(_with_seed(point.config, seed))
-        run_folder.check(_folder(out, point, seed), resolved, may_grow=False)
+        wanted = resolved[point.label] | {"seed": seed}
+        run_folder.check(_folder(out, point, seed), wanted, may_grow=False)
     return missing
 
 
@@ -133,11 +105,16 @@ def run(campaign: Campaign) -> bool:
 
 def _run(campaign: Campaign) -> bool:
     say, started = printer(campaign.console), time.perf_counter()
-    check(campaign.points, campaign.seeds, campaign.out)  # usage errors come first
+    # Once: files may change while the runs are made.
+    resolved = resolve(campaign.points)
+    plans = campaign.points, campaign.seeds, campaign.out, resolved
+    check(*plans)  # usage errors come first
     sizes = {point.label: images_of(point.config) for point in campaign.points}
-    described = environment.describe()  # of the code that runs, whatever comes later
+    packages = map(identity.packages, resolved.values())
+    described = dict(itertools.chain(*(named.items() for named in packages)))
+    described |= environment.describe()  # of the code that runs, whatever comes later
     with run_folder.locked(campaign.out):
-        missing = check(campaign.points, campaign.seeds, campaign.out)
+        missing = check(*plans)
         wanted = len(campaign.points) * len(campaign.seeds)
         say(
             f"{len(campaign.points)} configurations x {len(campaign.seeds)} seeds:"
@@ -165,6 +142,7 @@ def _run(campaign: Campaign) -> bool:
                     lambda phase, done, at=before, what=text: show(
                         f"{what}, {phase}", at + done
                     ),
+                    resolved[point.label] | {"seed": seed},
                     described,
                 )
                 if result is None:
@@ -190,11 +168,12 @@ def _run_one(
     program: Program,
     seconds_compile: float,
     show: Show,
+    resolved: dict[str, Any],
     described: dict[str, Any],
 ) -> Result | None:
     """Makes one run, from where it stopped, and its record; None if interrupted."""
     config = _with_seed(point.config, seed)
-    resolved, folder = dataclasses.asdict(config), _folder(campaign.out, point, seed)
+    folder = _folder(campaign.out, point, seed)
     result = run_folder.read_result(folder)
     if result is None:
         with run_folder.occupied(folder, resolved):
@@ -220,7 +199,7 @@ def _run_one(
         epochs=run_folder.read_metrics(folder),
         result=result,
         memory=program.memory(),
-        environment=described,
+        environment=described | {"data": program.signature.data},
     )
     records.write(record, campaign.out)
     shutil.rmtree(folder)

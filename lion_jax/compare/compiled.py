@@ -5,14 +5,18 @@ import time
 
 from lion_jax import data
 from lion_jax.config import Config
-from lion_jax.training import beginning, sharding
+from lion_jax.config.reference import references_of
+from lion_jax.training import beginning, fitting, sharding
 from lion_jax.training.program import Program
 from lion_jax.training.task import Splits, make_task, requested, split, total_steps
 
 
 def images_of(config: Config) -> int:
-    """Returns how many images a run trains on at most."""
-    _, splits = _load(config)
+    """Returns how many images a run trains on at most; checks the user's own code."""
+    dataset, splits = _load(config)
+    if references_of(config):
+        mesh = sharding.make_mesh(sharding.check_devices(config))
+        fitting.check(config, make_task(config, dataset, splits, mesh), dataset)
     steps = total_steps(config, len(splits.train.labels))
     return steps * config.batch_size
 

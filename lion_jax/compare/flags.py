@@ -90,14 +90,19 @@ class ReportFlags:
 class GridFlags:
     """Prints the commands that tune every configuration alike.
 
-    Each has as many trials: AdamW's around the values in its file, Lion's with --ratio
-    times smaller learning rates and as many times larger decays.
+    Each has as many trials over equal spans around the values in its file; beside
+    AdamW's, Lion's have --ratio times smaller learning rates and as many times larger
+    decays.
     """
 
     configs: Configs = dataclasses.field(default_factory=list)
     trials: Annotated[int, About("trials per file")] = 8
     trial_seeds: Annotated[int, About("seeds per trial")] = 1
     ratio: Annotated[float, About("3 to 10")] = 10.0
+    random: Annotated[
+        int | None,
+        About("seed of random values over the same spans; without it, a grid", ge=0),
+    ] = None
     out: Annotated[Path, About("folder of the records, for compare run")] = Path("DIR")
 
 

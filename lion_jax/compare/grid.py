@@ -1,75 +1,120 @@
-"""Grids for tuning several optimizers alike: as many trials, mirrored spans."""
+"""Trials that tune several optimizers alike: as many, over equal spans in log-space.
 
+Learning rate and weight decay are varied around the values of each configuration; those
+of Lion and AdamW mirror each other.
+"""
+
+import dataclasses
 import math
 import shlex
 from pathlib import Path
 
-from lion_jax import cli
-from lion_jax.config import ConfigError
+import numpy as np
 
-FACTOR = {"optimizer.learning_rate": 3.0, "optimizer.weight_decay": 10.0}
+from lion_jax import cli
+from lion_jax.config import ConfigError, OptimizerConfig
+from lion_jax.config.reference import parse
+
+RATE = "optimizer.learning_rate"
+DECAY = "optimizer.weight_decay"
+OWN_DECAY = "optimizer.options.weight_decay"  # of a function of the user's own
+FACTOR = {RATE: 3.0, DECAY: 10.0, OWN_DECAY: 10.0}  # between two neighbours of a grid
 TRIAL_SEED = 100  # the first; final runs begin at 0
 RATIO = 3.0, 10.0  # of AdamW's learning rate to Lion's, and of Lion's decay to AdamW's
-MIRRORED = ("adamw", "lion")
 
 
-def commands(
-    paths: list[str], trials: int, seeds: int, ratio: float, out: Path
-) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How every configuration is tuned."""
+
+    trials: int  # per configuration: learning rates times decays
+    seeds: int  # per trial
+    ratio: float
+    out: Path
+    random: int | None = None  # seed of random values over the same spans; None: a grid
+
+
+def commands(paths: list[str], plan: Plan) -> list[str]:
     """Returns the commands that make every configuration's trials.
 
-    The grid of AdamW is centred on AdamW's file; Lion's has `ratio` times smaller
-    learning rates and as many times larger decays, so that both cover the same spans
-    in log-space with the same number of trials. Without a file of AdamW's the first
-    file is the centre.
+    Every configuration has as many trials, and its values span equal factors around
+    those of its file. Beside AdamW's for the same model, Lion's lie around those of
+    AdamW's file, with `ratio` times smaller learning rates and as many times larger
+    decays. A configuration without weight decay has as many trials over the
+    same span of learning rates.
 
     Args:
-      paths: Configuration files, of Lion's and AdamW's.
-      trials: Trials per configuration; learning rates times decays.
-      seeds: Seeds per trial.
-      ratio: Between 3 and 10.
-      out: The folder of the comparison.
+      paths: Configuration files.
+      plan: How they are tuned.
 
     Raises:
-      ConfigError: If a file or a number is wrong, or an optimizer has no mirror.
+      ConfigError: If a file or a number is wrong.
     """
-    if trials < 2 or seeds < 1 or not RATIO[0] <= ratio <= RATIO[1]:
+    if plan.trials < 2 or plan.seeds < 1 or not RATIO[0] <= plan.ratio <= RATIO[1]:
         raise ConfigError(
-            f"--trials={trials}, --trial_seeds={seeds}, --ratio={ratio:g}: there must"
-            " be at least 2 trials of at least 1 seed, and the ratio is from"
-            f" {RATIO[0]:g} to {RATIO[1]:g}; set --trials=8 --trial_seeds=1 --ratio=10."
+            f"--trials={plan.trials}, --trial_seeds={plan.seeds},"
+            f" --ratio={plan.ratio:g}: there must be at least 2 trials of at least 1"
+            f" seed, and the ratio is from {RATIO[0]:g} to {RATIO[1]:g}; set"
+            " --trials=8 --trial_seeds=1 --ratio=10."
         )
-    loaded = {path: cli.load_config(path).optimizer for path in paths}
-    for path, optimizer in loaded.items():
-        if optimizer.name not in MIRRORED:
-            raise ConfigError(
-                f"--configs={path}: grids are mirrored between Lion and AdamW, not for"
-                f" {optimizer.name!r}; give its grid to compare run with --sweep."
-            )
-    center = min(loaded.values(), key=lambda optimizer: optimizer.name)
-    rates, decays = _shape(trials)
+    loaded = {path: cli.load_config(path) for path in paths}
+    adamw = {
+        config.model.name: config.optimizer
+        for config in loaded.values()
+        if config.optimizer.name == "adamw"
+    }
     lines = []
-    for path, optimizer in loaded.items():
-        scale = _lions_scale(optimizer.name, ratio) / _lions_scale(center.name, ratio)
-        sweeps = {
-            "optimizer.learning_rate": _values(
-                center.learning_rate / scale, rates, "optimizer.learning_rate"
-            ),
-            "optimizer.weight_decay": _values(
-                center.weight_decay * scale, decays, "optimizer.weight_decay"
-            ),
-        }
-        words = ["python", "-m", "lion_jax.compare", "run", "--configs", path]
-        words += ["--seeds", str(seeds), "--first_seed", str(TRIAL_SEED)]
-        words += ["--out", str(out)]
-        for field, values in sweeps.items():
-            words += ["--sweep", f"{field}={','.join(f'{v:g}' for v in values)}"]
-        lines.append(shlex.join(words))
+    for path, config in loaded.items():
+        centers = _centers(config.optimizer)
+        if config.optimizer.name == "lion" and config.model.name in adamw:
+            centers = _centers(adamw[config.model.name])
+            centers[RATE] /= plan.ratio
+            centers[DECAY] *= plan.ratio
+        for sweeps in _sweeps(centers, plan):
+            words = ["python", "-m", "lion_jax.compare", "run", "--configs", path]
+            words += ["--seeds", str(plan.seeds), "--first_seed", str(TRIAL_SEED)]
+            words += ["--out", str(plan.out)]
+            for field, values in sweeps.items():
+                words += ["--sweep", f"{field}={','.join(f'{v:g}' for v in values)}"]
+            lines.append(shlex.join(words))
     return lines
 
 
-def _lions_scale(name: str, ratio: float) -> float:
-    return ratio if name == "lion" else 1.0
+def _centers(optimizer: OptimizerConfig) -> dict[str, float]:
+    """Returns the values around which an optimizer is tuned, by field."""
+    centers = {RATE: optimizer.learning_rate}
+    if not parse(optimizer.name):
+        centers[DECAY] = optimizer.weight_decay
+    elif "weight_decay" in optimizer.options:
+        centers[OWN_DECAY] = optimizer.options["weight_decay"]
+    for field, center in centers.items():
+        if center == 0:
+            raise ConfigError(
+                f"{field} is 0, which no grid can be centred on; set it in the file."
+            )
+    return centers
+
+
+def _sweeps(centers: dict[str, float], plan: Plan) -> list[dict[str, list[float]]]:
+    """Returns the values of the fields: of one command for a grid, else per trial."""
+    rates, decays = _shape(plan.trials)
+    spans = {RATE: _span(rates), DECAY: _span(decays), OWN_DECAY: _span(decays)}
+    if plan.random is None:
+        counts = {RATE: rates, DECAY: decays, OWN_DECAY: decays}
+        if len(centers) == 1:
+            counts[RATE] = plan.trials
+        powers = {x: np.linspace(*spans[x], counts[x]) for x in centers}
+        return [{x: _values(centers[x], powers[x], x) for x in centers}]
+    # The same places within the spans for all configurations.
+    drawn = np.random.default_rng(plan.random).uniform(size=(plan.trials, 2))
+    return [
+        {
+            field: _values(center, [low + (high - low) * place], field)
+            for (field, center), place in zip(centers.items(), row, strict=False)
+            for low, high in [spans[field]]
+        }
+        for row in drawn
+    ]
 
 
 def _shape(trials: int) -> tuple[int, int]:
@@ -78,12 +123,11 @@ def _shape(trials: int) -> tuple[int, int]:
     return trials // decays, decays
 
 
-def _values(center: float, count: int, field: str) -> list[float]:
-    """Returns values around a centre, equally far apart in log-space, rounded."""
-    if center == 0:
-        raise ConfigError(
-            f"{field} is 0, which no grid can be centred on; set it in the file."
-        )
+def _span(count: int) -> tuple[int, int]:
+    """Returns from which power of the factor to which values lie around a centre."""
     # With an even count there is one more below the centre than above it.
-    steps = range(-(count // 2), count - count // 2)
-    return [float(f"{center * FACTOR[field] ** step:.2g}") for step in steps]
+    return -(count // 2), count - count // 2 - 1
+
+
+def _values(center: float, powers, field: str) -> list[float]:
+    return [float(f"{center * FACTOR[field] ** power:.2g}") for power in powers]

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from lion_jax import data
 from lion_jax.compare import paired, stats, titles
 from lion_jax.compare.measures import Measure
 from lion_jax.compare.records import Record, what_is_run
+from lion_jax.config.reference import REFERENCES
 
 ALPHA = 0.05
 # What siblings must share of their optimizers' fields.
-SHARED = ("schedule", "warmup_fraction", "clip_norm", "decay")
+SHARED = ("schedule", "schedule_options", "warmup_fraction", "clip_norm", "decay")
 
 Group = dict[str, list[Record]]  # runs by label
 
@@ -109,6 +111,11 @@ def _common(run: Record) -> dict[str, Any]:
     values = what_is_run(run.config)
     optimizer = values.pop("optimizer")
     del values["name"]
+    code = values.pop(REFERENCES, {})
+    values |= {f"code of {name}": text for name, text in code.items()}
+    values.pop("code of optimizer.name", None)
+    if data.is_in_files(run.config["data"]["name"]):  # which the name does not tell
+        values["data's version"] = run.environment.get("data")
     return values | {f"optimizer.{field}": optimizer[field] for field in SHARED}
 
 

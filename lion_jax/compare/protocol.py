@@ -7,6 +7,7 @@ from typing import Any
 from lion_jax.compare import pairs, titles
 from lion_jax.compare.markdown import items, table
 from lion_jax.compare.records import Record, flat, what_is_run
+from lion_jax.config.reference import parse
 
 # Images of the training and of the test set, of data sets that have a fixed size.
 IMAGES = {
@@ -44,7 +45,7 @@ def _configurations(by_label: pairs.Group) -> tuple[tuple[str, ...], list[tuple]
                 named[label],
                 f"`{label}`",
                 f"{optimizer['learning_rate']:g}",
-                f"{optimizer['weight_decay']:g}",
+                decay(optimizer),
                 betas(optimizer),
                 seeds([run.seed for run in runs]),
                 len(runs),
@@ -55,8 +56,18 @@ def _configurations(by_label: pairs.Group) -> tuple[tuple[str, ...], list[tuple]
     return (*heads, "seeds", "runs", "diverged"), rows
 
 
+def decay(optimizer: dict[str, Any]) -> str:
+    """Returns an optimizer's weight decay; empty where a function's default stands."""
+    if parse(optimizer["name"]):
+        return text(optimizer["options"].get("weight_decay"))
+    return f"{optimizer['weight_decay']:g}"
+
+
 def betas(optimizer: dict[str, Any]) -> str:
-    """Returns an optimizer's decay rates of momenta."""
+    """Returns an optimizer's decay rates of momenta, as `decay`."""
+    if parse(optimizer["name"]):
+        options = optimizer["options"]
+        return ", ".join(text(options[x]) for x in ("b1", "b2") if x in options)
     if optimizer["name"] == "sgd":
         return f"momentum {optimizer['momentum']:g}"
     return f"{optimizer['b1']:g}, {optimizer['b2']:g}"

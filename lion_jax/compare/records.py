@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lion_jax import config, identity
+from lion_jax.config.reference import REFERENCES
 from lion_jax.files import write_whole
 from lion_jax.training.history import Epoch, Result
 
@@ -49,8 +50,13 @@ def path_of(out: Path, label: str, seed: int) -> Path:
 
 
 def what_is_run(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a resolved configuration without its seed and its places."""
-    return identity.without(config, identity.PLACES | {"seed"})
+    """Returns a resolved configuration without its seed and its places.
+
+    What its references refer to stands there in words.
+    """
+    values = identity.without(config, identity.PLACES | {"seed", REFERENCES})
+    code = identity.code_of(config)
+    return values | ({REFERENCES: code} if code else {})
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -89,7 +95,7 @@ def read(path: Path) -> Record:
                 f" which reads format {FORMAT}; upgrade lion_jax."
             )
         # Fields that came after the record was made were at their defaults.
-        values["config"] = identity.fill(values["config"])
+        values["config"] = identity.portable(identity.fill(values["config"]))
         config.from_dict(values["config"])
         for row in values["epochs"]:
             _require(EPOCH, row)

@@ -110,7 +110,7 @@ def _trial(runs: list[Record], fields: list[str]) -> Trial:
 
 def _values(run: Record, fields: list[str]) -> dict[str, Any]:
     leaves = flat(run.config)
-    return {field: leaves[field] for field in fields}
+    return {field: leaves.get(field) for field in fields}
 
 
 def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[str]:

@@ -5,19 +5,26 @@ cannot run and `values` makes configurations of texts and saved dictionaries.
 """
 
 from lion_jax.config.checks import NO_TABLES, Tables, check, check_devices, takers_of
-from lion_jax.config.fields import About, ConfigError, Field, fields_of, flatten
+from lion_jax.config.fields import (
+    About,
+    ConfigError,
+    Field,
+    field_at,
+    fields_of,
+    flatten,
+)
 from lion_jax.config.groups import (
     AugmentConfig,
     DataConfig,
     EarlyStoppingConfig,
     ModelConfig,
-    OptimizerConfig,
 )
+from lion_jax.config.optimizer import OptimizerConfig
 from lion_jax.config.schema import Config
-from lion_jax.config.values import from_dict, override, with_values
+from lion_jax.config.values import from_dict, override, value_at, with_values
 
 __all__ = ["AugmentConfig", "Config", "DataConfig", "EarlyStoppingConfig"]
 __all__ += ["ConfigError", "ModelConfig", "OptimizerConfig"]
 __all__ += ["NO_TABLES", "About", "Field", "Tables"]
-__all__ += ["check", "check_devices", "fields_of", "flatten"]
-__all__ += ["from_dict", "override", "takers_of", "with_values"]
+__all__ += ["check", "check_devices", "field_at", "fields_of", "flatten"]
+__all__ += ["from_dict", "override", "takers_of", "value_at", "with_values"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lion_jax.config.fields import ConfigError, Field, fields_of, flatten
+from lion_jax.config.reference import FORMS, REFERABLE, parse, wrong_option
 from lion_jax.config.schema import Config
 
 # What the names of a field stand for: for each name, the parameters that it takes, with
@@ -45,6 +46,7 @@ def check(config: Config, tables: Tables = NO_TABLES) -> None:
         raise _wrong(fields_of(Config)["accumulate"], config.accumulate, rule)
     for field in fields_of(Config).values():
         _check_needs(field, values)
+        _check_reference(field, values)
         _check_table(field, values, tables)
     _check_patch(config, tables)
 
@@ -67,15 +69,41 @@ def _check_needs(field: Field, values: Mapping[str, Any]) -> None:
         raise _wrong(field, values[field.path], rule)
 
 
+def _check_reference(field: Field, values: Mapping[str, Any]) -> None:
+    """Refuses a file without a function, and options of what is no reference."""
+    value = values[field.path]
+    if field.path in REFERABLE and value.endswith(".py"):
+        raise ConfigError(
+            f"{field.path}={value!r}, but it must name a function of the file; set"
+            f" --config.{field.path}={value}:FUNCTION."
+        )
+    if field.about.own:
+        (named,) = (name for name, own in REFERABLE.items() if own == field.path)
+        if value and not parse(values[named]):
+            rule = f"must be {{}} unless {named} is a reference, {FORMS}"
+            raise _wrong(field, value, rule)
+        if rule := wrong_option(value):
+            raise _wrong(field, value, rule)
+
+
 def _check_table(field: Field, values: Mapping[str, Any], tables: Tables) -> None:
     """Refuses a name that is in no table, and an option that would do nothing."""
-    value = values[field.path]
-    if field.about.named and field.path in tables and value not in tables[field.path]:
-        raise _wrong(field, value, f"must be one of {', '.join(tables[field.path])}")
-    if value == field.default:
+    value, names = values[field.path], tables.get(field.path)
+    if field.about.named and names and value not in names and not parse(value):
+        rule = f"must be one of {', '.join(names)}, or a reference, {FORMS}"
+        raise _wrong(field, value, rule)
+    if value == field.default or not field.about.option:
         return
+    name = values[field.sibling]
+    if tables.get(field.sibling) and parse(name):
+        raise ConfigError(
+            f"{field.path}={value!r}, but it must be {field.default!r} where"
+            f" {field.sibling} is a reference, {name}: give what the function takes as"
+            f" --config.{REFERABLE[field.sibling]}.{field.name}={value}, for instance,"
+            f" and leave {field.path} out."
+        )
     takers = takers_of(field, tables)
-    if takers and values[field.sibling] not in takers:
+    if takers and name not in takers:
         rule = f"must be {field.default!r} unless {field.sibling} is {_any_of(takers)}"
         raise _wrong(field, value, rule)
 

@@ -6,12 +6,16 @@ checks, command lines, `--help` and docs/configuration.md read it from there.
 
 import dataclasses
 import functools
+import json
 import math
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
+from lion_jax.config.reference import REFERABLE, plain
+
+OPTIONS = frozenset(path.rpartition(".")[2] for path in REFERABLE.values())
 BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -34,6 +38,7 @@ class About:
       positional: Whether it is an argument without a flag.
       named: Whether the value is a name in a table of models or optimizers.
       option: Whether it applies only where the group's named row takes it.
+      own: Whether it applies only to a function of the user's own.
       needs: A field of the same group that must not be 0 if this one is set.
     """
 
@@ -47,6 +52,7 @@ class About:
     positional: bool = False
     named: bool = False
     option: bool = False
+    own: bool = False
     needs: str = ""
 
 
@@ -55,7 +61,9 @@ class Field:
     """A field at its place in a dataclass of dataclasses."""
 
     path: str  # dotted
-    type: type  # bool, int, float, str or Path; of a list, that of its items
+    # bool, int, float, str, Path or dict; of a list, that of its items; object for an
+    # option of a function of the user's own
+    type: type
     many: bool  # whether it is a list
     choices: tuple[str, ...]  # empty: any
     default: Any
@@ -109,6 +117,13 @@ class Field:
         Raises:
           ValueError: If it is no value of the field's type, or none of its choices.
         """
+        if self.type is object:
+            return _json_or_text(text)
+        if self.type is dict:
+            options = _json_or_text(text)
+            if not isinstance(options, dict):
+                raise ValueError('must be a dictionary in JSON, such as {"depth": 3}')
+            return options
         if self.type is bool:
             if text.lower() not in BOOLS:
                 raise ValueError("must be of type bool: true or false")
@@ -119,6 +134,13 @@ class Field:
             return self.type(text)
         except ValueError:
             raise ValueError(f"must be of type {self.type.__name__}") from None
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 @functools.cache
@@ -143,6 +165,8 @@ def _field(path: str, hint: Any, field: dataclasses.Field) -> Field:
     choices = arguments if literal else about.choices
     if literal:
         kind = type(choices[0])
+    elif typing.get_origin(kind) is dict:
+        kind = dict
     elif arguments:  # list[x], x | None
         kind = arguments[0]
     default = field.default
@@ -152,8 +176,20 @@ def _field(path: str, hint: Any, field: dataclasses.Field) -> Field:
     return Field(path, kind, many, choices, default, about)
 
 
+def field_at(cls: type, path: str) -> Field | None:
+    """Returns the field at a path, perhaps that of an option; None if it is none."""
+    fields = fields_of(cls)
+    options, _, name = path.rpartition(".")
+    if path not in fields and options in REFERABLE.values() and name.isidentifier():
+        about = About("option of a function of the user's own")
+        return Field(path, object, False, (), None, about)
+    return fields.get(path)
+
+
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
     """Returns the leaves of a configuration by dotted path, in order.
+
+    The options of a function of the user's own are one leaf.
 
     Args:
       values: A configuration, one of its groups, or either as a nested dictionary.
@@ -164,7 +200,9 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
         fields = dataclasses.fields(values)
         values = {field.name: getattr(values, field.name) for field in fields}
     for name, value in values.items():
-        if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+        if name in OPTIONS:
+            leaves[prefix + name] = plain(value)
+        elif isinstance(value, Mapping) or dataclasses.is_dataclass(value):
             leaves |= flatten(value, f"{prefix}{name}.")
         else:
             leaves[prefix + name] = value

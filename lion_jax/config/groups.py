@@ -4,8 +4,8 @@ The classes are mutable, so that a file may set fields one by one, and have slot
 that a misspelt field raises.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from lion_jax.config.fields import About
 
@@ -18,10 +18,13 @@ class DataConfig:
         str,
         About(
             "TFDS data set name, folder (images in class folders), FILE.npz (arrays),"
-            " or fashion_mnist_sample (embedded)",
+            " fashion_mnist_sample (embedded), or a reference",
             also=("dataset",),
         ),
     ] = "fashion_mnist"
+    options: Annotated[
+        dict[str, Any], About("arguments of the function that data.name is", own=True)
+    ] = field(default_factory=dict)
     data_dir: Annotated[
         str,
         About(
@@ -40,6 +43,14 @@ class DataConfig:
             ge=0,
         ),
     ] = 0
+    placement: Annotated[
+        Literal["auto", "device", "host"],
+        About(
+            "images on the devices, or streamed from the host; auto: streamed if they"
+            " take more than a quarter of a device's memory",
+            also=("prefetch", "streaming", "num_workers"),
+        ),
+    ] = "auto"
     validation_fraction: Annotated[
         float,
         About("fraction of the training set held out", gt=0, lt=1, also=("val_split",)),
@@ -83,8 +94,16 @@ class ModelConfig:
     """Model."""
 
     name: Annotated[
-        str, About("architecture", named=True, also=("arch", "network", "backbone"))
+        str,
+        About(
+            "architecture, or a reference",
+            named=True,
+            also=("arch", "network", "backbone"),
+        ),
     ] = "resnet50"
+    options: Annotated[
+        dict[str, Any], About("arguments of the function that model.name is", own=True)
+    ] = field(default_factory=dict)
     dtype: Annotated[
         Literal["float32", "bfloat16"],
         About("dtype of the computation", also=("precision", "amp", "bf16")),
@@ -116,106 +135,6 @@ class ModelConfig:
             also=("checkpointing",),
         ),
     ] = "none"
-
-
-@dataclass(slots=True)
-class OptimizerConfig:
-    """Optimizer and its schedule."""
-
-    name: Annotated[
-        str, About("optimizer", named=True, also=("opt", "optim", "optimiser"))
-    ] = "lion"
-    learning_rate: Annotated[
-        float, About("peak learning rate", ge=0, also=("lr", "rate", "eta"))
-    ] = 3e-4
-    weight_decay: Annotated[
-        float,
-        About(
-            "weight decay; for sgd added to the gradient, else decoupled",
-            ge=0,
-            option=True,
-            also=("wd", "decay_rate", "l2"),
-        ),
-    ] = 1.0
-    decay: Annotated[
-        Literal["all", "kernels"],
-        About("parameters that decay: all, or kernels alone"),
-    ] = "all"
-    b1: Annotated[
-        float,
-        About(
-            "decay rate of the first moment; for lion, the momentum's weight in the"
-            " interpolation",
-            ge=0,
-            lt=1,
-            option=True,
-            also=("beta1", "beta_1"),
-        ),
-    ] = 0.9
-    b2: Annotated[
-        float,
-        About(
-            "decay rate of the second moment; for lion, of the momentum",
-            ge=0,
-            lt=1,
-            option=True,
-            also=("beta2", "beta_2"),
-        ),
-    ] = 0.99
-    eps: Annotated[
-        float,
-        About("added to the denominator", gt=0, option=True, also=("epsilon",)),
-    ] = 1e-8
-    momentum: Annotated[
-        float, About("decay rate of the momentum", ge=0, lt=1, option=True)
-    ] = 0.9
-    mu_dtype: Annotated[
-        Literal["float32", "bfloat16", "int8"],
-        About("dtype of the momentum", option=True),
-    ] = "float32"
-    mode: Annotated[
-        Literal["hard", "smooth", "refined"],
-        About("form of the sign: hard, smooth or refined", option=True),
-    ] = "hard"
-    cautious: Annotated[
-        bool, About("step only where the gradient's sign agrees", option=True)
-    ] = False
-    cautious_weight_decay: Annotated[
-        bool,
-        About("decay only where the step agrees", option=True, needs="weight_decay"),
-    ] = False
-    independent_weight_decay: Annotated[
-        bool,
-        About(
-            "do not multiply weight decay by the learning rate",
-            option=True,
-            needs="weight_decay",
-        ),
-    ] = False
-    schedule: Annotated[
-        Literal["constant", "cosine"],
-        About(
-            "schedule after the warm-up: constant, or cosine, which ends at 0",
-            also=("lr_schedule", "scheduler", "sched"),
-        ),
-    ] = "constant"
-    warmup_fraction: Annotated[
-        float,
-        About(
-            "fraction of steps used for linear warm-up",
-            ge=0,
-            lt=1,
-            also=("warmup", "warmup_steps", "warmup_epochs"),
-        ),
-    ] = 0.0
-    clip_norm: Annotated[
-        float,
-        About(
-            "largest global norm of the gradient; 0: no clipping",
-            ge=0,
-            also=("grad_clip", "max_grad_norm", "gradient_clip_val", "clip_grad"),
-        ),
-    ] = 0.0
 
 
 @dataclass(slots=True)

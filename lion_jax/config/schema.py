@@ -9,8 +9,8 @@ from lion_jax.config.groups import (
     DataConfig,
     EarlyStoppingConfig,
     ModelConfig,
-    OptimizerConfig,
 )
+from lion_jax.config.optimizer import OptimizerConfig
 
 
 @dataclass(slots=True)

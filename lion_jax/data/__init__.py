@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from lion_jax.data import cache, debian, folder, npz_file, tfds_source
+from lion_jax.config.reference import parse
+from lion_jax.data import cache, debian, folder, npz_file, own, tfds_source
 from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.rows import Rows
 from lion_jax.data.source import Place, Request, Source, require_no_image_size
@@ -15,7 +16,7 @@ from lion_jax.data.statistics import pixel_statistics
 from lion_jax.files import cache_folder
 
 __all__ = ["SAMPLE", "SOURCES", "DataError", "Dataset", "Place", "Request", "Source"]
-__all__ += ["Rows", "load", "pixel_statistics", "source_of", "split"]
+__all__ += ["Rows", "is_in_files", "load", "pixel_statistics", "source_of", "split"]
 
 SAMPLE = "fashion_mnist_sample"
 SAMPLE_PATH = Path(__file__).with_name(f"{SAMPLE}.npz")
@@ -28,24 +29,27 @@ def load(
     data_dir: str = "",
     cache_dir: str = "",
     image_size: int = 0,
+    options: str = "",
 ) -> Dataset:
     """Loads an image classification set from the source to which its name belongs.
 
     The embedded sample is read from the package, and only if asked for by its name.
     `folder` is a folder of images in class folders; a name that ends in `.npz` is a
-    file of arrays. Every other name is TFDS's. These
-    sets come from the nearest place that has them: the verified cache; a prepared TFDS
-    folder; the TFDS download; for Fashion-MNIST, Debian's package. What the last three
-    give is cached, and so are decoded images.
+    file of arrays. Every other name is TFDS's. These sets come from the nearest place
+    that has them: the verified cache; a prepared TFDS folder; the TFDS download; for
+    Fashion-MNIST, Debian's package. What the last three give is cached, and so are
+    decoded images.
 
     Args:
-      name: `fashion_mnist_sample`, `folder`, a path of an .npz file, or a name in
-        TensorFlow Datasets.
+      name: `fashion_mnist_sample`, `folder`, a path of an .npz file, a name in
+        TensorFlow Datasets, or a reference to a function that returns a `Dataset`, as
+        `./file.py:function`.
       data_dir: The folder of images, that of the file, or TFDS's folder; empty for
         TFDS's default, `~/tensorflow_datasets`.
       cache_dir: Folder of the cache; empty for the user's own.
       image_size: Height and width in pixels to which the images are cut and resized
         when they are decoded; 0 to leave them as they are.
+      options: Arguments of that function, in JSON.
 
     Raises:
       DataError: If the set is unavailable; names the remedies.
@@ -56,12 +60,18 @@ def load(
       >>> sample.train_images.shape, sample.test_images.shape, sample.class_names[9]
       ((5000, 28, 28, 1), (1000, 28, 28, 1), 'Ankle boot')
     """
-    return source_of(name).load(Request(name, data_dir, cache_dir, image_size))
+    request = Request(name, data_dir, cache_dir, image_size, options)
+    return source_of(name).load(request)
 
 
 def source_of(name: str) -> Source:
     """Returns the source to which a data set's name belongs."""
     return next(source for source in SOURCES if source.has(name))
+
+
+def is_in_files(name: str) -> bool:
+    """Returns whether a name stands for files of the user's: folder, or FILE.npz."""
+    return name == folder.NAME or name.endswith(npz_file.ENDING)
 
 
 def _load_sample(request: Request) -> Dataset:
@@ -121,6 +131,7 @@ SOURCES = (
     ),
     Source(lambda name: name == folder.NAME, folder.load, folder.places),
     Source(lambda name: name.endswith(npz_file.ENDING), npz_file.load, npz_file.places),
+    Source(lambda name: parse(name) is not None, own.load, own.places),
     Source(lambda _: True, _load_from_tfds, _places_of_tfds),
 )
 

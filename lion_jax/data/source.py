@@ -14,6 +14,7 @@ class Request(NamedTuple):
     data_dir: str = ""
     cache_dir: str = ""
     image_size: int = 0  # height and width in pixels; 0: as the images are
+    options: str = ""  # arguments of a function of the user's own, in JSON
 
 
 class Place(NamedTuple):

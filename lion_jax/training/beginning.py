@@ -1,10 +1,13 @@
 """The state before the first step: by the seed alone, or from other weights."""
 
 import jax
+import jax.numpy as jnp
 
-from lion_jax.config import Config
+from lion_jax.config import Config, ConfigError
+from lion_jax.config.reference import parse
 from lion_jax.training import pretrained, stored
 from lion_jax.training.console import Print
+from lion_jax.training.optimizers import frozen
 from lion_jax.training.program import Program
 from lion_jax.training.state import TrainState
 from lion_jax.training.step import init_model
@@ -12,15 +15,21 @@ from lion_jax.training.task import Task
 
 
 def check(config: Config, task: Task) -> None:
-    """Checks the weights that `init_from` names, before anything is compiled.
+    """Checks what is named in the model's parameters, before anything is compiled.
 
     Raises:
-      ConfigError: If they cannot be read, or none fits the model.
+      ConfigError: If the weights of `init_from` cannot be read, or none fits the model,
+        or if `optimizer.freeze` names no parameter, or all.
       RunFolderError: If it is the folder of no run with a best state.
       CheckpointError: If that state is damaged.
     """
+    freeze = config.optimizer.freeze
+    if not (config.init_from or freeze):
+        return
+    model = jax.eval_shape(lambda: init_model(task.make_model, jax.random.key(0)))
+    if freeze:
+        frozen(model.params, freeze)
     if config.init_from:
-        model = jax.eval_shape(lambda: init_model(task.make_model, jax.random.key(0)))
         pretrained.fit(pretrained.read(config.init_from), stored.named(model))
 
 
@@ -32,9 +41,22 @@ def first_state(config: Config, program: Program, say: Print) -> TrainState:
     what was taken is said.
 
     Raises:
-      ConfigError, RunFolderError, CheckpointError: As `check`.
+      ConfigError: As `check`, or if a model of the user's own begins with values that
+        are not finite.
+      RunFolderError, CheckpointError: As `check`.
     """
     state = program.init(config.seed)
+    if parse(config.model.name) and not program.all_finite(state):
+        model = {"parameters": state.params, "statistics": state.batch_stats}
+        bad = [
+            path
+            for path, x in stored.leaves(model).items()
+            if not jnp.isfinite(x).all()
+        ]
+        raise ConfigError(
+            f"model.name={config.model.name!r}: before the first step {bad[0]} has"
+            " values that are not finite; correct how they are initialized."
+        )
     if not config.init_from:
         return state
     weights = pretrained.read(config.init_from)

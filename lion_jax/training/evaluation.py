@@ -14,6 +14,7 @@ from lion_jax.config import Config
 from lion_jax.training import sharding
 from lion_jax.training.state import Evaluated, Examples, Model, TrainState
 from lion_jax.training.step import eval_step, init_model, init_state
+from lion_jax.training.streaming import Batches, Stream
 from lion_jax.training.task import Splits, Task
 
 AHEAD = 8  # batches between two checks for an interruption
@@ -52,7 +53,7 @@ class Evaluation:
     """Loss and accuracy of a model on the validation and the test split."""
 
     def __init__(self, config: Config, task: Task, splits: Splits, mesh: Mesh) -> None:
-        """Puts the held-out splits on the devices and compiles the step.
+        """Puts the held-out splits on the devices, or on the way; compiles the step.
 
         Args:
           config: Sharding and compiler options.
@@ -66,16 +67,23 @@ class Evaluation:
         held_out = {"validation": splits.validation, "test": splits.test}
         self._counts = {name: len(part.labels) for name, part in held_out.items()}
         self._batch_size = task.eval_batch_size
-        # One program for both splits: the shorter one is padded.
-        length = max(self._counts.values())
-        padded = {
-            name: (
-                Examples(*(_pad(a, length) for a in examples)),
-                np.int32(self._counts[name]),
-            )
-            for name, examples in held_out.items()
-        }
-        self._placed = jax.device_put(padded, whole)
+        # One program for both splits.
+        counts = {name: np.int32(count) for name, count in self._counts.items()}
+        self._numbers = jax.device_put(counts, whole)
+        self._streams: dict[str, Stream] = {}
+        if task.streamed:
+            self._streams = {
+                name: Stream(examples, self._batch_size, sharding.batch(mesh))
+                for name, examples in held_out.items()
+            }
+            self._placed = {name: x.abstract() for name, x in self._streams.items()}
+        else:
+            length = max(self._counts.values())  # the shorter split is padded
+            padded = {
+                name: Examples(*(_pad(a, length) for a in examples))
+                for name, examples in held_out.items()
+            }
+            self._placed = jax.device_put(padded, whole)
         zeros = partial(Evaluated.zeros, task.signature.num_classes)
         self._zeros = jax.jit(zeros, out_shardings=whole)
         jitted = jax.jit(
@@ -104,18 +112,29 @@ class Evaluation:
         Returns:
           Sums over the split's examples, each of which counts once.
         """
-        sums = self._zeros()
+        sums, examples = self._zeros(), self._examples(name)
         for batch in range(-(-self._counts[name] // self._batch_size)):
             if batch % AHEAD == 0:
                 sums.top5.block_until_ready()
                 if interrupted():
                     break
-            sums = self._step(params, batch_stats, *self._placed[name], sums)
+            number = self._numbers[name]
+            sums = self._step(params, batch_stats, examples(), number, sums)
         return sums
+
+    def _examples(self, name: str) -> Callable[[], Examples]:
+        """Returns what gives the split, or the window with its next batch."""
+        if name not in self._streams:
+            return lambda: self._placed[name]
+        size, count = self._batch_size, self._counts[name]
+        rows = np.arange(-(-count // size) * size)
+        batches = Batches(self._streams[name], np.minimum(rows, count - 1), size)
+        return lambda: batches.take(1)
 
     def _compile(self, jitted: Any) -> Callable[..., Evaluated]:
         model = self.abstract.params, self.abstract.batch_stats
-        return jitted.lower(*model, *self._placed["test"], self._zeros()).compile()
+        inputs = self._placed["test"], self._numbers["test"], self._zeros()
+        return jitted.lower(*model, *inputs).compile()
 
 
 def _pad(array: Any, length: int) -> np.ndarray:

@@ -4,7 +4,6 @@ Read from top to bottom, `run` is the experiment: folder, devices, data, compila
 then the run itself, and its result.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from os import PathLike
@@ -14,13 +13,16 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from lion_jax import data, environment, interruption
+from lion_jax import data, environment, identity, interruption
 from lion_jax.config import Config
+from lion_jax.config.reference import located
 from lion_jax.training import (
     beginning,
     classes,
+    fitting,
     history,
     loop,
+    placement,
     profiling,
     run_folder,
     sharding,
@@ -94,7 +96,8 @@ def _run(
     say = printer(console)
 
     # ------------------------------------------------------------------------ folder
-    resolved = dataclasses.asdict(config)
+    config = located(config)
+    resolved = identity.resolve(config)
     run_folder.check(folder, resolved)
     result = run_folder.read_result(folder)
     if result and not _goes_on(config, folder, result):
@@ -110,14 +113,17 @@ def _run(
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
     say("      {} training, {} validation, {} test images".format(*sizes))
+    if isinstance(splits.train.images, data.Rows):
+        say(f"      {placement.describe(dataset)}")
     task = make_task(config, dataset, splits, mesh)
+    fitting.check(config, task, dataset)
     if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
         beginning.check(config, task)
     with (
         run_folder.occupied(folder, resolved, reopened=result is not None),
         interruption.caught_signals() as interrupted,
     ):
-        _describe_environment(say, folder)
+        _describe_environment(say, folder, identity.packages(resolved))
 
         # ---------------------------------------------------------------- compilation
         say(f"compiling {config.model.name} ...")
@@ -167,10 +173,10 @@ def _goes_on(config: Config, folder: Path, result: Result) -> bool:
     )
 
 
-def _describe_environment(say: Print, folder: Path) -> None:
+def _describe_environment(say: Print, folder: Path, packages: dict[str, str]) -> None:
     """Writes environment.json; reports what may change the numbers of a resumed run."""
     path = folder / run_folder.ENVIRONMENT
-    now = environment.describe()
+    now = packages | environment.describe()
     try:
         before = run_folder.read_json(path)
     except run_folder.RunFolderError as error:  # a by-product: the run needs it not

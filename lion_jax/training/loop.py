@@ -51,6 +51,7 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
 
     Raises:
       CheckpointError: If the latest state, or the first, cannot be restored, or saved.
+      DataError: If the latest state was trained on other data.
     """
     config = run.config
     saves, signature = run.folder / run_folder.CHECKPOINTS, run.program.signature
@@ -60,6 +61,8 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
             state = first_state(config, run.program, run.print)
             records, elapsed = [], 0.0
         else:
+            if saved := checkpoint.signature_of(checkpoints, latest):
+                signature.require_data_of(saved)
             state, records, elapsed = checkpoint.restore(
                 checkpoints, latest, run.program.abstract
             )
@@ -185,9 +188,10 @@ def _train_epoch(
     `save` is called with every state that it may save.
     """
     program = run.program
-    inputs = program.start_epoch(run.config.seed, epoch - 1)
     step, end = int(state.step), epoch * program.steps_per_epoch
-    if end - step == program.steps_per_epoch:
+    done = step - (end - program.steps_per_epoch)
+    inputs = program.start_epoch(run.config.seed, epoch - 1, done)
+    if not done:
         state = state._replace(metrics=inputs.zeros)
     text = f"epoch {epoch}/{run.config.epochs}"
     running: deque[tuple[jax.Array, int]] = deque()

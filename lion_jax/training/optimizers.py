@@ -1,5 +1,6 @@
 """Optimizers by name, one row of OPTIMIZERS each, as Optax chains."""
 
+import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import jax
 import optax
 
-from lion_jax.config import OptimizerConfig
+from lion_jax.config import ConfigError, OptimizerConfig
+from lion_jax.config.reference import parse
 from lion_jax.optimizer.lion import Mode, lion
+from lion_jax.training import own
 
 Mask = Callable[[optax.Params], optax.Params]
 
@@ -25,10 +28,11 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     """
     peak = config.learning_rate
     warmup = round(config.warmup_fraction * steps)
-    if config.schedule == "cosine":
-        rest = optax.cosine_decay_schedule(peak, max(1, steps - warmup))
+    left = max(1, steps - warmup)
+    if parse(config.schedule):
+        rest = own.schedule(config, left)
     else:
-        rest = optax.constant_schedule(peak)
+        rest = SCHEDULES[config.schedule](peak, left)
     # Step i warms up to (i + 1) / warmup of the peak: no step is wasted on rate 0.
     rise = optax.linear_schedule(peak / max(1, warmup), peak, max(1, warmup - 1))
     return optax.join_schedules([rise, rest], [warmup]) if warmup else rest
@@ -52,10 +56,51 @@ def make_optimizer(
     """
     rate = make_schedule(config, steps)
     mask = kernels if config.decay == "kernels" else None
-    options = {name: getattr(config, name) for name in parameters(config.name)}
-    optimizer = OPTIMIZERS[config.name](rate, mask, **options)
+    if parse(config.name):
+        optimizer = own.optimizer(config, rate, mask)
+    else:
+        options = {name: getattr(config, name) for name in parameters(config.name)}
+        optimizer = OPTIMIZERS[config.name](rate, mask, **options)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else None
-    return optax.chain(*([clip] if clip else []), optimizer)
+    trained = optax.chain(*([clip] if clip else []), optimizer)
+    if not config.freeze:
+        return trained
+    # Frozen parameters have no momentum, and no part in the norm that is clipped.
+    parts: dict[Any, Any] = {False: trained, True: optax.set_to_zero()}
+    return optax.partition(parts, lambda params: frozen(params, config.freeze))
+
+
+def frozen(params: optax.Params, patterns: str) -> optax.Params:
+    """Marks the parameters that `optimizer.freeze` names, in a tree of their form.
+
+    Args:
+      params: The parameters, or their shapes.
+      patterns: Of paths such as `blocks.0.layer1.conv.kernel`, with * and ?, by commas.
+
+    Raises:
+      ConfigError: If a pattern names none, or together they name all.
+    """
+    paths = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    ]
+    matches = {
+        pattern: {path for path in paths if fnmatch.fnmatchcase(path, pattern)}
+        for pattern in map(str.strip, patterns.split(","))
+    }
+    for pattern, matched in matches.items():
+        if not matched:
+            raise ConfigError(
+                f"optimizer.freeze={patterns!r}, but {pattern!r} names no parameter;"
+                f" give paths such as {paths[0]} or {paths[-1].partition('.')[0]}.*."
+            )
+    union = set[str]().union(*matches.values())
+    if len(union) == len(paths):
+        raise ConfigError(
+            f"optimizer.freeze={patterns!r} leaves no parameter to train; name fewer."
+        )
+    marks = iter([path in union for path in paths])
+    return jax.tree.map(lambda _: next(marks), params)
 
 
 def parameters(name: str) -> Mapping[str, Any]:
@@ -115,8 +160,16 @@ def make_sgd(
     )
 
 
+# A row is a function of the peak learning rate and the number of steps after the
+# warm-up. A reference makes another one.
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "constant": lambda peak, _: optax.constant_schedule(peak),
+    "cosine": optax.cosine_decay_schedule,
+}
+
 # A row is a function of the learning rate and the mask of what decays. Its keywords are
-# fields of `OptimizerConfig`; those that no keyword names do not apply.
+# fields of `OptimizerConfig`; those that no keyword names do not apply. A reference
+# makes another one, whose keywords are options.
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "lion": make_lion,
     "adamw": make_adamw,

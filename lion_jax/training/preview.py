@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lion_jax import data
 from lion_jax.config import Config
-from lion_jax.training import sharding
+from lion_jax.training import fitting, sharding
 from lion_jax.training.console import printer
 from lion_jax.training.program import Program
 from lion_jax.training.task import make_task, requested, split
@@ -41,7 +41,9 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
     dataset = data.load(*requested(config))
     splits = split(config, dataset)
     started = time.perf_counter()
-    program = Program(config, make_task(config, dataset, splits, mesh), splits, mesh)
+    task = make_task(config, dataset, splits, mesh)
+    fitting.check(config, task, dataset)
+    program = Program(config, task, splits, mesh)
     numbers = {
         "parameters": modules(program.abstract.params),
         "flops": _flops(program),

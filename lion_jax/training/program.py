@@ -15,26 +15,28 @@ from lion_jax.training.evaluation import Evaluation, compiler_options
 from lion_jax.training.optimizers import make_schedule
 from lion_jax.training.state import Metrics, TrainState
 from lion_jax.training.step import epoch_order, init_state, train_step, train_steps
+from lion_jax.training.streaming import Batches, Stream
 from lion_jax.training.task import Splits, Task, total_steps
 
 
 class EpochInputs(NamedTuple):
-    """What the steps of one epoch read; all of it on the devices."""
+    """What the steps of one epoch read; all of it on the devices, or sent there."""
 
-    order: Int[Array, " n"]  # of the training examples
+    order: Int[Array, " n"]  # of the training examples, or of those sent
     key: Key[Array, ""]  # the seed's, of augmentation
     zeros: Metrics  # the epoch's sums before its first step
+    batches: Batches | None  # of a training split that is streamed
 
 
 class Program:
-    """What a run calls: the compiled steps over data that lie on the devices.
+    """What a run calls: the compiled steps over data on the devices, or sent there.
 
     Nothing here depends on the seed, which is an argument of the methods that need it,
     so all seeds of a configuration share one program.
     """
 
     def __init__(self, config: Config, task: Task, splits: Splits, mesh: Mesh) -> None:
-        """Puts the splits on the devices and compiles the two steps.
+        """Puts the splits on the devices, or on the way, and compiles the two steps.
 
         Args:
           config: Sharding, steps per dispatch, compiler options.
@@ -62,24 +64,42 @@ class Program:
         self._order = jax.jit(partial(epoch_order, n=n), out_shardings=self._whole)
         self._zeros = jax.jit(Metrics.zeros, out_shardings=self._whole)
         self._finite = jax.jit(_all_finite, out_shardings=self._whole)
-        self._train = jax.device_put(splits.train, self._whole)
+        self._stream = None
+        if task.streamed:
+            rows = self.scan_steps * config.batch_size
+            self._stream = Stream(splits.train, rows, sharding.batch(mesh))
+            self._train = self._stream.abstract()
+            self._positions = jax.device_put(np.arange(n, dtype=np.int32), self._whole)
+        else:
+            self._train = jax.device_put(splits.train, self._whole)
         self.compiled = self._compile(task, compiler_options(config))
 
     def init(self, seed: int) -> TrainState:
         """Returns the seed's state before the first step."""
         return self._init(self._keys(np.uint32(seed))[0])
 
-    def start_epoch(self, seed: int, epoch: int) -> EpochInputs:
-        """Returns what the steps of an epoch, counted from 0, read."""
+    def start_epoch(self, seed: int, epoch: int, done: int = 0) -> EpochInputs:
+        """Returns what the steps of an epoch read.
+
+        Args:
+          seed: The run's.
+          epoch: The epoch's number, from 0.
+          done: Steps of it that were taken before.
+        """
         _, order_key, augment_key = self._keys(np.uint32(seed))
-        return EpochInputs(
-            self._order(order_key, jnp.int32(epoch)), augment_key, self._zeros()
-        )
+        order, batches = self._order(order_key, jnp.int32(epoch)), None
+        if self._stream:
+            rows, order = np.asarray(order), self._positions
+            sizes = self.batch_size, self.scan_steps
+            batches = Batches(self._stream, rows, *sizes, done)
+        return EpochInputs(order, augment_key, self._zeros(), batches)
 
     def train_step(
         self, state: TrainState, inputs: EpochInputs, steps: int = 1
     ) -> tuple[TrainState, Float[Array, ""]]:
-        """Takes some steps in one dispatch; moves nothing between host and devices.
+        """Takes some steps in one dispatch.
+
+        Moves nothing between host and devices, but for a window that is streamed.
 
         Args:
           state: The state before, which is consumed.
@@ -89,8 +109,9 @@ class Program:
         Returns:
           The state after, and the last step's loss.
         """
-        order, key, _ = inputs
-        return self.compiled(state, *self._counts[steps], self._train, order, key)
+        counts, batches = self._counts[steps], inputs.batches
+        examples = batches.take(steps) if batches else self._train
+        return self.compiled(state, *counts, examples, inputs.order, inputs.key)
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""

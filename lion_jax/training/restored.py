@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, PyTree
 
 from lion_jax import config as configs
 from lion_jax import data, identity
-from lion_jax.training import checkpoint, run_folder, sharding
+from lion_jax.config.reference import REFERABLE
+from lion_jax.training import calls, checkpoint, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation, abstract_model
 from lion_jax.training.signature import Signature
 from lion_jax.training.task import graph_of, make_task, model_maker, requested, split
@@ -113,6 +114,7 @@ def restore(
     """
     folder = Path(folder).expanduser()
     config = _placed(read_config(folder), places or {})
+    _require_code(folder, config, "model.name")
     saves = folder / run_folder.CHECKPOINTS
     if not saves.is_dir():
         raise checkpoint.CheckpointError(f"{folder} holds no checkpoint; train first.")
@@ -126,13 +128,14 @@ def restore(
         signature = checkpoint.signature_of(checkpoints, step)
         if signature is None:  # it is of an earlier version
             dataset = _load_data(config)
-            train = split(config, dataset).train
-            signature = Signature.of(config, dataset, np.asarray(train.images))
+            signature = Signature.of(config, dataset, split(config, dataset).train)
         make_model = model_maker(config, signature)
         mesh = sharding.make_mesh(config.devices)
         abstract = abstract_model(config, make_model, mesh)
         model = checkpoint.restore_model(checkpoints, step, abstract)
-    apply = _applied(graph_of(make_model), signature)
+    apply = _applied(
+        graph_of(make_model), calls.of(config.model, make_model), signature
+    )
     return Restored(step, config, signature, *model, apply)
 
 
@@ -156,17 +159,22 @@ def evaluate(
       The state's step, and loss and accuracy on both splits.
 
     Raises:
-      DataError: If its data are unavailable.
+      DataError: If its data are unavailable, or have changed.
       As `restore`.
     """
     with jax.transfer_guard("allow"):
-        return _evaluate(restore(folder, which, places))
+        restored = restore(folder, which, places)
+        _require_code(Path(folder).expanduser(), restored.config, "data.name")
+        return _evaluate(restored)
 
 
 def _evaluate(restored: Restored) -> dict[str, float | int]:
-    config, mesh = restored.config, sharding.make_mesh(restored.config.devices)
+    # The optimizer's code is not needed, and may be gone.
+    config = dataclasses.replace(restored.config, optimizer=configs.OptimizerConfig())
+    mesh = sharding.make_mesh(config.devices)
     splits = split(config, restored.dataset)
     task = make_task(config, restored.dataset, splits, mesh)
+    task.signature.require_data_of(restored.signature)
     evaluation = Evaluation(config, task, splits, mesh)
     figures: dict[str, float | int] = {"step": restored.step}
     for name in ("validation", "test"):
@@ -176,21 +184,34 @@ def _evaluate(restored: Restored) -> dict[str, float | int]:
     return figures
 
 
-def _applied(graph: nnx.GraphDef, signature: Signature) -> Callable[..., Any]:
+def _applied(
+    graph: nnx.GraphDef, call: calls.Call, signature: Signature
+) -> Callable[..., Any]:
     @jax.jit
     def apply(params, batch_stats, images):
-        model = nnx.merge(graph, params, batch_stats)
-        return model(signature.standardize(images), train=False)
+        x = signature.standardize(images)
+        return call(graph, params, batch_stats, x, train=False)[0]
 
     return apply
 
 
+def _require_code(folder: Path, config: configs.Config, field: str) -> None:
+    """Refuses a reference to other code than the run was trained with."""
+    saved = identity.fill(run_folder.read_json(folder / run_folder.CONFIG) or {})
+    for text in identity.differences(saved, identity.resolve(config)):
+        if text.startswith(field):
+            raise run_folder.RunFolderError(
+                f"{folder} was trained with other code: {text}."
+            )
+
+
 def _placed(config: configs.Config, places: dict[str, Any]) -> configs.Config:
     """Sets the fields asked for; the others fit the devices that there are."""
-    if fixed := sorted(places.keys() - identity.PLACES):
+    if fixed := sorted(places.keys() - identity.PLACES - REFERABLE.keys()):
         raise configs.ConfigError(
             f"{fixed[0]} cannot be changed for a trained model; only"
-            f" {', '.join(sorted(identity.PLACES))} can."
+            f" {', '.join(sorted(identity.PLACES))}, and where the files of references"
+            " are, can."
         )
     available = sharding.count_devices()
     if "devices" not in places:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lion_jax import identity
 from lion_jax.config import ConfigError
+from lion_jax.config.reference import REFERENCES
 from lion_jax.files import write_whole
 from lion_jax.training.history import Epoch, Result
 
@@ -58,11 +59,18 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
             )
         return
     require_known(folder, saved)
+    if not _has_states(folder):  # nothing was computed with the code of its references
+        saved.pop(REFERENCES, None)
     if different := identity.conflicts(saved, config, may_grow=may_grow):
         raise RunFolderError(
             f"{folder} holds a run of another configuration: {', '.join(different)};"
             f" {ELSEWHERE}, or remove that one."
         )
+
+
+def _has_states(folder: Path) -> bool:
+    saves = folder / CHECKPOINTS
+    return (folder / RESULT).exists() or (saves.is_dir() and any(saves.iterdir()))
 
 
 def require_known(folder: Path, saved: dict[str, Any]) -> None:

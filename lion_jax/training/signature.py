@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from lion_jax import data
 from lion_jax.config import Config
 from lion_jax.training import images
+from lion_jax.training.state import Examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +29,16 @@ class Signature:
     std: tuple[float, ...]  # standard deviation, likewise
 
     @classmethod
-    def of(
-        cls, config: Config, dataset: data.Dataset, train_images: np.ndarray
-    ) -> "Signature":
+    def of(cls, config: Config, dataset: data.Dataset, train: Examples) -> "Signature":
         """Returns the signature of a model that a configuration trains.
 
         Args:
           config: Image size and channels.
           dataset: Class names and the shape of the images.
-          train_images: Those of the training split, whose pixels are normalized.
+          train: The training split, by whose pixels images are normalized.
         """
-        mean, std = data.pixel_statistics(train_images)
+        pixels: Any = train.images  # on the host
+        mean, std = data.pixel_statistics(pixels)
         height, width, channels = dataset.train_images.shape[1:]
         return cls(
             dataset=dataset.name,
@@ -64,6 +63,29 @@ class Signature:
             for name, value in values.items()
         }
         return cls(**made)
+
+    def require_data_of(self, saved: "Signature") -> None:
+        """Refuses data other than those that a saved model was trained on.
+
+        Args:
+          saved: The signature saved with the model.
+
+        Raises:
+          DataError: If version, class names or shapes differ from this signature's.
+        """
+        fields = ("version", "class_names", "image_shape")
+        if any(getattr(saved, name) != getattr(self, name) for name in fields):
+            raise data.DataError(
+                f"the data have changed: the run was trained on {saved.data}, but"
+                f" these are {self.data}; restore the data, or begin another run in"
+                " another folder (--workdir or --out)."
+            )
+
+    @property
+    def data(self) -> str:
+        """The data set with its version and its shape, in words."""
+        shape = " x ".join(map(str, self.image_shape))
+        return f"{self.dataset} {self.version} ({shape}, {self.num_classes} classes)"
 
     @property
     def num_classes(self) -> int:

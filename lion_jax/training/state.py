@@ -12,9 +12,9 @@ NEVER = jnp.iinfo(jnp.int32).max
 
 
 class Examples(NamedTuple):
-    """A split of a data set, whole, on the host or on the devices."""
+    """A split of a data set, or part of one, on the host or on the devices."""
 
-    images: UInt8[Array | np.ndarray, "n h w c"]
+    images: UInt8[Array | np.ndarray, "n h w c"]  # of a streamed split: `data.Rows`
     labels: Int[Array | np.ndarray, " n"]
 
 

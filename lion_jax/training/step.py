@@ -1,7 +1,8 @@
 """The training and the evaluation step: pure functions of pytrees, to be jitted.
 
 Nothing here reads from the host: batches are cut out of arrays that lie on the devices,
-and sums for loss and accuracy stay there until an epoch ends.
+whole splits or windows of them (`lion_jax.training.streaming`), and sums for loss and
+accuracy stay there until an epoch ends.
 """
 
 import enum
@@ -15,6 +16,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
+from lion_jax.training import calls
 from lion_jax.training.state import Evaluated, Examples, Metrics, Model, TrainState
 from lion_jax.training.task import Task
 
@@ -25,7 +27,7 @@ class Use(enum.IntEnum):
     `images.Augmentation` draws from the key itself, and from its own numbers below 3.
     """
 
-    DROP_PATH = 3
+    MODEL = 3
     MIXUP = 4
 
     def key(self, key: Key[Array, ""], part: Int[Array, ""] | int) -> Key[Array, ""]:
@@ -37,8 +39,9 @@ def init_model(
     make_model: Callable[[nnx.Rngs], nnx.Module], key: Key[Array, ""]
 ) -> Model:
     """Makes parameters and batch-norm statistics from the seed's key."""
-    _, params, batch_stats = nnx.split(make_model(nnx.Rngs(params=key)), nnx.Param, ...)
-    return Model(nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
+    # Streams that a model of the user's own may draw from, besides its weights'.
+    other = jax.random.fold_in(key, 1)
+    return Model(*calls.parts_of(make_model(nnx.Rngs(other, params=key))))
 
 
 def init_state(task: Task, key: Key[Array, ""]) -> TrainState:
@@ -96,18 +99,16 @@ def loss_of(
     Returns:
       The loss to differentiate; losses and logits per example, statistics after.
     """
-    model = nnx.merge(graph, params, batch_stats)
-    options = {}
-    if task.stochastic:
-        options["key"] = Use.DROP_PATH.key(key, batch.part)
+    drawn = Use.MODEL.key(key, batch.part) if task.call.needs_key else None
     x = task.standardize(batch.images)
     x, mix = task.augment.mix(x, key=Use.MIXUP.key(key, batch.part))
-    logits = model(x, train=True, **options)
+    logits, batch_stats = task.call(
+        graph, params, batch_stats, x, train=True, key=drawn
+    )
     targets = mix(jax.nn.one_hot(batch.labels, logits.shape[-1]))
     targets = optax.smooth_labels(targets, task.label_smoothing)
     losses = optax.softmax_cross_entropy(logits, targets)
-    _, batch_stats = nnx.state(model, nnx.Param, ...)
-    return losses.mean(), Outputs(losses, logits, nnx.to_pure_dict(batch_stats))
+    return losses.mean(), Outputs(losses, logits, batch_stats)
 
 
 def train_step(
@@ -124,9 +125,9 @@ def train_step(
       task: The fixed part of the experiment.
       graph: `task.graph()`.
       state: The state before.
-      examples: The training split.
+      examples: The training split; if it is streamed, the window with the batch.
       order: The epoch's order; the batch is the slice that follows those already in
-        `state.metrics`.
+        `state.metrics`. If they are streamed, in that order, the numbers from 0.
       key: Key of the run's augmentation; each step folds its own number into it.
 
     Returns:
@@ -230,13 +231,15 @@ def eval_step(
         task.eval_batch_size
     )
     pixels, labels = _cut(task, examples, jnp.minimum(rows, count - 1))
-    model = nnx.merge(graph, params, batch_stats)
-    logits = model(task.standardize(pixels), train=False)
+    x = task.standardize(pixels)
+    logits, _ = task.call(graph, params, batch_stats, x, train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return sums.add(losses, logits, labels, rows < count)
 
 
 def _cut(task: Task, examples: Examples, rows: Int[Array, " b"]) -> tuple[Any, Any]:
+    if task.streamed:  # the examples are a window, whose batches go round
+        rows = rows % len(examples.labels)
     if task.batch_sharding is not None:
         rows = jax.lax.with_sharding_constraint(rows, task.batch_sharding)
     return examples.images[rows], examples.labels[rows]

@@ -9,4 +9,5 @@ TABLES: Tables = {
     "optimizer.name": {
         name: optimizers.parameters(name) for name in optimizers.OPTIMIZERS
     },
+    "optimizer.schedule": {name: {} for name in optimizers.SCHEDULES},
 }

@@ -1,9 +1,10 @@
 """From a configuration and a data set to what a program is compiled from."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +15,8 @@ from jaxtyping import Array, Float, UInt8
 
 from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
-from lion_jax.training import images, sharding
+from lion_jax.config.reference import parse
+from lion_jax.training import calls, images, own, placement, sharding
 from lion_jax.training.optimizers import make_optimizer
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import Examples
@@ -39,10 +41,11 @@ class Task:
     batch_size: int
     eval_batch_size: int
     augment: images.Augmentation
-    stochastic: bool = False  # whether the model takes a random key in training
+    call: calls.Call = calls.PLAIN
     label_smoothing: float = 0.0
     accumulate: int = 1
     batch_sharding: jax.sharding.Sharding | None = None
+    streamed: bool = False  # whether steps see windows of the splits
 
     def graph(self) -> nnx.GraphDef:
         """Returns the model's structure without its numbers; nothing is computed."""
@@ -57,29 +60,40 @@ def graph_of(make_model: Callable[[nnx.Rngs], nnx.Module]) -> nnx.GraphDef:
 def model_maker(
     config: Config, signature: Signature
 ) -> Callable[[nnx.Rngs], nnx.Module]:
-    """Returns what makes a configuration's model from random keys."""
+    """Returns what makes a configuration's model from random keys.
+
+    Raises:
+      ConfigError: If its name refers to no function, or to one of another signature.
+    """
+    given = {
+        "image_size": signature.image_size,
+        "num_classes": signature.num_classes,
+        "channels": signature.channels,
+    }
+    if parse(config.model.name):
+        return own.model(config.model, given)
     # The model's name and the fields that it does not take stay behind.
     options = models.options(config.model.name, dataclasses.asdict(config.model))
-    return lambda rngs: models.make(
-        config.model.name,
-        image_size=signature.image_size,
-        num_classes=signature.num_classes,
-        channels=signature.channels,
-        rngs=rngs,
-        **options,
-    )
+    return lambda rngs: models.make(config.model.name, **given, rngs=rngs, **options)
 
 
 def requested(config: Config) -> data.Request:
     """Returns which data set a configuration asks for, and how."""
     fields = config.data
     return data.Request(
-        fields.name, fields.data_dir, fields.cache_dir, fields.image_size
+        fields.name,
+        fields.data_dir,
+        fields.cache_dir,
+        fields.image_size,
+        json.dumps(fields.options) if fields.options else "",
     )
 
 
 def split(config: Config, dataset: data.Dataset) -> Splits:
     """Cuts the training set by the configuration's split seed.
+
+    Returns:
+      The splits, whose images are read only when they are needed if they are streamed.
 
     Raises:
       ConfigError: If the data do not fill a batch or do not fit the channels.
@@ -102,11 +116,16 @@ def split(config: Config, dataset: data.Dataset) -> Splits:
             f"channels={config.channels}, but the images of {dataset.name} have"
             f" {channels}; set --config.channels={channels}."
         )
-    pixels, labels = dataset.train_images, dataset.train_labels
+    streamed = placement.is_streamed(config, dataset)
+
+    def select(part: str, rows: np.ndarray) -> Examples:
+        images: Any = data.Rows(dataset.arrays[f"{part}_images"], rows)
+        labels = dataset.arrays[f"{part}_labels"][rows]
+        return Examples(images if streamed else images[:], labels)
+
+    test = np.arange(len(dataset.test_labels))
     return Splits(
-        Examples(pixels[train], labels[train]),
-        Examples(pixels[validation], labels[validation]),
-        Examples(dataset.test_images, dataset.test_labels),
+        select("train", train), select("train", validation), select("test", test)
     )
 
 
@@ -119,18 +138,20 @@ def make_task(
     config: Config, dataset: data.Dataset, splits: Splits, mesh: Mesh
 ) -> Task:
     """Makes the fixed part of the experiment."""
-    signature = Signature.of(config, dataset, np.asarray(splits.train.images))
+    signature = Signature.of(config, dataset, splits.train)
     steps = total_steps(config, len(splits.train.labels))
+    make_model = model_maker(config, signature)
     return Task(
         signature=signature,
-        make_model=model_maker(config, signature),
+        make_model=make_model,
         optimizer=make_optimizer(config.optimizer, steps),
         standardize=signature.standardize,
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
         augment=images.Augmentation(**dataclasses.asdict(config.augment)),
-        stochastic=config.model.drop_path > 0,
+        call=calls.of(config.model, make_model),
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
         batch_sharding=sharding.batch(mesh),
+        streamed=isinstance(splits.train.images, data.Rows),
     )

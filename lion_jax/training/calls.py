@@ -1,0 +1,117 @@
+"""How a model is called: merged with its numbers, for training or evaluation."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key, PyTree
+
+from lion_jax.config import ModelConfig
+from lion_jax.config.reference import parse
+
+# Of what a model holds, these are no statistics: random streams, which each step makes
+# anew from its key, and values that the model notes while it runs.
+TRANSIENT = nnx.RngState, nnx.Intermediate
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """How a model is called.
+
+    Args:
+      takes: Which of `train` and `key` it takes.
+      streams: Shapes of the random streams that it holds, as dropout layers do.
+      foreign: Whether it is the user's own: its layers may have modes of their own for
+        training, and its logits another dtype.
+    """
+
+    takes: frozenset[str] = frozenset({"train"})
+    streams: PyTree[Any] = None
+    foreign: bool = False
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether training draws random numbers."""
+        return "key" in self.takes or bool(jax.tree.leaves(self.streams))
+
+    def __call__(
+        self,
+        graph: nnx.GraphDef,
+        params: PyTree[Array],
+        batch_stats: PyTree[Array],
+        images: Float[Array, "b h w c"],
+        *,
+        train: bool,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "b k"], PyTree[Array]]:
+        """Computes logits.
+
+        Args:
+          graph: `Task.graph()`.
+          params: The model's parameters.
+          batch_stats: Its batch-norm statistics, and what else it holds.
+          images: Standardized images.
+          train: Whether this is training.
+          key: Random key of the batch; None in evaluation.
+
+        Returns:
+          Logits, and the statistics after.
+        """
+        outputs, batch_stats = self.raw(
+            graph, params, batch_stats, images, train=train, key=key
+        )
+        return outputs.astype(jnp.float32) if self.foreign else outputs, batch_stats
+
+    def raw(self, graph, params, batch_stats, images, *, train, key=None) -> Any:
+        """Does the same; returns what the model returned as it is."""
+        states = [params, batch_stats]
+        if self.streams:
+            states.append(_streams(self.streams, key))
+        model = nnx.merge(graph, *states)
+        if self.foreign:
+            (model.train if train else model.eval)()
+        options = {"train": train, "key": key}
+        outputs = model(images, **{name: options[name] for name in self.takes})
+        *_, batch_stats = nnx.state(model, nnx.Param, TRANSIENT, ...)
+        return outputs, nnx.to_pure_dict(batch_stats)
+
+
+PLAIN = Call()
+
+
+def of(config: ModelConfig, make_model: Callable[[nnx.Rngs], nnx.Module]) -> Call:
+    """Returns how a configuration's model is called; nothing is computed."""
+    if not parse(config.name):
+        return Call(frozenset({"train", "key"} if config.drop_path > 0 else {"train"}))
+    model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
+    taken = inspect.signature(model.__call__).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    names = {"train", "key"}
+    streams = nnx.to_pure_dict(nnx.state(model, nnx.RngState))
+    return Call(frozenset(names if anything else names & taken.keys()), streams, True)
+
+
+def parts_of(model: nnx.Module) -> tuple[PyTree[Array], PyTree[Array]]:
+    """Returns a model's parameters, and its statistics."""
+    _, params, _, batch_stats = nnx.split(model, nnx.Param, TRANSIENT, ...)
+    return nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+
+
+def _streams(shapes: PyTree[Any], key: Key[Array, ""] | None) -> PyTree[Array]:
+    """Makes a model's random streams from a step's key."""
+    key = jax.random.key(0) if key is None else key
+    leaves, structure = jax.tree.flatten(shapes)
+    streams = []
+    for number, leaf in enumerate(leaves):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            stream = jax.random.fold_in(key, number)
+            streams.append(
+                jax.random.split(stream, leaf.shape) if leaf.shape else stream
+            )
+        else:
+            streams.append(jnp.zeros(leaf.shape, leaf.dtype))
+    return jax.tree.unflatten(structure, streams)

@@ -1,0 +1,145 @@
+"""Whether the user's own model, optimizer and schedule fit: from shapes alone.
+
+Nothing is compiled, computed or written here.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import PyTree
+
+from lion_jax import data, references
+from lion_jax.config import Config, ConfigError
+from lion_jax.config.reference import references_of
+from lion_jax.training import calls, stored
+from lion_jax.training.optimizers import make_schedule
+from lion_jax.training.step import Batch, loss_of
+from lion_jax.training.task import Task
+
+
+def check(config: Config, task: Task, dataset: data.Dataset) -> None:
+    """Checks whatever a configuration refers to against its data.
+
+    Args:
+      config: The configuration.
+      task: Made of it.
+      dataset: Its data.
+
+    Raises:
+      ConfigError: Names the reference, what it does, and what it must do.
+    """
+    names = references_of(config)
+    if not names.keys() - {"data.name"}:
+        return
+    params, batch_stats = jax.eval_shape(
+        lambda: calls.parts_of(task.make_model(nnx.Rngs(0, params=0)))
+    )
+    if name := names.get("model.name"):
+        _require_storable("model.name", name, batch_stats)
+        _check_model(name, task, dataset, params, batch_stats)
+    if name := names.get("optimizer.schedule"):
+        with references.blamed("optimizer.schedule", name):
+            schedule = make_schedule(config.optimizer, 100)
+            rate = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
+        if getattr(rate, "shape", None) != ():
+            raise ConfigError(
+                f"optimizer.schedule={name!r}: it returns {rate}, but must return the"
+                " learning rate, a number."
+            )
+    if name := names.get("optimizer.name"):
+        _check_optimizer(name, task, params)
+
+
+def _check_model(
+    name: str,
+    task: Task,
+    dataset: data.Dataset,
+    params: PyTree[Any],
+    batch_stats: PyTree[Any],
+) -> None:
+    if not jax.tree.leaves(params):
+        raise ConfigError(
+            f"model.name={name!r}: it has no nnx.Param, so nothing can be trained; make"
+            " its weights of nnx.Param, or of Flax's layers."
+        )
+    graph, key = task.graph(), jax.eval_shape(lambda: jax.random.key(0))
+    count, classes = task.batch_size // task.accumulate, dataset.num_classes
+    shape = count, *dataset.train_images.shape[1:]
+    pixels = jax.ShapeDtypeStruct(shape, jnp.uint8)
+    for train in True, False:
+
+        def call(params, batch_stats, pixels, key, train=train):
+            key = key if train else None
+            images = task.standardize(pixels)
+            return task.call.raw(
+                graph, params, batch_stats, images, train=train, key=key
+            )
+
+        with references.blamed("model.name", name):
+            logits, after = jax.eval_shape(call, params, batch_stats, pixels, key)
+        got = getattr(logits, "shape", None)
+        if got != (count, classes) or not jnp.issubdtype(logits.dtype, jnp.floating):
+            raise ConfigError(
+                f"model.name={name!r}: for {count} images of {classes} classes it"
+                f" returns {_described(logits)}, but must return logits, float32"
+                f" {(count, classes)}; correct its last layer."
+            )
+        if changed := stored.differences(batch_stats, after):
+            raise ConfigError(
+                f"model.name={name!r}: what it holds changes its form when it is"
+                f" called: {changed[0]}; make its variables in its constructor."
+            )
+    examples: Any = pixels, jax.ShapeDtypeStruct((count,), jnp.int32)
+    batch = Batch(examples[0], examples[1], 0)
+    differentiate = jax.value_and_grad(
+        partial(loss_of, task=task, graph=graph), has_aux=True
+    )
+    with references.blamed("model.name", name):
+        jax.eval_shape(differentiate, params, batch_stats, batch, key)
+
+
+def _check_optimizer(name: str, task: Task, params: PyTree[Any]) -> None:
+    with references.blamed("optimizer.name", name):
+        state = jax.eval_shape(task.optimizer.init, params)
+        updates, after = jax.eval_shape(task.optimizer.update, params, state, params)
+    _require_storable("optimizer.name", name, state)
+    for what, wanted, got in (
+        ("updates", params, updates),
+        ("its state", state, after),
+    ):
+        shapes = [jax.tree.map(lambda x: x.shape, tree) for tree in (wanted, got)]
+        if jax.tree.structure(wanted) != jax.tree.structure(got) or (
+            shapes[0] != shapes[1]
+        ):
+            changed = stored.differences(wanted, got)
+            raise ConfigError(
+                f"optimizer.name={name!r}: {what} must have the form of"
+                f" {'the parameters' if what == 'updates' else 'the state before'}"
+                f"{f', but differ: {changed[0]}' if changed else ''}; correct its"
+                " update."
+            )
+
+
+def _require_storable(field: str, name: str, state: PyTree[Any]) -> None:
+    """Refuses what is to be saved and checkpoints cannot hold."""
+    for path, leaf in stored.leaves(state).items():
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            raise ConfigError(
+                f"{field}={name!r}: its {path} is a random key of dtype {leaf.dtype},"
+                " which checkpoints cannot hold; make it with jax.random.PRNGKey."
+            )
+        if 0 in leaf.shape:
+            raise ConfigError(
+                f"{field}={name!r}: its {path} is an array of shape {leaf.shape}, but"
+                " checkpoints cannot hold empty ones; leave it out."
+            )
+
+
+def _described(outputs: Any) -> str:
+    """Returns what a model returned, in words."""
+    if isinstance(outputs, jax.ShapeDtypeStruct):
+        return f"{outputs.dtype} {outputs.shape}"
+    return f"a value of type {type(outputs).__name__}"
