@@ -64,6 +64,15 @@ CLAIMS = {
             "dropin::a_run_of_optax_lion_continues_and_returns",
             "dropin::a_checkpoint_of_optax_lion_continues_to_the_bit",
         ),
+        "Complex values have a sign each for their real and imaginary part": (
+            "edges::complex_parameters_have_a_sign_for_each_part"
+        ),
+        "traced values are taken as they are": (
+            "lion::arrays_are_taken_without_a_check"
+        ),
+        "a variant of weight decay without any": (
+            "variants::wrong_combinations_are_refused_at_construction"
+        ),
         "theta <- theta - eta u - lambda theta": (
             "variants::weight_decay_is_its_formula"
         ),
@@ -108,6 +117,10 @@ CLAIMS = {
         'static_args=("b1", "b2")': (
             "dropin::traced_betas_that_forget_the_momentum_are_visible"
         ),
+        "unless `exact`, up to a positive factor": (
+            "which_momentum_is_read",
+            "lion::modes_equal_optax",
+        ),
         "the flags of XLA in force now": (
             "the_flag_at_construction_decides_for_all_later_steps",
             "edges::xlas_flags_are_read_at_construction",
@@ -124,6 +137,19 @@ CLAIMS = {
         "unless it is on the wrong side": "a_bfloat16_momentum_is_rounded_to_its_side",
     },
     "int8.py": {
+        "The codes have the parameter's shape and sharding": (
+            "momenta_begin_where_their_parameters_lie",
+            "int8::sharded_equals_unsharded_to_the_bit",
+        ),
+        "All that an array's values share is one integer": (
+            "int8::small_arrays_stay_float32_and_every_leaf_lies_as_its_parameter"
+        ),
+        "evenly spread over steps": (
+            "int8::rounding_is_right_on_average_at_every_spacing"
+        ),
+        "A float64 gradient meets the float32 momentum in float64": (
+            "edges::float64_stays_float64"
+        ),
         "out of reach of what places, masks or wraps a state": (
             "matrix::trains_as_optax_lion_does"
         ),
@@ -216,6 +242,9 @@ CLAIMS = {
     },
     "variants.py": {
         "all of them off by default": "variants::all_variants_are_off_by_default",
+        "Complex leaves are pairs of real ones": (
+            "edges::complex_parameters_have_a_sign_for_each_part"
+        ),
         "both as in `optax.scale_by_lion`": "lion::modes_equal_optax",
         "and is at least 0.001. That is timm's form": (
             "cautious_is_timms_form_and_not_the_authors"
@@ -234,6 +263,9 @@ CLAIMS = {
         ),
         "3 bits per value of a long array: 1 in the votes, 2 in the outcomes": (
             "distributed::a_vote_takes_one_bit_and_an_outcome_two"
+        ),
+        "takes 64, 32 in its reduce-scatter and 32 in its all-gather": (
+            "distributed::a_mean_of_float32_takes_64_bits"
         ),
         "otherwise JAX sums the gradients of replicated parameters": (
             "distributed::jax_sums_gradients_of_replicated_parameters_unless_told"
@@ -256,13 +288,48 @@ CLAIMS = {
             "dropin::a_run_of_optax_lion_continues_and_returns",
             "dropin::a_run_with_injected_hyperparameters_continues",
         ),
+        "Counts of schedules are those of the momentum, as in Optax": (
+            "dropin::a_run_of_optax_lion_continues_and_returns"
+        ),
         "int8 momenta are decoded": "dropin::a_momentum_may_become_int8_and_return",
+    },
+    "leaves.py": {
+        "the wider of two dtypes, even where dtypes are promoted strictly": (
+            "dropin::strict_dtype_promotion"
+        ),
+        "a mask is a function of the parameters if all its leaves are": (
+            "dropin::a_mask_that_is_a_callable_pytree_is_a_mask"
+        ),
+    },
+    "checks.py": {
+        "all but those that JAX traces": "dropin::betas_that_are_arrays_write_in_place",
+    },
+    "state.py": {
+        "all leaves of `mu` lie as the parameters do": (
+            "int8::small_arrays_stay_float32_and_every_leaf_lies_as_its_parameter"
+        ),
+    },
+    "__init__.py": {
+        "Imports nothing else of lion_jax": (
+            "structure::rooms_import_only_the_rooms_that_they_may"
+        ),
+    },
+    "../__init__.py": {
+        "composes into chains of Optax": "matrix::trains_as_optax_lion_does",
     },
     "../../docs/optimizer.md": {
         "It imports jax, numpy, optax and jaxtyping only": (
             "structure::the_optimizer_needs_four_libraries"
         ),
         "the arguments are the same": "arguments_are_those_of_optax",
+        "bit for bit in float32": (
+            "dropin::a_run_of_optax_lion_continues_and_returns",
+            "dropin::a_checkpoint_of_optax_lion_continues_to_the_bit",
+        ),
+        "after three steps the weights are those of `optax.lion`, within 1e-6": (
+            "matrix::trains_as_optax_lion_does"
+        ),
+        "Optax's own tests of Lion pass": "optax_own::optaxs_own_test_passes",
         "find the momentum and the count": (
             "dropin::parts_of_a_state_are_found_by_their_names"
         ),

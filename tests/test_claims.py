@@ -239,6 +239,7 @@ def test_levels_are_eight_to_an_octave_and_beyond_them_one():
     assert (fine[0], fine[-1]) == (2.0**-10, 2.0**2)  # 12 octaves
     octaves = np.floor(np.log2(fine[:-1]))
     np.testing.assert_array_equal(np.unique(octaves, return_counts=True)[1], 8)
+    assert set(np.diff(to_bits(jnp.float32(fine)))) == {int8.STEP}
     gaps = np.diff(fine)
     assert (gaps / fine[1:]).min() == 1 / 16
     assert (gaps / fine[:-1]).max() == 1 / 8

@@ -71,25 +71,44 @@ def test_all_devices_take_the_step_most_vote_for(devices):
                 np.testing.assert_allclose(mine, kept, rtol=1e-4, atol=1e-8)
 
 
+def bits_per_value(lowered, n):
+    """The larger of what an exchange takes and gives, by its kind."""
+    exchanges = re.findall(
+        r"stablehlo\.(all_to_all|all_gather|reduce_scatter).*?"
+        r"\(tensor<([\dx]+)x(?:ui8|f32)>\) -> tensor<([\dx]+)x(ui8|f32)>",
+        lowered.as_text(),
+        re.S,
+    )
+    return {
+        kind: {"ui8": 8, "f32": 32}[dtype]
+        * max(np.prod([int(d) for d in shape.split("x")]) for shape in shapes)
+        / n
+        for kind, *shapes, dtype in exchanges
+    }
+
+
 @pytest.mark.parametrize("devices", [2, 3, 8])
 def test_a_vote_takes_one_bit_and_an_outcome_two(devices):
     init, step = stepper(devices)
     n = 48_000
     grads = jnp.ones((devices, n))
     lowered = step.lower(init(grads[0]), grads)
-    exchanged = re.findall(
-        r"stablehlo\.(all_to_all|all_gather).*?-> tensor<([\dx]+)xui8>",
-        lowered.as_text(),
-        re.S,
-    )
-    bits = {
-        kind: 8 * np.prod([int(d) for d in shape.split("x")]) / n
-        for kind, shape in exchanged
-    }
-    assert bits == {"all_to_all": 1, "all_gather": 2}
+    assert bits_per_value(lowered, n) == {"all_to_all": 1, "all_gather": 2}
     if devices == 8:
         text = lowered.compile().as_text()
         assert not re.findall(r"f32\[[\d,]*\]\S* all-", text)
+
+
+def test_a_mean_of_float32_takes_64_bits():
+    def mean(g):
+        part = jax.lax.psum_scatter(g[0], "data", tiled=True) / 8
+        return jax.lax.all_gather(part, "data", tiled=True)
+
+    mesh = jax.make_mesh((8,), ("data",), (AxisType.Auto,))
+    mapped = jax.shard_map(mean, mesh=mesh, in_specs=SPLIT, out_specs=SPLIT)
+    lowered = jax.jit(mapped).lower(jnp.ones((8, 1000)))
+    bits = bits_per_value(lowered, 1000)
+    assert bits == {"reduce_scatter": 32, "all_gather": 32}
 
 
 @pytest.mark.parametrize("devices", [2, 3, 8])

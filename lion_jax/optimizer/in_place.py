@@ -43,7 +43,7 @@ MIN_RATIO = 1 / 16  # of traced b2 to b1: b2/b1 - 1 loses at most four bits of b
 
 @dataclasses.dataclass(frozen=True)
 class Interpolation:
-    """c = b1 m + (1 - b1) g, from whichever momentum makes the step faster."""
+    """c = b1 m + (1 - b1) g, from the old momentum m or from the new one."""
 
     b1: Any
     b2: Any

@@ -4,10 +4,10 @@ The codes have the parameter's shape and sharding. All that an array's values sh
 one integer, its exponent; it lies outside of the parameters' tree, out of reach of what
 places, masks or wraps a state by its parameters.
 
-**Code.** The levels 1..126 are floats whose bits are evenly spaced, and bits of floats
-grow with their logarithm (exactly at powers of two, linearly between). From 2**-LOW to
-2**HIGH times 2**exponent there are 8 levels per octave, 1/16 to 1/8 of a value apart;
-beyond them one level per octave, so that a value far smaller or larger than its
+**Code.** Bits of floats grow with their logarithm (exactly at powers of two, linearly
+between). The levels 1..126 are floats with evenly spaced bits: from 2**-LOW to 2**HIGH
+times 2**exponent there are 8 levels per octave, 1/16 to 1/8 of a value apart; beyond
+them one level per octave, so that a value far smaller or larger than its
 neighbours moves too. Only a zero is stored as zero. Level 127 is an infinity and -128 a
 NaN: each costs one value.
 
