@@ -577,6 +577,18 @@ def test_siblings_share_their_schedule():
     assert pairs.unequal(first, second) == different
 
 
+def test_runs_on_other_images_of_a_folder_are_no_siblings():
+    lion, adamw = made_runs("lion", HIGH), made_runs("adamw", LOW)
+    for run in lion + adamw:
+        run.config["data"]["name"] = "folder"
+    assert len(pairs.groups(lion + adamw)) == 1
+    for runs, version in ((lion, "folder 0a1b"), (adamw, "folder 2c3d")):
+        runs[0].environment["data"] = version
+    first, second = pairs.groups(lion + adamw)
+    different = ["data's version (folder 2c3d and folder 0a1b)"]
+    assert pairs.unequal(first, second) == different
+
+
 def test_four_seeds_of_two_models_are_underpowered_after_holm():
     runs = [
         run

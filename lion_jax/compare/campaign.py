@@ -199,7 +199,7 @@ def _run_one(
         epochs=run_folder.read_metrics(folder),
         result=result,
         memory=program.memory(),
-        environment=described,
+        environment=described | {"data": program.signature.data},
     )
     records.write(record, campaign.out)
     shutil.rmtree(folder)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lion_jax import data
 from lion_jax.compare import paired, stats, titles
 from lion_jax.compare.measures import Measure
 from lion_jax.compare.records import Record, what_is_run
@@ -113,6 +114,8 @@ def _common(run: Record) -> dict[str, Any]:
     code = values.pop(REFERENCES, {})
     values |= {f"code of {name}": text for name, text in code.items()}
     values.pop("code of optimizer.name", None)
+    if data.is_in_files(run.config["data"]["name"]):  # which the name does not tell
+        values["data's version"] = run.environment.get("data")
     return values | {f"optimizer.{field}": optimizer[field] for field in SHARED}
 
 

@@ -16,7 +16,7 @@ from lion_jax.data.statistics import pixel_statistics
 from lion_jax.files import cache_folder
 
 __all__ = ["SAMPLE", "SOURCES", "DataError", "Dataset", "Place", "Request", "Source"]
-__all__ += ["Rows", "load", "pixel_statistics", "source_of", "split"]
+__all__ += ["Rows", "is_in_files", "load", "pixel_statistics", "source_of", "split"]
 
 SAMPLE = "fashion_mnist_sample"
 SAMPLE_PATH = Path(__file__).with_name(f"{SAMPLE}.npz")
@@ -67,6 +67,11 @@ def load(
 def source_of(name: str) -> Source:
     """Returns the source to which a data set's name belongs."""
     return next(source for source in SOURCES if source.has(name))
+
+
+def is_in_files(name: str) -> bool:
+    """Returns whether a name stands for files of the user's: folder, or FILE.npz."""
+    return name == folder.NAME or name.endswith(npz_file.ENDING)
 
 
 def _load_sample(request: Request) -> Dataset:

@@ -76,12 +76,14 @@ class Signature:
         fields = ("version", "class_names", "image_shape")
         if any(getattr(saved, name) != getattr(self, name) for name in fields):
             raise data.DataError(
-                f"the data have changed: the run was trained on {saved._data()}, but"
-                f" these are {self._data()}; restore the data, or begin another run in"
+                f"the data have changed: the run was trained on {saved.data}, but"
+                f" these are {self.data}; restore the data, or begin another run in"
                 " another folder (--workdir or --out)."
             )
 
-    def _data(self) -> str:
+    @property
+    def data(self) -> str:
+        """The data set with its version and its shape, in words."""
         shape = " x ".join(map(str, self.image_shape))
         return f"{self.dataset} {self.version} ({shape}, {self.num_classes} classes)"
 
