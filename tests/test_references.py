@@ -285,7 +285,7 @@ BAD_NAMES = [
     ),
     (
         {"optimizer__name": "optax.contrib:galore"},
-        r"is an array of shape \(0,\), but checkpoints cannot hold empty ones; leave",
+        r"is an array of shape \(0, 0\), but checkpoints cannot hold empty ones; leave",
         {},
     ),
     ({"optimizer__schedule": "optax:sgdr_schedule"}, r"takes cosine_kwargs, but", {}),
