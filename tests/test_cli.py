@@ -185,21 +185,22 @@ def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(runtime, "start", lambda cache, **_: seen.append(cache))
 
-    def spy(config, folder, console, profile):
-        seen.append((config.epochs, str(folder), profile))
+    def spy(config, folder, console, profile, tracker):
+        seen.append((config.epochs, str(folder), profile, tracker))
         return 0
 
     monkeypatch.setattr(train, "train", spy)
     train.main(["--config", str(config), "--config.epochs=7"])
     train.main([f"--config={config}", "--profile", "--compilation_cache=off"])
-    train.main([f"--config={config}", "--workdir=there", "--noprofile"])
+    wandb = ["--tracker=wandb"]
+    train.main([f"--config={config}", "--workdir=there", "--noprofile", *wandb])
     monkeypatch.setattr(evaluate, "evaluate", lambda *_: {})
     monkeypatch.setattr(evaluate, "read_config", lambda _: cli.load_config(str(config)))
     evaluate.main(["--workdir=there", "--compilation_cache=here"])
     assert seen == [
-        *("", (7, "runs/quick/seed_0", False)),
-        *("off", (100, "runs/quick/seed_0", True)),
-        *("", (100, "there", False)),
+        *("", (7, "runs/quick/seed_0", False, "")),
+        *("off", (100, "runs/quick/seed_0", True, "")),
+        *("", (100, "there", False, "wandb")),
         "here",
     ]
 
