@@ -1,4 +1,4 @@
-"""The Lion optimizer in JAX: `lion` composes into any Optax chain."""
+"""The Lion optimizer in JAX: `lion` composes into chains of Optax."""
 
 from lion_jax import startup as startup  # first: it is for the time of the imports
 from lion_jax.optimizer.adopt import from_optax, to_optax

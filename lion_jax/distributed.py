@@ -1,4 +1,4 @@
-"""Lion with one bit between devices; `help(scale_by_distributed_lion)` explains it."""
+"""Lion by majority vote; `help(scale_by_distributed_lion)` explains it."""
 
 from lion_jax.optimizer.distributed import scale_by_distributed_lion
 

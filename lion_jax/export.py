@@ -6,6 +6,7 @@ from typing import Annotated
 
 from lion_jax import cli, data, runtime
 from lion_jax.config import About, ConfigError
+from lion_jax.config.reference import short
 from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, exported, load, run_folder
 from lion_jax.training.restored import read_config
@@ -47,8 +48,8 @@ def main(argv: list[str]) -> int:
     write = exported.write_weights if weights else exported.write_program
     write(model, out)
     what = "weights" if weights else f"program for {' and '.join(exported.PLATFORMS)}"
-    size = out.stat().st_size / 1e6
-    print(f"{out}: {what} of {model.config.model.name}, {size:.1f} MB")
+    name, kilobytes = short(model.config.model.name), out.stat().st_size / 1000
+    print(f"{out}: {what} of {name}, {kilobytes:,.0f} kB")
     return 0
 
 

@@ -240,7 +240,7 @@ def test_equal_betas_take_an_infinite_gradient_as_a_sign(mu_dtype):
 
 
 @pytest.mark.parametrize("mu_dtype", [None, "bfloat16", "int8"])
-@pytest.mark.parametrize("power", [-90, 100])
+@pytest.mark.parametrize("power", [-100, 100])
 def test_updates_do_not_depend_on_the_gradients_scale(mu_dtype, power):
     tx, rng = lion(1e-3, mu_dtype=mu_dtype), np.random.default_rng(0)
     w = jnp.ones((64, 64))
@@ -250,6 +250,9 @@ def test_updates_do_not_depend_on_the_gradients_scale(mu_dtype, power):
         expected, one = tx.update(g, one, w)
         found, other = tx.update(g * np.float32(2.0**power), other, w)
         np.testing.assert_array_equal(found, expected)
+    if mu_dtype == "int8":
+        np.testing.assert_array_equal(one.mu, other.mu)
+        np.testing.assert_array_equal(one.exponents + power, other.exponents)
 
 
 def test_xlas_flags_are_read_at_construction(monkeypatch):

@@ -1,6 +1,9 @@
 """The compiled step writes weights and momentum where they lie: no copy, no room."""
 
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,7 @@ import optax
 import pytest
 
 from lion_jax import lion
+from lion_jax.optimizer.in_place import ONE_LOOP
 
 pytestmark = pytest.mark.usefixtures("full_compilation")
 
@@ -30,6 +34,12 @@ def compiled(tx):
 
 def copies(program):
     return len(re.findall(rf"\[{SIDE},{SIDE}\]\S* copy\(", program.as_text()))
+
+
+def loops(program):
+    """How many loops write weights or momenta."""
+    _, _, entry = program.as_text().partition("ENTRY")
+    return len(re.findall(rf"= .*\[{SIDE},{SIDE}\].* fusion\(", entry))
 
 
 @pytest.mark.standard_promotion("Optax's schedules compare integers with floats")
@@ -62,6 +72,13 @@ def test_no_copy_of_a_momentum_in_a_chain():
     assert copies(compiled(clipped)) == 0
 
 
+@pytest.mark.parametrize(
+    "options", [{"b2": 0.5}, {"b1": 0.0}, {"mu_dtype": "float16"}, {"mu_dtype": "int8"}]
+)
+def test_the_old_momentum_is_copied_where_it_is_read(options):
+    assert copies(compiled(lion(1e-4, **options))) == LEAVES
+
+
 def test_a_byte_momentum_takes_no_float32_room():
     program = compiled(lion(1e-4, mu_dtype="int8"))
     # XLA:CPU copies the bytes; rows are counted without any matrix of their own.
@@ -80,3 +97,23 @@ def test_byte_momenta_of_one_shape_share_their_kernels():
 
 def test_the_yardstick_sees_optaxs_copies():
     assert copies(compiled(optax.lion(1e-4))) == LEAVES
+
+
+@pytest.mark.slow
+def test_one_loop_reads_the_old_momentum_without_a_copy():
+    """In a process with the flag; there, `lion` and its program are those of a user."""
+    code = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+import test_in_place as t
+program = t.compiled(t.lion(1e-4, weight_decay=1.0))
+print(t.copies(program), t.loops(program))
+"""
+    flag = {"XLA_FLAGS": f"--xla_backend_extra_options={ONE_LOOP}"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | flag,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout.split() == ["0", str(LEAVES)], ran.stderr

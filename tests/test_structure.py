@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,19 @@ def test_rooms_import_only_the_rooms_that_they_may(graph):
         room = room_of(module)
         others = {room_of(name) for name in imported} - {room}
         assert others <= ROOMS[room], module
+
+
+def test_the_optimizer_needs_four_libraries():
+    found = set()
+    for path in (PACKAGE / "optimizer").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in getattr(node, "names", ())]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found |= {name.partition(".")[0] for name in names}
+    libraries = found - sys.stdlib_module_names - {"lion_jax"}
+    assert libraries == {"jax", "jaxtyping", "numpy", "optax"}
 
 
 def test_no_room_has_a_cycle(graph):

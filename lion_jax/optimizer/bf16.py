@@ -1,14 +1,15 @@
 """bfloat16 training: two wrappers of any Optax optimizer.
 
 A bfloat16 has 8 significant bits, so updates below 1/512 of a weight are rounded away:
-under Lion with learning rate 1e-4 all weights above 0.05 stand still. Either the state
+under Lion with learning rate 1e-4 all weights above 1/32 stand still. Either the state
 stores the low-order bits (error compensation), or rounding is random, so that the
 expected step is right.
 
 Both hand float32 to the inner optimizer and split its results with integer arithmetic
 on their bits: a compiler may drop a round trip of floats, not one of integers. Put
 them outside of everything that looks at the weights, and outside of wrappers that
-choose between updates, such as `optax.apply_if_finite`; the updates are float32.
+choose between updates, such as `optax.apply_if_finite`. The updates are float32;
+bfloat16 where dtypes are promoted strictly.
 """
 
 from typing import NamedTuple
@@ -49,9 +50,9 @@ def with_error_bits(
 ) -> optax.GradientTransformationExtraArgs:
     """Stores the low-order bits of bfloat16 weights in the optimizer's state.
 
-    With 16 bits, weight and state together are a float32, and training follows float32
-    weights to the bit; with 8 they have 16 significant bits. Leaves of other dtypes
-    pass through.
+    With 16 bits, weight and state together are a float32, of which only a tie that is
+    rounded down loses its last place; a step is that of float32 weights, to the bit if
+    XLA fuses both alike. With 8 they have 16 significant bits. Other dtypes stay.
 
     Args:
       inner: Any optimizer; it sees float32 weights and gradients.
@@ -59,8 +60,7 @@ def with_error_bits(
 
     Returns:
       A gradient transformation whose state is an `ErrorBitsState`. `update` needs
-      `params`; apply its updates, float32 for bfloat16 weights, with
-      `optax.apply_updates` and nothing in between.
+      `params`; apply its updates with `optax.apply_updates` and nothing in between.
 
     Raises:
       ValueError: If `bits` is neither 8 nor 16.

@@ -3,7 +3,8 @@
 A row is what lies along the last axis. From the largest gradient and the largest code
 of a row follows a bound of its new momentum; the exponent that one half of an array's
 rows reach becomes the array's. So one outlier costs its row's vote and nothing else;
-maxima and counts are exact in any order of evaluation, on any number of devices.
+maxima and counts are exact in any order of evaluation, on any number of devices (in a
+`jax.shard_map`, a row is what a device holds of it).
 """
 
 import math

@@ -2,9 +2,10 @@
 
 Every device keeps a momentum of its own gradients and votes with the sign of its own
 interpolation; all take the step that most voted for. Device i counts the votes of the
-i-th part of each array and sends the outcome, minus, plus or tie, to all. A device
-so sends 1 bit and receives 2 bits per value, however many devices there are; a mean of
-float32 gradients takes 64.
+i-th part of each array and sends the outcome, minus, plus or tie, to all. However many
+devices there are, each sends and receives 3 bits per value of a long array: 1 in the
+votes, 2 in the outcomes. A mean of float32 gradients takes 64, 32 in its
+reduce-scatter and 32 in its all-gather.
 """
 
 import jax
@@ -28,7 +29,7 @@ def scale_by_distributed_lion(
     """Replaces each device's gradient by the direction that most devices vote for.
 
     To be used inside `jax.shard_map` with gradients that were not averaged, so with
-    `check_vma=False`: otherwise JAX averages the gradients of replicated parameters
+    `check_vma=False`: otherwise JAX sums the gradients of replicated parameters
     itself. The updates are the same on all devices, so parameters stay replicated; the
     momenta are not, so the state has a leading axis for the devices.
 

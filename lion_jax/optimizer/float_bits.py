@@ -1,7 +1,7 @@
 """Floats as the integers that their bits make.
 
-A compiler may drop a round trip between float formats as excess precision, and does;
-it may not drop integer arithmetic.
+A compiler may drop a round trip between float formats as excess precision; it may not
+drop integer arithmetic.
 """
 
 import jax.numpy as jnp

@@ -2,22 +2,24 @@
 
 The interpolation c = b1 m + (1 - b1) g is defined by the old momentum m. Read from it,
 c keeps m alive until the last weight is written, so that the new momentum cannot be
-written where m is: XLA:CPU then copies every momentum first, and a step takes three
-times as long. With the new momentum m' = b2 m + (1 - b2) g the same c is
+written where m is: XLA:CPU then copies every momentum first. With the new momentum
+m' = b2 m + (1 - b2) g the same c is
 
     c = b1/b2 (m' + (b2/b1 - 1) g)
 
 Nothing in it reads the old momentum. The factor b1/b2 > 0 does not change a sign and
 is left out where only the sign is used. A bfloat16 m' is rounded to the side of c = 0
-where it was (`side`), so that rounding does not change the sign either.
+where it was (`side`), so that rounding does not change the sign either; where two terms
+cancel in c = 0, either sign is taken, unless m' needs no rounding.
 
 The old momentum is read, and on a CPU copied, where the new one does not determine c
 accurately: b1 = 0, b1 > b2, a momentum in float16 or int8. It is read without a copy
 where XLA:CPU writes a float32 momentum and weights in one loop (`ONE_LOOP`).
 
 Betas that are traced, as by `optax.inject_hyperparams`, have no value to decide by.
-Then c is read from the new momentum; it is g where b1 = 0, and NaN where b2 < b1 / 16,
-where m' holds too little of m. To use such betas, keep them out of the trace:
+Then c is read from the new momentum; it is g where b1 = 0. Where b2 < b1, m' holds less
+of m: c's rounding error is up to 16 / (1 - b1) times as large. Where b2 < b1 / 16, c is
+NaN. To use such betas, keep them out of the trace:
 `optax.inject_hyperparams(lion, static_args=("b1", "b2"))`.
 """
 
@@ -36,12 +38,12 @@ from lion_jax.optimizer.momentum import Momentum
 
 # With this in XLA_FLAGS, XLA:CPU makes one loop of all that reads the same momentum.
 ONE_LOOP = "xla_cpu_use_multi_output_fusion=true"
-MIN_RATIO = 1 / 16  # of traced b2 to b1, so that b2/b1 - 1 loses at most four bits
+MIN_RATIO = 1 / 16  # of traced b2 to b1: b2/b1 - 1 loses at most four bits of b2/b1
 
 
 @dataclasses.dataclass(frozen=True)
 class Interpolation:
-    """c = b1 m + (1 - b1) g, from whichever momentum makes the step faster."""
+    """c = b1 m + (1 - b1) g, from the old momentum m or from the new one."""
 
     b1: Any
     b2: Any

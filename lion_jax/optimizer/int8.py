@@ -1,25 +1,25 @@
 """A momentum in one byte per value: a sign and seven bits of logarithm.
 
 The codes have the parameter's shape and sharding. All that an array's values share is
-one integer, its exponent; it lies outside of the parameters' tree, so that nothing that
-places, masks or wraps a state by its parameters can break it.
+one integer, its exponent; it lies outside of the parameters' tree, out of reach of what
+places, masks or wraps a state by its parameters.
 
-**Code.** Level k of 1..127 stands for the number whose float32 bits are `_offset(k)`
-above 2**exponent. Bits of floats grow with their logarithm (exactly at powers of two,
-linearly between). From 2**-LOW to 2**HIGH times 2**exponent there are 8 levels per
-octave, 6 to 12 % apart; beyond them one level per octave, so that a value far smaller
-or larger than its neighbours moves too. Only a zero is stored as zero. Level 127 is an
-infinity and -128 a NaN: each costs one value.
+**Code.** Bits of floats grow with their logarithm (exactly at powers of two, linearly
+between). The levels 1..126 are floats with evenly spaced bits: from 2**-LOW to 2**HIGH
+times 2**exponent there are 8 levels per octave, 1/16 to 1/8 of a value apart; beyond
+them one level per octave, so that a value far smaller or larger than its
+neighbours moves too. Only a zero is stored as zero. Level 127 is an infinity and -128 a
+NaN: each costs one value.
 
 **Exponent.** At some steps it becomes that of the median of the rows' largest values
 (`calibration`). A factor of 2**k in all gradients changes the exponent by k and no
 code. In all other steps everything is elementwise.
 
-**Rounding.** A step changes the momentum by 1 % where the levels are 6 % apart: rounded
-to the nearest level it would freeze. Random rounding cures that and adds noise. Instead
-the threshold between two levels walks with the step, by the golden ratio, from a start
-that differs along the last axis: the errors of successive steps cancel, and so do those
-of neighbours.
+**Rounding.** With b2 = 0.99, a gradient no larger than the momentum changes it by 2 %
+at most, where levels are 6 % apart: rounded to the nearest it would freeze. Here the
+threshold between two levels walks with the step, by the golden ratio, from a start that
+differs along the last axis: the errors of successive steps cancel, and so do those of
+neighbours.
 """
 
 import math

@@ -60,7 +60,7 @@ def scale_by_lion(
         least b1 / 16: below, directions are NaN.
       mu_dtype: Dtype of the momentum: floating, None for each parameter's own, or
         `"int8"` for one byte per value (`lion_jax.optimizer.int8`); arrays of fewer
-        than 4,096 values then stay float32. Complex momenta keep their own dtype.
+        than 4,096 values then have float32 or wider. Complex momenta keep their dtype.
       mode: What is made of the interpolation c: `"hard"` sign(c), `"smooth"`
         tanh(smooth_beta c), `"refined"` c clipped to [-1, 1].
       smooth_beta: Slope of the smooth mode at 0, > 0; the other modes ignore it.
@@ -160,10 +160,10 @@ def lion(
         \theta_t = \theta_{t-1} - \eta_t \, (\operatorname{sign}(b_1 m_{t-1}
         + (1 - b_1) g_t) + \lambda \theta_{t-1})
 
-    Every weight moves by the learning rate: use a 3-10x smaller learning rate and a
-    3-10x larger weight decay than for AdamW. In float32, momenta are bitwise those of
-    `optax.lion`, and updates too, except where |c| is below float32 rounding error. A
-    run begun with `optax.lion` continues with `lion_jax.from_optax`.
+    Every weight moves by the learning rate: Lion's authors advise a 3-10x smaller one
+    and a 3-10x larger weight decay than for AdamW. For equal float32 gradients, momenta
+    are bitwise those of `optax.lion`, updates too, except where |c| is below float32
+    rounding error. `lion_jax.from_optax` continues a run begun with `optax.lion`.
 
     Args:
       learning_rate: Step size, >= 0, or a schedule (count -> step size).

@@ -49,11 +49,11 @@ def zeros(p: ArrayLike | jax.ShapeDtypeStruct, dtype: DTypeLike | None) -> Momen
     Args:
       p: The parameter, or its shape and dtype.
       dtype: Of the momentum; None for the parameter's own. Complex parameters keep
-        theirs. int8 holds for arrays that it pays for; the others get float32.
+        theirs. int8 holds for arrays that it pays for; the others are float32 or wider.
 
     Returns:
-      Zeros of the parameter's shape and sharding; MaskedNode for a parameter that is
-      not trained.
+      Zeros of the parameter's shape and sharding (inside of a jit, XLA chooses that);
+      MaskedNode for a parameter that is not trained.
     """
     if not is_trainable(p):
         return optax.MaskedNode()
@@ -164,7 +164,7 @@ def _narrow(
       dtype: Floating or complex.
       side: If given, and if `dtype` is bfloat16, the result lies on the side of this
         number where x lies: of x's two neighbours in bfloat16 the nearer is taken
-        unless it is on the wrong side.
+        unless it is on the wrong side. Where x is this number, either is.
     """
     if side is None or jnp.dtype(dtype) != jnp.bfloat16:
         return x.astype(dtype)

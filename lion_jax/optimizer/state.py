@@ -19,4 +19,4 @@ class QuantizedLionState(NamedTuple):
 
     count: ArrayLike  # int32 scalar
     mu: optax.Updates  # int8 codes; float32 for small arrays
-    exponents: Int[Array, " arrays"]  # one per array of codes, in the order of `mu`
+    exponents: Int[Array, " arrays"]  # one per array of codes, in order; or a 0

@@ -60,8 +60,9 @@ def cautious_direction(
 
     It is divided by the share of values kept, to keep the mean step; the share is
     counted over the whole array, wherever its parts lie, and is at least 0.001. That is
-    timm's form; the authors' own code divides by (values kept + 1) / values instead,
-    which differs by one value in the array. A NaN stays a NaN.
+    timm's form. The authors' own code divides by (values kept + 1) / values instead: a
+    scalar then moves by half a step, where it moves by a whole one here, and an array
+    with 1,000 values kept by a thousandth less. A NaN stays a NaN.
 
     References:
       Liang et al., Cautious Optimizers: Improving Training with One Line of Code,

@@ -57,12 +57,11 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
     saves, signature = run.folder / run_folder.CHECKPOINTS, run.program.signature
     with checkpoint.open_folder(saves, signature=signature) as checkpoints:
         latest = checkpoint.find(checkpoints, "latest")
+        records, elapsed = [], 0.0
         if latest is None:
             state = first_state(config, run.program, run.print)
-            records, elapsed = [], 0.0
         else:
-            if saved := checkpoint.signature_of(checkpoints, latest):
-                signature.require_data_of(saved)
+            signature.require_data_of(checkpoint.signature_of(checkpoints, latest))
             state, records, elapsed = checkpoint.restore(
                 checkpoints, latest, run.program.abstract
             )
@@ -221,9 +220,8 @@ def _end_epoch(run: Run, state: TrainState, epoch: int) -> Epoch | None:
     program = run.program
     if int(state.step) < epoch * program.steps_per_epoch:
         return None
-    validation = program.evaluate(
-        state.params, state.batch_stats, "validation", run.interrupted
-    )
+    model = state.params, state.batch_stats
+    validation = program.evaluate(*model, "validation", run.interrupted)
     if run.interrupted():
         return None
     train_loss, train_accuracy = state.metrics.means()

@@ -64,17 +64,17 @@ class Signature:
         }
         return cls(**made)
 
-    def require_data_of(self, saved: "Signature") -> None:
+    def require_data_of(self, saved: "Signature | None") -> None:
         """Refuses data other than those that a saved model was trained on.
 
         Args:
-          saved: The signature saved with the model.
+          saved: The signature saved with the model; None of an earlier version's.
 
         Raises:
           DataError: If version, class names or shapes differ from this signature's.
         """
         fields = ("version", "class_names", "image_shape")
-        if any(getattr(saved, name) != getattr(self, name) for name in fields):
+        if saved and any(getattr(saved, x) != getattr(self, x) for x in fields):
             raise data.DataError(
                 f"the data have changed: the run was trained on {saved.data}, but"
                 f" these are {self.data}; restore the data, or begin another run in"
