@@ -257,6 +257,45 @@ def test_no_difference_is_reported():
     assert "is better**" not in text
 
 
+def own_runs(name, accuracies, sha="1" * 64, **options):
+    """Runs of an optimizer of the user's own."""
+    code = {"optimizer.name": {"sha256": {"tx.py": sha}}}
+    runs = made_runs("own", accuracies, config={"references": code})
+    for run in runs:
+        run.config["optimizer"] |= {"name": name, "options": options}
+    return runs
+
+
+def test_three_optimizers_with_unequal_n_are_all_compared():
+    """One of them the user's own, whose code differs from the others' by nature."""
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW[:6])
+    runs += own_runs("tx.py:mine", HIGH[:3], weight_decay=0.25)
+    found = [c for c in analyse(runs).comparisons if c.primary]
+    named = {tuple(x.contrast.titles) for x in found}
+    assert named == {
+        ("ResNet-50, Lion", "ResNet-50, AdamW"),
+        ("ResNet-50, Lion", "ResNet-50, mine"),
+        ("ResNet-50, AdamW", "ResNet-50, mine"),
+    }
+    assert {x.family for x in found} == {3}
+    assert sorted(len(x.contrast.seeds) for x in found) == [0, 3, 6]
+    text = text_of(runs)
+    (row,) = rows(text, "ResNet-50, mine | `resnet50_own` |")
+    assert row[3:6] == ["0.25", "", "0-2"]
+    assert "tx.py 111111111111..." in text
+
+
+def test_models_whose_code_differs_are_not_compared():
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    for sha, run in zip("1" * 8 + "2" * 8, runs, strict=True):
+        run.config["model"] |= {"name": "net.py:Net"}
+        run.config["references"] = {"model.name": {"sha256": {"net.py": sha * 64}}}
+    assert not analyse(runs).comparisons
+    for run in runs:
+        run.config["references"]["model.name"]["sha256"]["net.py"] = "1" * 64
+    assert analyse(runs).comparisons
+
+
 def test_siblings_that_are_none_are_not_compared():
     other = made_runs("adamw", LOW, config={"batch_size": 128})
     text = text_of(made_runs("lion", HIGH) + other)
