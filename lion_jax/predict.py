@@ -44,6 +44,12 @@ def main(argv: list[str]) -> int:
     config = read_config(folder)
     runtime.start(flags.compilation_cache, **config.arithmetic())
     model = load(folder, flags.checkpoint)
+    channels = model.signature.image_shape[-1]
+    if channels not in (1, 3):
+        raise ConfigError(
+            f"{folder} holds a model of images with {channels} channels, but image"
+            " files have 1 or 3; use training.load(...).predict(array) in Python."
+        )
     paths = [Path(name).expanduser() for name in flags.images]
     images = pictures.read_all(paths, model.signature.image_shape)
     table = predictions(model, images, flags.top)

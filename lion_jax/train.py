@@ -85,11 +85,13 @@ def train(
     It is 0, 1 if the run diverged, 128 + n after signal n.
     """
     reporter = Reporter(tracker, config, folder)
+    finished = (folder / run_folder.RESULT).exists()
     try:
         result = training.run(
             config, folder, console, profile=profile, on_epoch=reporter.epoch
         )
-        reporter.result(result)
+        if not finished:
+            reporter.result(result)
     except training.InterruptedRunError as interruption:
         return 128 + interruption.number
     finally:

@@ -47,7 +47,12 @@ def test_accuracy_by_class_top_5_and_confusion_agree_with_numpy():
 def test_a_logit_that_is_not_a_number_is_never_in_the_top_5():
     logits = np.zeros((3, 8), np.float32)
     logits[0, 2] = logits[1] = np.nan
+    logits[2, 7] = 1
     assert int(evaluated(logits, jnp.array([2, 1, 7])).top5) == 1
+
+
+def test_of_equal_logits_the_first_are_the_largest():
+    assert int(evaluated(np.zeros((8, 8), np.float32), jnp.arange(8)).top5) == 5
 
 
 def test_few_classes_have_no_top_5_and_many_no_matrix():

@@ -78,6 +78,7 @@ def test_a_model_needs_no_data_to_be_used(model, whole, small):
     result = json.loads((whole / "result.json").read_text())
     hits = model.predict(small.test_images).argmax(1) == small.test_labels
     assert np.mean(hits) == pytest.approx(result["test_accuracy"])
+    assert model.predict(small.test_images[:0]).shape == (0, 10)
     sums = model.probabilities(small.test_images).sum(axis=1)
     np.testing.assert_allclose(sums, 1, rtol=1e-5)
     with pytest.raises(data.DataError, match="elsewhere"):
@@ -154,6 +155,14 @@ def test_pictures_of_all_kinds_get_the_shape_of_the_set(tmp_path):
             array = pictures.read(tmp_path / name, (12, 20, channels))
             assert array.shape == (12, 20, channels)
             np.testing.assert_array_equal(array[..., 0], grey, err_msg=name)
+    for name, pixels in (
+        ("float.tiff", grey / 255),
+        ("deep.tiff", 2**16 + grey.astype(int)),
+    ):
+        kind = np.float32 if name == "float.tiff" else np.int32
+        Image.fromarray(pixels.astype(kind)).save(tmp_path / name)
+        with pytest.raises(ValueError, match=r"floats|not of 8 or 16 bits"):
+            pictures.read(tmp_path / name, (12, 20, 1))
     middle = pictures.read(tmp_path / "grey.png", (12, 12, 1))
     np.testing.assert_array_equal(middle[..., 0], grey[:, 4:16])
 

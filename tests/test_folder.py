@@ -323,6 +323,29 @@ def test_layouts_that_are_none_are_refused_and_the_remedies_work(tmp_path):
     load(root)
 
 
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("test", "val")])
+def test_splits_of_other_names_are_no_classes(tmp_path, names):
+    root = tmp_path / "d"
+    for name in names:
+        fill(root / name)
+    refused(root, "look like splits, not classes; name them train and test")
+    for i, name in enumerate(names):  # the remedy, by way of names of neither
+        (root / name).rename(root / str(i))
+    (root / "0").rename(root / "train")
+    (root / "1").rename(root / "test")
+    load(root)
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    root = tmp_path / "d"
+    fill(root, classes=("caf\u00e9", "cafe\u0301", "dog"))
+    refused(root, "two folders called 'caf\u00e9'")
+    for path in (root / "cafe\u0301").iterdir():
+        path.rename(root / "caf\u00e9" / f"b{path.name}")
+    (root / "cafe\u0301").rmdir()
+    load(root)
+
+
 def test_test_splits_that_are_none_are_refused_and_the_remedies_work(tmp_path):
     root = tmp_path / "d"
     fill(root / "train")

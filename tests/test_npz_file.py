@@ -158,6 +158,14 @@ REFUSED = {
 }
 
 
+def test_a_test_split_may_be_smaller_than_the_number_of_classes(tmp_path):
+    labels = np.arange(20) % 10
+    last = {"test_images": X[:2], "test_labels": np.array([9, 8])}
+    got = load(tmp_path, train_images=X, train_labels=labels, **last)
+    assert got.num_classes == 10
+    assert got.test_labels.tolist() == [9, 8]
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_arrays_that_are_none_are_refused_and_the_remedies_work(tmp_path, kind):
     wrong, words, remedy = REFUSED[kind]

@@ -161,6 +161,21 @@ def test_our_own_names_are_taken_as_they_are():
     assert foreign.translate(arrays) == (arrays, "lion_jax", [])
 
 
+@pytest.mark.usefixtures("small_data")
+def test_an_optimizer_that_keeps_the_first_weights_begins_with_the_right_ones(
+    whole, tmp_path
+):
+    """As schedule-free ones do: after a step it must still be near them."""
+    config = small_config(init_from=str(whole))
+    config.epochs, config.optimizer.weight_decay = 1, 1.0
+    config.optimizer.name = "optax.contrib:schedule_free_sgd"
+    config.optimizer.learning_rate = 1e-30  # moves no weight
+    assert run(config, tmp_path / "run")[0] == 0
+    best, begun = saved_state(whole, "best"), saved_state(tmp_path / "run", "latest")
+    for name in (name for name in best if name.startswith("[0]['params']")):
+        np.testing.assert_allclose(begun[name], best[name], rtol=1e-5, atol=1e-6)
+
+
 def test_frozen_parameters_keep_their_values_and_have_no_momentum():
     params = {
         "stem": {"conv": {"kernel": jnp.ones((2, 2))}},

@@ -93,6 +93,8 @@ ELSEWHERE = {
     "is no folder; give one": LAYOUTS,
     "make a folder per class, such as": LAYOUTS,
     "put images there, or remove the folder.": LAYOUTS,
+    "name them train and test": "test_splits_of_other_names_are_no_classes",
+    "move the images of both into one": "test_two_folders_of_one_name_are_refused",
     "which the training split does not; remove": TESTS,
     "put images there, or remove it, so": TESTS,
     "one could be held out; make a test split": TESTS,
@@ -109,7 +111,7 @@ ELSEWHERE = {
     "give {}.astype(np.uint8)": ARRAYS,
     "give {} scaled, such as": ARRAYS,
     "{}.argmax(axis=1) if they are one-hot": ARRAYS,
-    "for instance, and class_names.": ARRAYS,
+    "of all splits at once, and class_names.": ARRAYS,
     "numbered from 0; give np.unique": ARRAYS,
     "give one label per image": ARRAYS,
     "make their shapes equal": ARRAYS,
@@ -850,6 +852,42 @@ def restored_model():
         return np.zeros((len(images), 2))
 
     return restored.Restored(1, small_config(), signature, {}, {}, apply)
+
+
+@leads_out_of("but image files have 1 or 3; use training.load(...).predict")
+def model_of_four_channels(place, patch):
+    model = restored_model()
+    four = dataclasses.replace(model.signature, image_shape=(4, 4, 4))
+    patch.setattr(
+        predict, "load", lambda *_: dataclasses.replace(model, signature=four)
+    )
+    argv = ["--workdir", str(old_run(place)), "shoe.png"]
+    yield "", lambda: predict.main(argv)
+    images = np.zeros((1, 4, 4, 4), np.uint8)
+    remedied = dataclasses.replace(model, signature=four).predict
+    yield "use training.load(...).predict(array)", lambda: remedied(images)
+
+
+@leads_out_of("JAX finds no CPU here, for which the program is to be compiled too; set")
+def no_cpu_to_export_for(place, patch):
+    def devices(*_):
+        raise RuntimeError("Unknown backend cpu")
+
+    with patch.context() as without:
+        without.setattr(jax, "devices", devices)
+        yield "", export.exported._cpu
+    yield "set JAX_PLATFORMS=cuda,cpu", export.exported._cpu
+
+
+def named_set(*names):
+    sample = data.load(data.SAMPLE)
+    return lambda: dataclasses.replace(sample, class_names=names)
+
+
+@leads_out_of("two classes are called {}; name each in a way of its own.")
+def classes_of_one_name(place, patch):
+    yield "", named_set(*"aacdefghij")
+    yield "name each in a way of its own", named_set(*"abcdefghij")
 
 
 def weights_file(name="weights.safetensors", **arrays):

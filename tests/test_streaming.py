@@ -261,3 +261,13 @@ def test_a_folder_trains_resumes_where_it_moved_to_and_is_refused_if_it_changed(
     first.write_bytes(kept)
     assert run(config, saved)[0] == 0  # the first
     assert_same_run(saved, tmp_path / "run")
+
+
+def test_what_was_written_to_a_private_copy_of_a_file_stays(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((40, 9), np.uint8))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="c")
+    mapped[:] = 7
+    chosen = rows.Rows(mapped, np.arange(40))
+    assert chosen[:20].sum(dtype=int) == 20 * 9 * 7
+    assert sum(block.sum(dtype=int) for block in rows.blocks(mapped)) == 40 * 9 * 7
+    assert mapped.sum(dtype=int) == 40 * 9 * 7

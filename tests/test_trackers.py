@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from small_runs import build_once, records, small_config
+from small_runs import build_once, interrupt_at, records, small_config
 
 from lion_jax import train
 from lion_jax.config import ConfigError
@@ -70,6 +70,19 @@ def test_a_tracker_is_told_what_the_run_records(tmp_path, tracker):
     assert len(kept.told) == len(rows) + 1
 
 
+def test_a_run_resumed_at_its_test_tells_the_result(tmp_path, tracker, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 9 + 9 + 9 + 1)
+        assert trained(tmp_path / "run", tracker) > 128
+    kept = sys.modules[tracker].Tracker
+    assert len(records(tmp_path / "run")) == 3
+    assert len(kept.told) == 3
+    assert trained(tmp_path / "run", tracker) == 0
+    step, numbers = kept.told[-1]
+    assert (len(kept.told), step) == (4, 18)
+    assert "result.test_accuracy" in numbers
+
+
 def test_a_tracker_that_fails_is_left_alone(tmp_path, tracker, caplog):
     assert trained(tmp_path / "fail", tracker) == 0
     assert len(sys.modules[tracker].Tracker.told) == 1
@@ -132,4 +145,5 @@ def test_packages_are_called_as_they_document(name, tmp_path, monkeypatch):
     else:
         assert begun["resume"] == "allow"
         assert begun.get("id") == resumed.get("id")
-        assert begun["name"] == resumed["name"] == "experiment, seed 0"
+        assert begun["name"] == resumed["name"]
+        assert begun["name"].startswith("experiment, seed 0")

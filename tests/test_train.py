@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import signal
 import time
 
@@ -446,3 +447,11 @@ def test_json_has_no_nan(tmp_path):
         "b": {"c": None},
         "d": 1,
     }
+
+
+def test_a_finished_run_needs_no_metrics(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run" / run_folder.METRICS).write_text('{"epoch": 1, "st')
+    status, said = run(small_config(), tmp_path / "run")
+    assert status == 0
+    assert "This run is finished" in said

@@ -57,7 +57,7 @@ def run(
         return config
 
     points = campaign.plan(configurations, configure, sweep or {})
-    chosen = range(seeds) if isinstance(seeds, int) else [*seeds]
+    chosen = range(seeds) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     with interruption.caught_signals() as interrupted:
         return campaign.run(
             campaign.Campaign(

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from lion_jax import environment, identity
 from lion_jax.compare import records
-from lion_jax.compare.compiled import build, images_of
+from lion_jax.compare.compiled import build, forget_data, images_of
 from lion_jax.compare.points import Point, plan, resolve
 from lion_jax.config import Config
 from lion_jax.training import loop, run_folder
@@ -105,6 +105,7 @@ def run(campaign: Campaign) -> bool:
 
 def _run(campaign: Campaign) -> bool:
     say, started = printer(campaign.console), time.perf_counter()
+    forget_data()
     # Once: files may change while the runs are made.
     resolved = resolve(campaign.points)
     plans = campaign.points, campaign.seeds, campaign.out, resolved

@@ -32,6 +32,11 @@ def _read(request: data.Request) -> data.Dataset:
     return data.load(*request)
 
 
+def forget_data() -> None:
+    """Has data read again that an earlier campaign of this process read."""
+    _read.cache_clear()
+
+
 def build(config: Config) -> tuple[Program, float]:
     """Compiles a configuration; returns its program and the seconds that it took."""
     dataset, splits = _load(config)

@@ -9,6 +9,7 @@ import copy
 import functools
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # Fields that take a reference, and the field that holds the options of each.
@@ -79,6 +80,8 @@ def located(config: Any) -> Any:
     for path, name in references_of(config).items():
         group, field = path.split(".")
         setattr(getattr(found, group), field, absolute(name))
+    if found.init_from:
+        found.init_from = str(Path(found.init_from).expanduser().absolute())
     return found
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lion_jax.data.dataset import DataError
 
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there serves
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # beside what begins with a dot
 NAMED = 3  # in a line about several
@@ -74,6 +75,11 @@ def read(root: Path) -> Listing:
             notes.append(f"{test} serves as the test split.")
         notes += [f"{root / name} is not used." for name in found[1:]]
     names = list(_classes(train))
+    if {name.casefold() for name in names} <= SPLITS and len(names) > 1:
+        raise DataError(
+            f"{title}: {_some(names)} look like splits, not classes; name them train"
+            " and test."
+        )
     if len(names) < 2:
         there = f"one class only, {names[0]!r}" if names else "no class folders"
         raise DataError(
@@ -138,7 +144,16 @@ def _classes(folder: Path) -> dict[str, Path]:
         return {}
     found = (path for path in folder.iterdir() if _is_meant(path.name))
     folders = sorted((p for p in found if p.is_dir()), key=lambda p: _order(p.name))
-    return {unicodedata.normalize("NFC", path.name): path for path in folders}
+    classes: dict[str, Path] = {}
+    for path in folders:
+        name = unicodedata.normalize("NFC", path.name)
+        if name in classes:
+            raise DataError(
+                f"{folder} holds two folders called {name!r}, with accents composed and"
+                " decomposed; move the images of both into one."
+            )
+        classes[name] = path
+    return classes
 
 
 def _images(folder: Path, ignored: list[Path]) -> list[Path]:

@@ -28,7 +28,13 @@ class Dataset:
     test_labels: Int32[np.ndarray, " m"]
 
     def __post_init__(self) -> None:
-        """Checks that every label is that of a class."""
+        """Checks that classes differ in name, and every label is that of one."""
+        names = self.class_names
+        if twice := [name for name in names if names.count(name) > 1][:1]:
+            raise DataError(
+                f"{self.name}: two classes are called {twice[0]!r}; name each in a way"
+                " of its own."
+            )
         for part in ("train", "test"):
             labels = self.arrays[f"{part}_labels"]
             bad = np.flatnonzero((labels < 0) | (labels >= self.num_classes))

@@ -55,8 +55,9 @@ def load(request: Request) -> Dataset:
             names = file["class_names"] if "class_names" in file.files else None
     except UNREADABLE as error:
         raise DataError(f"{path} is no usable .npz file ({error}).") from error
+    most = max(2, len(arrays[keys["train"][1]]))  # classes
     splits = {
-        split: (_pixels(images, arrays[images]), _labels(labels, arrays[labels]))
+        split: (_pixels(images, arrays[images]), _labels(labels, arrays[labels], most))
         for split, (images, labels) in keys.items()
     }
     for split, (images, labels) in keys.items():
@@ -161,8 +162,8 @@ def _scaled(key: str, array: np.ndarray) -> Iterator[np.ndarray]:
         yield np.round(255 * block).astype(np.uint8)
 
 
-def _labels(key: str, array: np.ndarray) -> Int32[np.ndarray, " n"]:
-    """Returns labels as numbers of classes."""
+def _labels(key: str, array: np.ndarray, most: int) -> Int32[np.ndarray, " n"]:
+    """Returns labels as numbers of classes, of which there are at most some."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -173,12 +174,14 @@ def _labels(key: str, array: np.ndarray) -> Int32[np.ndarray, " n"]:
     if not np.issubdtype(array.dtype, np.integer):
         raise DataError(
             f"{key} is {array.dtype}, but labels are integers from 0; give"
-            f" np.unique({key}, return_inverse=True)[1], for instance, and class_names."
+            f" np.unique({key}, return_inverse=True)[1], of all splits at once,"
+            " and class_names."
         )
-    if len(array) and not 0 <= array.min() <= array.max() < max(2, len(array)):
+    if len(array) and not 0 <= array.min() <= array.max() < most:
         raise DataError(
             f"{key} holds labels from {array.min()} to {array.max()}, but classes are"
-            f" numbered from 0; give np.unique({key}, return_inverse=True)[1]."
+            f" numbered from 0; give np.unique({key}, return_inverse=True)[1], of all"
+            " splits at once."
         )
     return array.astype(np.int32)
 

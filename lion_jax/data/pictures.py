@@ -32,7 +32,12 @@ def read(path: Path, shape: Sequence[int]) -> UInt8[np.ndarray, "h w c"]:
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode == "I" or image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+            grey = np.asarray(image)
+            if grey.min() < 0 or grey.max() >= 2**16:
+                raise ValueError("its grey values are not of 8 or 16 bits")
+            image = Image.fromarray((grey / 257).round().astype(np.uint8))
+        if image.mode == "F":
+            raise ValueError("its pixels are floats")
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         image = image.convert("L" if shape[2] == 1 else "RGB")

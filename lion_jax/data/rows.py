@@ -60,5 +60,6 @@ def blocks(array: np.ndarray | Rows) -> Iterator[np.ndarray]:
 
 def _release(array: np.ndarray) -> None:
     """Gives back the memory of a mapped file's pages; the system may keep them."""
-    if isinstance(array.base, mmap.mmap):
+    # What was written to a private copy of the file would be lost.
+    if isinstance(array.base, mmap.mmap) and not array.flags.writeable:
         array.base.madvise(mmap.MADV_DONTNEED)

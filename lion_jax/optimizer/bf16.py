@@ -93,7 +93,7 @@ def with_error_bits(
             ),
             params,
         )
-        # Not joined: init may see placeholders, and no optimizer starts from values.
+        # Not joined: the error is zero, and init may see placeholders.
         return ErrorBitsState(inner.init(jax.tree.map(_widened, params)), error)
 
     def update(updates, state, params=None, **extra_args):

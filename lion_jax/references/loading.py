@@ -120,9 +120,10 @@ def _module(field: str, name: str, reference: Reference) -> ModuleType:
         beside = [file.name for file in path.parent.glob("*.py")]
         close = difflib.get_close_matches(path.name, beside, cutoff=0.5) or beside[:5]
         there = f"; {path.parent} has {', '.join(close)}" if close else ""
+        flag = f"--config.{field}" if field in REFERABLE else f"--{field}"
         raise ConfigError(
             f"{field}={name!r}: there is no file {path}{there}; give its path with"
-            f" --config.{field}=PATH:{reference.function}."
+            f" {flag}=PATH:{reference.function}."
         )
     with blamed(field, name):
         code = fingerprint(name)

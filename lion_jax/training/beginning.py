@@ -9,7 +9,7 @@ from lion_jax.training import pretrained, stored
 from lion_jax.training.console import Print
 from lion_jax.training.optimizers import frozen
 from lion_jax.training.program import Program
-from lion_jax.training.state import TrainState
+from lion_jax.training.state import Model, TrainState
 from lion_jax.training.step import init_model
 from lion_jax.training.task import Task
 
@@ -71,5 +71,5 @@ def first_state(config: Config, program: Program, say: Print) -> TrainState:
             return array
         return jax.device_put(fitted.taken[name].astype(array.dtype), array.sharding)
 
-    params, batch_stats = jax.tree_util.tree_map_with_path(choose, model)
-    return state._replace(params=params, batch_stats=batch_stats)
+    chosen = Model(*jax.tree_util.tree_map_with_path(choose, model))
+    return program.begin_with(state, chosen)

@@ -19,6 +19,7 @@ from lion_jax.config.reference import located
 from lion_jax.training import (
     beginning,
     classes,
+    curves,
     fitting,
     history,
     loop,
@@ -157,7 +158,13 @@ def _run(
             say("rerun the same command to resume.")
             raise InterruptedRunError(interrupted())
 
-    console.print(epochs_table(run_folder.read_metrics(folder), result.best_epoch))
+    records = run_folder.read_metrics(folder)
+    with curves.optional(run_folder.CURVES):
+        curves.plot(folder, records, f"{config.name}, seed {config.seed}")
+    with curves.optional(run_folder.CONFUSION):
+        names = program.signature.class_names
+        classes.plot(folder, result.test_confusion, names)
+    console.print(epochs_table(records, result.best_epoch))
     say(f"curves: {folder / run_folder.CURVES}")
     _print_result(say, result)
     return result
@@ -167,7 +174,10 @@ def _goes_on(config: Config, folder: Path, result: Result) -> bool:
     """Whether a finished run has epochs left under the configuration asked for."""
     if not (folder / run_folder.METRICS).exists():
         return False
-    records = run_folder.read_metrics(folder)
+    try:
+        records = run_folder.read_metrics(folder)
+    except (ValueError, TypeError):  # damaged; the result holds what counts
+        return False
     return len(records) == result.stopped_epoch and not history.stop_reason(
         records, **history.rules(config)
     )

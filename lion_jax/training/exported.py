@@ -15,6 +15,9 @@ import numpy as np
 import safetensors.numpy
 from jax import export
 
+from lion_jax import models, references
+from lion_jax.config import ConfigError
+from lion_jax.config.reference import parse, short
 from lion_jax.files import replacing
 from lion_jax.training import stored
 from lion_jax.training.restored import Restored
@@ -39,16 +42,16 @@ def write_program(
     Raises:
       OSError: If a file cannot be written.
     """
-    (batch,) = export.symbolic_shape("n")
+    name, (batch,) = model.config.model.name, export.symbolic_shape("n")
     shape = (batch, *model.signature.image_shape)
     weights = jax.device_get((model.params, model.batch_stats))
     # Kernels of one platform alone, such as cuDNN's attention, would not run on others.
-    with jax.default_device(jax.devices("cpu")[0]):
+    with jax.default_device(_cpu()), references.blamed("model.name", name):
         exported = export.export(
             jax.jit(lambda images: model.apply(*weights, images)), platforms=platforms
         )(jax.ShapeDtypeStruct(shape, np.uint8))
     _write(path, bytes(exported.serialize()))
-    about = json.dumps(description(model), indent=2, ensure_ascii=False) + "\n"
+    about = json.dumps(description(model), indent=2) + "\n"
     _write(path.with_name(f"{path.name}.json"), about.encode())
 
 
@@ -66,17 +69,35 @@ def write_weights(model: Restored, path: Path) -> None:
       OSError: If the file cannot be written.
     """
     arrays = jax.device_get(stored.named((model.params, model.batch_stats)))
-    metadata = {"lion_jax": json.dumps(description(model), ensure_ascii=False)}
+    metadata = {"lion_jax": json.dumps(description(model))}
     _write(path, safetensors.numpy.save(arrays, metadata))
 
 
 def description(model: Restored) -> dict[str, Any]:
-    """Returns what a user of the exported model must know: its signature and origin."""
+    """Returns what a user of the exported model must know: its signature and origin.
+
+    `model` and `options` are what `lion_jax.models.make` takes, or a reference of the
+    user's own and its options.
+    """
+    config = model.config.model
+    own = parse(config.name)
+    options = models.options(config.name, dataclasses.asdict(config)) if not own else {}
     return {
-        "model": model.config.model.name,
+        "model": short(config.name),
+        "options": dict(config.options) if own else options,
         "step": model.step,
         **dataclasses.asdict(model.signature),
     }
+
+
+def _cpu() -> Any:
+    try:
+        return jax.devices("cpu")[0]
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            "JAX finds no CPU here, for which the program is to be compiled too; set"
+            " JAX_PLATFORMS=cuda,cpu."
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:

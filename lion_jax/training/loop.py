@@ -14,7 +14,7 @@ import jax
 from lion_jax import environment
 from lion_jax.config import Config
 from lion_jax.interruption import Interrupted
-from lion_jax.training import checkpoint, classes, curves, history, run_folder, testing
+from lion_jax.training import checkpoint, curves, history, run_folder, testing
 from lion_jax.training.beginning import first_state
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.console import Print, Show, epoch_line
@@ -85,10 +85,6 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
         **memory,
     )
     run_folder.rewrite_metrics(run.folder, records)
-    with curves.optional(run_folder.CURVES):
-        curves.plot(run.folder, records, f"{config.name}, seed {config.seed}")
-    with curves.optional(run_folder.CONFUSION):
-        classes.plot(run.folder, result.test_confusion, signature.class_names)
     run_folder.write_json(run.folder / run_folder.RESULT, result.to_dict())
     return result
 

@@ -43,6 +43,7 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
     started = time.perf_counter()
     task = make_task(config, dataset, splits, mesh)
     fitting.check(config, task, dataset)
+    beginning.check(config, task)
     program = Program(config, task, splits, mesh)
     numbers = {
         "parameters": modules(program.abstract.params),

@@ -65,6 +65,8 @@ class Restored:
                 f" 0 to 255, of shape (n, height, width, {channels}); for pixels in"
                 " [0, 1] give np.round(255 * images).astype(np.uint8)."
             )
+        if not len(images):
+            return np.zeros((0, self.signature.num_classes), np.float32)
         size = self.config.eval_batch_size
         batches = (images[i : i + size] for i in range(0, len(images), size))
         return np.concatenate(

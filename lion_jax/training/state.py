@@ -99,7 +99,9 @@ class Evaluated(NamedTuple):
         """
         batch = self.metrics.batches + 1
         own = jnp.take_along_axis(logits, labels[:, None], axis=1)
-        ahead = jnp.sum(~(logits <= own), axis=1)  # a NaN is ahead of all
+        earlier = jnp.arange(logits.shape[1])[None] < labels[:, None]
+        # A NaN is ahead of all; of equal logits, as in argmax, the first is.
+        ahead = jnp.sum(~(logits <= own) | ((logits == own) & earlier), axis=1)
         confusion = self.confusion
         if confusion.size:
             predicted = jnp.argmax(logits, axis=-1)

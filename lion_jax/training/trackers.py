@@ -4,10 +4,10 @@ They get the numbers of metrics.jsonl and result.json, as a by-product: a tracke
 fails is warned of and left alone, and the run goes on.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from lion_jax import references
 from lion_jax.config import Config, ConfigError, flatten
 from lion_jax.config.reference import parse
 from lion_jax.files import write_whole
-from lion_jax.training import curves
+from lion_jax.training import curves, run_folder
 from lion_jax.training.history import Epoch, Result
 
 FIELD = "tracker"
@@ -71,8 +71,9 @@ class Reporter:
             f"class_accuracy.{name}": value
             for name, value in (result.test_class_accuracy or {}).items()
         }
-        if self._tracker:  # of a run that was finished before there is nothing to tell
-            self._log({f"result.{name}": value for name, value in values.items()})
+        if self._open and not self._step:  # no epoch was left to this start of the run
+            self._step = run_folder.read_metrics(self._folder)[-1].step
+        self._log({f"result.{name}": value for name, value in values.items()})
 
     def close(self) -> None:
         """Ends the report."""
@@ -101,12 +102,10 @@ class Reporter:
 class _Wandb:
     def __init__(self, config: Values, folder: Path) -> None:
         wandb: Any = importlib.import_module("wandb")
-        # One folder is one run there too, however often it is resumed.
-        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
         self._run = wandb.init(
             project=PROJECT,
             name=_title(config),
-            id=f"{config['name']}-{config['seed']}-{place}",
+            id=_kept_id(folder),
             resume="allow",
             dir=str(folder),
             config=dict(config),
@@ -142,11 +141,10 @@ class _Mlflow:
 
 class _Trackio:
     def __init__(self, config: Values, folder: Path) -> None:
-        del folder
         self._trackio: Any = importlib.import_module("trackio")
         self._trackio.init(
             project=PROJECT,
-            name=_title(config),
+            name=f"{_title(config)} ({_kept_id(folder)})",
             config=dict(config),
             resume="allow",
             embed=False,
@@ -188,6 +186,14 @@ def _find(name: str) -> Callable[[Values, Path], Tracker]:
             f" python -m pip install {name}."
         )
     return TRACKERS[name]
+
+
+def _kept_id(folder: Path) -> str:
+    """Returns the run's id there: its folder keeps it, however often it is resumed."""
+    kept = folder / "tracker_id"
+    if not kept.exists():
+        write_whole(kept, secrets.token_hex(4))
+    return kept.read_text("utf-8")
 
 
 def _title(config: Values) -> str:
