@@ -35,7 +35,7 @@ from lion_jax.training.console import (
     progress,
     unfailing,
 )
-from lion_jax.training.history import Epoch, Result
+from lion_jax.training.history import Epoch, History, Result
 from lion_jax.training.program import Program
 from lion_jax.training.task import make_task, requested, split
 
@@ -140,6 +140,13 @@ def _run(
             _profile(config, program, folder / run_folder.PROFILE, console)
 
         # ----------------------------------------------------------- epochs, then test
+        def draw(records: History, result: Result) -> None:
+            with curves.optional(run_folder.CURVES):
+                curves.plot(folder, records, f"{config.name}, seed {config.seed}")
+            with curves.optional(run_folder.CONFUSION):
+                names = program.signature.class_names
+                classes.plot(folder, result.test_confusion, names)
+
         images = config.epochs * program.steps_per_epoch * program.batch_size
         with progress(console, images) as show:
             result = loop.execute(
@@ -151,6 +158,7 @@ def _run(
                     say,
                     show,
                     on_epoch=on_epoch,
+                    draw=draw,
                 ),
                 seconds_compile,
             )
@@ -158,13 +166,7 @@ def _run(
             say("rerun the same command to resume.")
             raise InterruptedRunError(interrupted())
 
-    records = run_folder.read_metrics(folder)
-    with curves.optional(run_folder.CURVES):
-        curves.plot(folder, records, f"{config.name}, seed {config.seed}")
-    with curves.optional(run_folder.CONFUSION):
-        names = program.signature.class_names
-        classes.plot(folder, result.test_confusion, names)
-    console.print(epochs_table(records, result.best_epoch))
+    console.print(epochs_table(run_folder.read_metrics(folder), result.best_epoch))
     say(f"curves: {folder / run_folder.CURVES}")
     _print_result(say, result)
     return result

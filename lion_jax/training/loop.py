@@ -37,6 +37,7 @@ class Run:
     show: Show
     tested: bool = True  # whether the test set is used in the end
     on_epoch: Callable[[Epoch], None] = lambda _: None  # once its state is saved
+    draw: Callable[[History, Result], None] = lambda *_: None  # before it is written
 
 
 def execute(run: Run, seconds_compile: float) -> Result | None:
@@ -85,6 +86,7 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
         **memory,
     )
     run_folder.rewrite_metrics(run.folder, records)
+    run.draw(records, result)
     run_folder.write_json(run.folder / run_folder.RESULT, result.to_dict())
     return result
 
