@@ -334,6 +334,25 @@ def test_diverged_runs_are_counted_in_the_report():
     assert rows(text, "ResNet-50, AdamW | `")[0][-3:] == ["0-7", "8", "0"]
 
 
+def test_pairs_that_failed_both_have_no_difference():
+    dead = dict.fromkeys(("test_accuracy", "last_test_accuracy"))
+    runs = made_runs("lion", HIGH, diverged=True) + made_runs("adamw", LOW)
+    all_failed = [
+        changed_result(run, **dead)
+        for run in runs[:8] + made_runs("adamw", LOW, diverged=True)
+    ]
+    text = text_of(all_failed)
+    assert "**no difference shown** (p = 1.0 after Holm" in text
+    row = rows(text, "Lion minus AdamW, per seed")[0]
+    assert row[1:7] == ["8 pairs", "-", "-", "-", "-", "1.0"]
+    # One pair that failed both leaves seven, which decide, and no mean of eight.
+    one = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    one = [changed_result(run, **dead) if run.seed == 0 else run for run in one]
+    text = text_of(one)
+    assert "**ResNet-50, Lion is better** (p = 0.016 after Holm, sign flips" in text
+    assert rows(text, "Lion minus AdamW, per seed")[0][2:6] == ["-"] * 4
+
+
 def test_equal_numbers_of_best_and_end_stand_once():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     runs = [

@@ -53,7 +53,7 @@ class Contrast:
     def first_is_better(self) -> bool:
         """Which way the test points."""
         if self.is_paired and np.isfinite(self.pairs).all():
-            return self.measure.better * self.difference.estimate > 0
+            return self.measure.better * float(np.mean(self.pairs)) > 0
         return self.a12.estimate > 0.5
 
 
@@ -129,13 +129,17 @@ def common_seeds(a: list[Record], b: list[Record]) -> tuple[int, ...]:
     return tuple(sorted(both)) if 2 * len(both) >= max(len(a), len(b)) else ()
 
 
+NO_MEAN = np.array([np.nan])
+
+
 def contrast(group: Group, labels: tuple[str, str], measure: Measure) -> Contrast:
     """Compares two configurations of a group by one measure."""
     first, second = (group[label] for label in labels)
     a, b = measure.of(first), measure.of(second)
     seeds = common_seeds(first, second)
     sides = ([run for run in runs if run.seed in seeds] for runs in (first, second))
-    gaps = paired.differences(*(measure.of(_by_seed(side)) for side in sides))
+    paired_values = [measure.of(_by_seed(side)) for side in sides]
+    gaps = paired.differences(*paired_values)
     unpaired = stats.mann_whitney(a, b)
     named = titles.of_configurations([*itertools.chain(*group.values())])
     return Contrast(
@@ -146,7 +150,10 @@ def contrast(group: Group, labels: tuple[str, str], measure: Measure) -> Contras
         (stats.summarize(a), stats.summarize(b)),
         seeds,
         gaps,
-        paired.mean_difference(gaps) if len(seeds) > 1 else stats.difference(a, b),
+        # Two failures differ by 0 in rank, but have no difference to average.
+        paired.mean_difference(gaps if np.isfinite(paired_values).all() else NO_MEAN)
+        if len(seeds) > 1
+        else stats.difference(a, b),
         paired.sign_flip(gaps) if len(seeds) >= paired.FEWEST_PAIRS else unpaired,
         unpaired,
         stats.a12(measure.better * a, measure.better * b),

@@ -101,6 +101,8 @@ def _contrast(comparison: Comparison) -> tuple[object, ...]:
         return title, n, fixed(c.difference.estimate, decimals), "-", "-", interval, *ps
     word = dataclasses.replace(c.measure, failure="infinite")
     summary = _summary(stats.summarize(c.pairs), word)
+    if np.isfinite(c.pairs).all() and not math.isfinite(c.difference.estimate):
+        summary = ("-",) * 3  # of pairs that failed both
     title = f"{title}, per seed"
     return title, f"{len(c.seeds)} pairs", *summary, interval, *ps
 
