@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from lion_jax.config import ConfigError
-from lion_jax.config.reference import Reference, parse
+from lion_jax.config.reference import REFERABLE, Reference, parse
 from lion_jax.references import fingerprints
 from lion_jax.references.importing import execute
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lion_jax import data
 from lion_jax.config import Config
-from lion_jax.training import fitting, sharding
+from lion_jax.training import beginning, fitting, sharding
 from lion_jax.training.console import printer
 from lion_jax.training.program import Program
 from lion_jax.training.task import make_task, requested, split
