@@ -214,10 +214,7 @@ def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
     except CheckpointError:
         raise
     except Exception as error:  # Orbax raises what its many parts raise
-        raise CheckpointError(
-            f"{folder / str(step)} cannot be restored ({stored.shortened(error)});"
-            " begin anew in another folder."
-        ) from error
+        raise stored.unrestorable(folder, step, error) from error
 
 
 def _model(state: Model | TrainState) -> dict[str, Any]:

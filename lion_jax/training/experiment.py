@@ -6,11 +6,13 @@ then the run itself, and its result.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from rich.console import Console
 
 from lion_jax import data, environment, identity, interruption
@@ -37,7 +39,7 @@ from lion_jax.training.console import (
 )
 from lion_jax.training.history import Epoch, History, Result
 from lion_jax.training.program import Program
-from lion_jax.training.task import make_task, requested, split
+from lion_jax.training.task import Splits, Task, make_task, requested, split
 
 
 class InterruptedRunError(Exception):
@@ -107,19 +109,8 @@ def _run(
         return result
 
     # ----------------------------------------------------------------- devices, data
-    devices = sharding.check_devices(config)
-    mesh = sharding.make_mesh(devices)
-    dataset = data.load(*requested(config))
-    splits = split(config, dataset)
-    sizes = [len(part.labels) for part in splits]
-    say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
-    say("      {} training, {} validation, {} test images".format(*sizes))
-    if isinstance(splits.train.images, data.Rows):
-        say(f"      {placement.describe(dataset)}")
-    task = make_task(config, dataset, splits, mesh)
-    fitting.check(config, task, dataset)
-    if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
-        beginning.check(config, task)
+    mesh = sharding.make_mesh(sharding.check_devices(config))
+    task, splits = _prepare(config, folder, mesh, say)
     with (
         run_folder.occupied(folder, resolved, reopened=result is not None),
         interruption.caught_signals() as interrupted,
@@ -134,19 +125,12 @@ def _run(
         parameters = sum(x.size for x in jax.tree.leaves(program.abstract.params))
         say(
             f"ready after {seconds_compile:.1f} s: {parameters:,} parameters on"
-            f" {devices} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
+            f" {mesh.size} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
         )
         if profile:
             _profile(config, program, folder / run_folder.PROFILE, console)
 
         # ----------------------------------------------------------- epochs, then test
-        def draw(records: History, result: Result) -> None:
-            with curves.optional(run_folder.CURVES):
-                curves.plot(folder, records, f"{config.name}, seed {config.seed}")
-            with curves.optional(run_folder.CONFUSION):
-                names = program.signature.class_names
-                classes.plot(folder, result.test_confusion, names)
-
         images = config.epochs * program.steps_per_epoch * program.batch_size
         with progress(console, images) as show:
             result = loop.execute(
@@ -158,7 +142,7 @@ def _run(
                     say,
                     show,
                     on_epoch=on_epoch,
-                    draw=draw,
+                    draw=partial(_draw, config, folder, program),
                 ),
                 seconds_compile,
             )
@@ -170,6 +154,33 @@ def _run(
     say(f"curves: {folder / run_folder.CURVES}")
     _print_result(say, result)
     return result
+
+
+def _prepare(
+    config: Config, folder: Path, mesh: Mesh, say: Print
+) -> tuple[Task, Splits]:
+    """Loads the data; checks all that can be known before anything is compiled."""
+    dataset = data.load(*requested(config))
+    splits = split(config, dataset)
+    sizes = [len(part.labels) for part in splits]
+    say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
+    say("      {} training, {} validation, {} test images".format(*sizes))
+    if isinstance(splits.train.images, data.Rows):
+        say(f"      {placement.describe(dataset)}")
+    task = make_task(config, dataset, splits, mesh)
+    fitting.check(config, task, dataset)
+    if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
+        beginning.check(config, task)
+    return task, splits
+
+
+def _draw(
+    config: Config, folder: Path, program: Program, records: History, result: Result
+) -> None:
+    with curves.optional(run_folder.CURVES):
+        curves.plot(folder, records, f"{config.name}, seed {config.seed}")
+    with curves.optional(run_folder.CONFUSION):
+        classes.plot(folder, result.test_confusion, program.signature.class_names)
 
 
 def _goes_on(config: Config, folder: Path, result: Result) -> bool:

@@ -11,7 +11,7 @@ import optax
 from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.config.reference import parse
 from lion_jax.optimizer.lion import Mode, lion
-from lion_jax.training import own
+from lion_jax.training import own, stored
 
 Mask = Callable[[optax.Params], optax.Params]
 
@@ -81,8 +81,7 @@ def frozen(params: optax.Params, patterns: str) -> optax.Params:
       ConfigError: If a pattern names none, or together they name all.
     """
     paths = [
-        jax.tree_util.keystr(path, simple=True, separator=".")
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+        stored.name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)
     ]
     matches = {
         pattern: {path for path in paths if fnmatch.fnmatchcase(path, pattern)}

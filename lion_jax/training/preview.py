@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lion_jax import data
 from lion_jax.config import Config
-from lion_jax.training import beginning, fitting, sharding
+from lion_jax.training import beginning, fitting, sharding, stored
 from lion_jax.training.console import printer
 from lion_jax.training.program import Program
 from lion_jax.training.task import make_task, requested, split
@@ -59,7 +59,7 @@ def modules(params: PyTree[Any]) -> dict[str, int]:
     """Returns how many parameters each module has, by its path."""
     sizes: dict[str, int] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        *owners, _ = [jax.tree_util.keystr((key,), simple=True) for key in path]
+        *owners, _ = stored.name_of(path).split(".")
         name = ".".join(owners[:DEPTH]) or "(the model itself)"
         sizes[name] = sizes.get(name, 0) + math.prod(leaf.shape)
     return sizes

@@ -116,8 +116,7 @@ def quarantine(folder: Path, saved: Path) -> None:
 def read(path: Path, only: str = "") -> PyTree[np.ndarray]:
     """Reads a checkpoint to the host, or one part; `path` is a plain name."""
     described = ocp.checkpointables_metadata(str(path)).metadata
-    if only:
-        described = {only: described[only]}
+    described = {name: x for name, x in described.items() if only in ("", name)}
     abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), described)
     # One after the other: of several, a failure would leave the others unawaited.
     return {
@@ -132,8 +131,8 @@ def require_sound(folder: Path, step: int) -> None:
     Raises:
       CheckpointError: If they differ.
     """
+    listed = list_of(folder, step)
     try:
-        listed = list_of(folder, step)
         if listed.exists():
             manifest.check(folder / str(step), listed)
     except manifest.DamageError as error:
@@ -144,11 +143,7 @@ def require_sound(folder: Path, step: int) -> None:
 
 
 def read_model(folder: Path, step: int) -> dict[str, np.ndarray]:
-    """Reads parameters and batch-norm statistics to the host, by their path.
-
-    Args:
-      folder: That of the checkpoints.
-      step: The checkpoint's.
+    """Reads a step's parameters and batch-norm statistics to the host, by their path.
 
     Raises:
       CheckpointError: If it is damaged or cannot be read.
@@ -158,11 +153,16 @@ def read_model(folder: Path, step: int) -> dict[str, np.ndarray]:
         with plain_name(folder) as name:
             model = read(Path(name) / str(step), "model")["model"]
     except Exception as error:  # Orbax raises what its many parts raise
-        raise CheckpointError(
-            f"{folder / str(step)} cannot be restored ({shortened(error)});"
-            " begin anew in another folder."
-        ) from error
+        raise unrestorable(folder, step, error) from error
     return named((model["params"], model["batch_stats"]))
+
+
+def unrestorable(folder: Path, step: int, error: Exception) -> CheckpointError:
+    """Returns the error of a step that a library cannot restore."""
+    return CheckpointError(
+        f"{folder / str(step)} cannot be restored ({shortened(error)});"
+        " begin anew in another folder."
+    )
 
 
 def named(parts: Iterable[PyTree[Any]]) -> dict[str, Any]:
