@@ -3,7 +3,6 @@
 Exit status: 0 done; 2 usage error; 128 + n after signal n; 1 the rest.
 """
 
-import dataclasses
 import io
 import logging
 import os
@@ -11,8 +10,7 @@ import runpy
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import absl.logging
 
@@ -23,29 +21,6 @@ from lion_jax.references import importable
 CompilationCache = Annotated[
     str, About("folder of compiled programs; off: none; empty: the user's own")
 ]
-
-
-@dataclasses.dataclass
-class ModelFlags:
-    """Which saved state of which run a command uses."""
-
-    workdir: Annotated[Path | None, About("the run's folder (required)")] = None
-    checkpoint: Annotated[
-        Literal["best", "latest"],
-        About("best: lowest validation loss; latest: last saved"),
-    ] = "best"
-    compilation_cache: CompilationCache = ""
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder.
-
-        Raises:
-          ConfigError: If none is given.
-        """
-        if self.workdir is None:
-            raise ConfigError("--workdir is missing; give the folder of a run.")
-        return self.workdir.expanduser()
 
 
 def run(

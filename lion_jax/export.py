@@ -4,25 +4,24 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from lion_jax import cli, data, runtime
+from lion_jax import cli, model_flags
 from lion_jax.config import About, ConfigError
 from lion_jax.config.reference import short
-from lion_jax.flags import CommandLine
-from lion_jax.training import checkpoint, exported, load, run_folder
-from lion_jax.training.restored import read_config
+from lion_jax.model_flags import FAILURES, MISTAKES
+from lion_jax.training import exported, load
 
 PROG = "python -m lion_jax.export"
-MISTAKES = (data.DataError, run_folder.RunFolderError, checkpoint.CheckpointError)
-FAILURES = (OSError,)
 
 
 @dataclasses.dataclass
-class Flags(cli.ModelFlags):
+class Flags(model_flags.ModelFlags):
     """Writes the trained model of a run's folder for other programs.
 
     A file that ends in .safetensors gets the weights alone, by name. Any other gets a
     program of jax.export with its weights, from uint8 images to logits, which runs
     without lion_jax on a CPU and on CUDA; FILE.json beside it names the classes.
+    --config.<field> sets a field that changes no numbers, such as devices, or where
+    the file of a reference is now.
     """
 
     out: Annotated[
@@ -33,17 +32,15 @@ class Flags(cli.ModelFlags):
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    flags = CommandLine(PROG, Flags, argv).flags
-    folder = flags.folder
+    line = model_flags.read(PROG, Flags, argv)
+    flags = line.flags
     if flags.out is None:
         raise ConfigError("--out is missing; give a file, such as model.safetensors.")
     out = flags.out.expanduser()
     if out.is_dir():
         raise ConfigError(f"--out={out} is a folder; give a file in it.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    config = read_config(folder)
-    runtime.start(flags.compilation_cache, **config.arithmetic())
-    model = load(folder, flags.checkpoint)
+    model = load(flags.folder, flags.checkpoint, model_flags.start(line))
     weights = out.suffix == exported.WEIGHTS
     write = exported.write_weights if weights else exported.write_program
     write(model, out)

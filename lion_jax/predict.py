@@ -7,25 +7,24 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lion_jax import cli, data, runtime
+from lion_jax import cli, model_flags
 from lion_jax.config import About, ConfigError
 from lion_jax.data import pictures
-from lion_jax.flags import CommandLine
-from lion_jax.training import Restored, checkpoint, load, run_folder
-from lion_jax.training.restored import read_config
+from lion_jax.model_flags import FAILURES, MISTAKES
+from lion_jax.training import Restored, load
 
 PROG = "python -m lion_jax.predict"
-MISTAKES = (data.DataError, run_folder.RunFolderError, checkpoint.CheckpointError)
-FAILURES = (OSError,)
 
 
 @dataclasses.dataclass
-class Flags(cli.ModelFlags):
+class Flags(model_flags.ModelFlags):
     """Classifies image files by the trained model of a run's folder.
 
     Prints the likeliest classes of each file with their probabilities. The data that
     the model was trained on are not needed. Files are made alike to the data set's
     images: grey or RGB, cut to their proportions around the centre, and resized.
+    --config.<field> sets a field that changes no numbers, such as devices, or where
+    the file of a reference is now.
     """
 
     images: Annotated[list[str], About("image files (required)", positional=True)] = (
@@ -37,18 +36,16 @@ class Flags(cli.ModelFlags):
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    flags = CommandLine(PROG, Flags, argv).flags
-    folder = flags.folder
+    line = model_flags.read(PROG, Flags, argv)
+    flags = line.flags
     if not flags.images:
         raise ConfigError("there is no image file; give one or more, such as shoe.png.")
-    config = read_config(folder)
-    runtime.start(flags.compilation_cache, **config.arithmetic())
-    model = load(folder, flags.checkpoint)
+    model = load(flags.folder, flags.checkpoint, model_flags.start(line))
     channels = model.signature.image_shape[-1]
     if channels not in (1, 3):
         raise ConfigError(
-            f"{folder} holds a model of images with {channels} channels, but image"
-            " files have 1 or 3; use training.load(...).predict(array) in Python."
+            f"{flags.folder} holds a model of images with {channels} channels, but"
+            " image files have 1 or 3; use training.load(...).predict(array) in Python."
         )
     paths = [Path(name).expanduser() for name in flags.images]
     images = pictures.read_all(paths, model.signature.image_shape)

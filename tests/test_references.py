@@ -12,10 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from command_line import ending
+from PIL import Image
 from small_runs import assert_same_run, interrupt_at, run
 from small_runs import records as rows
 
-from lion_jax import cli, data, evaluate, identity, references, train
+from lion_jax import (
+    cli,
+    data,
+    evaluate,
+    export,
+    identity,
+    predict,
+    references,
+    train,
+)
 from lion_jax.compare import __main__ as compare
 from lion_jax.compare import measures, records, reports
 from lion_jax.compare.analysis import Options, analyse
@@ -523,6 +534,27 @@ def test_a_trained_model_is_evaluated_with_the_code_that_made_it(trained, tmp_pa
     images = np.zeros((3, 12, 12, 1), np.uint8)
     logits = evaluate.restore(folder).predict(images)
     np.testing.assert_array_equal(model.predict(images), logits)
+    # The commands take the new place too, and nothing that changes numbers.
+    picture, program = tmp_path / "black.png", tmp_path / "model.safetensors"
+    Image.fromarray(images[0, ..., 0]).save(picture)
+    for command, argv in (
+        (predict, [str(picture), "--json", "--top=0"]),
+        (export, [f"--out={program}"]),
+    ):
+        argv = [*argv, f"--workdir={moved}"]
+        status, errors, _ = ending(argv, command)
+        assert (status, "give its path with --" in errors) == (2, True), errors
+        there = f"--config.model.name={code}/net.py:Net"
+        status, errors, _ = ending(
+            [*argv, there, "--config.model.options.a=1"], command
+        )
+        assert (status, "cannot be changed for a trained" in errors) == (2, True)
+        status, errors, said = ending([*argv, there], command)
+        assert (status, errors) == (0, "")
+        if command is predict:
+            first = json.loads(said)["predictions"][0]["class"]
+            assert first == model.class_names[logits[0].argmax()]
+    assert program.exists()
 
 
 def test_a_run_begins_with_the_weights_of_an_own_model(trained, tmp_path):

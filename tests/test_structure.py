@@ -42,9 +42,10 @@ ROOMS = {
     },
     "compare": {"training", "data"} | SHARED,
     "train": {"training", "data", "models", "optimizer"} | SHARED,
-    "evaluate": {"training", "data", "models", "optimizer"} | SHARED,
-    "predict": {"training", "data"} | SHARED,
-    "export": {"training", "data"} | SHARED,
+    "model_flags": {"training", "data"} | SHARED,
+    "evaluate": {"training", "model_flags"} | SHARED,
+    "predict": {"training", "data", "model_flags"} | SHARED,
+    "export": {"training", "model_flags"} | SHARED,
     "data.__main__": {"data"} | SHARED,
 }
 
