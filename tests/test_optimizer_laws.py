@@ -8,7 +8,13 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lion_jax import lion, scale_by_lion, with_error_bits, with_stochastic_rounding
+from lion_jax import (
+    lion,
+    scale_by_lion,
+    with_ema,
+    with_error_bits,
+    with_stochastic_rounding,
+)
 from lion_jax.config import OptimizerConfig
 from lion_jax.training.optimizers import kernels, make_optimizer
 
@@ -33,6 +39,7 @@ OPTIMIZERS = {
     "lion, error bits": lambda: with_error_bits(lion(0.1)),
     "adamw, 8 error bits": lambda: with_error_bits(optax.adamw(0.1), bits=8),
     "lion, stochastic rounding": lambda: with_stochastic_rounding(lion(0.1)),
+    "lion, averaged": lambda: with_ema(lion(0.1), 0.9),
     "clip, lion": lambda: optax.chain(optax.clip_by_global_norm(1.0), lion(0.1)),
     "scale_by_lion, smooth": lambda: scale_by_lion(mode="smooth"),
     "scale_by_lion, refined": lambda: scale_by_lion(mode="refined"),

@@ -114,8 +114,8 @@ def test_no_room_has_a_cycle(graph):
 
 
 def test_the_top_level_names_are_the_optimizer():
-    names = "LionState from_optax lion scale_by_lion to_optax"
-    names += " with_error_bits with_stochastic_rounding"
+    names = "LionState averaged from_optax lion scale_by_lion to_optax"
+    names += " with_ema with_error_bits with_stochastic_rounding"
     assert sorted(lion_jax.__all__) == names.split()
 
 

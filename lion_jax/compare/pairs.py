@@ -16,6 +16,7 @@ from lion_jax.config.reference import REFERENCES
 ALPHA = 0.05
 # What siblings must share of their optimizers' fields.
 SHARED = ("schedule", "schedule_options", "warmup_fraction", "clip_norm", "decay")
+SHARED += ("ema_decay",)
 
 Group = dict[str, list[Record]]  # runs by label
 

@@ -127,3 +127,13 @@ class OptimizerConfig:
             also=("grad_clip", "max_grad_norm", "gradient_clip_val", "clip_grad"),
         ),
     ] = 0.0
+    ema_decay: Annotated[
+        float,
+        About(
+            "decay of the weights' exponential moving average, which is evaluated and"
+            " saved in place of the weights; 0: no average",
+            ge=0,
+            lt=1,
+            also=("ema", "model_ema", "model_ema_decay", "polyak"),
+        ),
+    ] = 0.0

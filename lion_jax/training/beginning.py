@@ -72,4 +72,4 @@ def first_state(config: Config, program: Program, say: Print) -> TrainState:
         return jax.device_put(fitted.taken[name].astype(array.dtype), array.sharding)
 
     chosen = Model(*jax.tree_util.tree_map_with_path(choose, model))
-    return program.begin_with(state, chosen)
+    return program.begin_with(chosen)

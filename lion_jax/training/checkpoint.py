@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from lion_jax.training import manifest, stored
+from lion_jax.training import averaging, manifest, stored
 from lion_jax.training.history import Epoch, History
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import Model, TrainState
@@ -120,10 +120,11 @@ def save(
     custom = {"history": [record.to_dict() for record in history], "seconds": seconds}
     if checkpoints.signature is not None:
         custom["signature"] = dataclasses.asdict(checkpoints.signature)
+    parts = {"model": _model(averaging.evaluated(state)), "training": _training(state)}
     try:
         saved = checkpoints.orbax.save_checkpointables(
             step,
-            {"model": _model(state), "training": _training(state)},
+            {**parts},  # Orbax adds the metrics to it
             metrics=_metrics(history[-1]) if at_epoch_end else None,
             custom_metadata=cast(Any, custom),
             force=True,
@@ -134,7 +135,7 @@ def save(
         if first:
             stored.require_equal(
                 Path(str(checkpoints.orbax.directory)) / str(step),
-                {"model": _model(state), "training": _training(state)},
+                parts,
                 folder,
             )
         manifest.write(folder / str(step), listed)
@@ -193,7 +194,7 @@ def restore(
     """Returns the state saved at a step, on its devices, the history, the seconds."""
     wanted = {"model": _model(abstract), "training": _training(abstract)}
     loaded = _load(checkpoints, step, wanted)
-    state = TrainState(**loaded["model"], **loaded["training"])
+    state = TrainState(**(loaded["model"] | loaded["training"]))
     custom: Any = checkpoints.orbax.checkpointables_metadata(step).custom_metadata
     return state, [Epoch.from_dict(row) for row in custom["history"]], custom["seconds"]
 
@@ -231,6 +232,8 @@ def _metrics(record: Epoch) -> dict[str, Any]:
     loss = record.val_loss
     finite = loss is not None and np.isfinite(loss)
     return {"val_loss": loss if finite else float("inf"), "epoch": record.epoch}
+    if state.stats_ema is not None:  # the model saved is the average
+        names += ("params", "batch_stats", "stats_ema")
 
 
 def _rank(metrics: Any) -> tuple[float, int]:

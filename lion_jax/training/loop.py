@@ -15,6 +15,7 @@ from lion_jax import environment
 from lion_jax.config import Config
 from lion_jax.interruption import Interrupted
 from lion_jax.training import checkpoint, curves, history, run_folder, testing
+from lion_jax.training.averaging import evaluated
 from lion_jax.training.beginning import first_state
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.console import Print, Show, epoch_line
@@ -218,7 +219,7 @@ def _end_epoch(run: Run, state: TrainState, epoch: int) -> Epoch | None:
     program = run.program
     if int(state.step) < epoch * program.steps_per_epoch:
         return None
-    model = state.params, state.batch_stats
+    model = evaluated(state)
     validation = program.evaluate(*model, "validation", run.interrupted)
     if run.interrupted():
         return None

@@ -10,6 +10,7 @@ import optax
 
 from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.config.reference import parse
+from lion_jax.optimizer.averaging import with_ema
 from lion_jax.optimizer.lion import Mode, lion
 from lion_jax.training import own, stored
 
@@ -48,7 +49,7 @@ def kernels(params: optax.Params) -> optax.Params:
 def make_optimizer(
     config: OptimizerConfig, steps: int
 ) -> optax.GradientTransformationExtraArgs:
-    """Makes gradient clipping and the optimizer with its schedule and decay mask.
+    """Makes clipping, the optimizer with its schedule and decay mask, and the EMA.
 
     Args:
       config: The optimizer's configuration.
@@ -63,9 +64,11 @@ def make_optimizer(
         optimizer = OPTIMIZERS[config.name](rate, mask, **options)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else None
     trained = optax.chain(*([clip] if clip else []), optimizer)
+    if config.ema_decay:
+        trained = with_ema(trained, config.ema_decay)
     if not config.freeze:
         return trained
-    # Frozen parameters have no momentum, and no part in the norm that is clipped.
+    # Frozen parameters have no momentum, no average, and no part in the clipped norm.
     parts: dict[Any, Any] = {False: trained, True: optax.set_to_zero()}
     return optax.partition(parts, lambda params: frozen(params, config.freeze))
 

@@ -14,7 +14,13 @@ from lion_jax.training import sharding
 from lion_jax.training.evaluation import Evaluation, compiler_options
 from lion_jax.training.optimizers import make_schedule
 from lion_jax.training.state import Metrics, Model, TrainState
-from lion_jax.training.step import epoch_order, init_state, train_step, train_steps
+from lion_jax.training.step import (
+    begin,
+    epoch_order,
+    init_state,
+    train_step,
+    train_steps,
+)
 from lion_jax.training.streaming import Batches, Stream
 from lion_jax.training.task import Splits, Task, total_steps
 
@@ -61,9 +67,7 @@ class Program:
             out_shardings=self._shardings(),
             compiler_options=_options_of_init(),
         )
-        self._init_optimizer = jax.jit(
-            task.optimizer.init, out_shardings=self._shardings().opt_state
-        )
+        self._begin = jax.jit(partial(begin, task), out_shardings=self._shardings())
         self._order = jax.jit(partial(epoch_order, n=n), out_shardings=self._whole)
         self._zeros = jax.jit(Metrics.zeros, out_shardings=self._whole)
         self._finite = jax.jit(_all_finite, out_shardings=self._whole)
@@ -81,13 +85,12 @@ class Program:
         """Returns the seed's state before the first step."""
         return self._init(self._keys(np.uint32(seed))[0])
 
-    def begin_with(self, state: TrainState, model: Model) -> TrainState:
+    def begin_with(self, model: Model) -> TrainState:
         """Returns the state before the first step with other weights.
 
         The optimizer begins with them too: some keep a copy of the first weights.
         """
-        opt_state = self._init_optimizer(model.params)
-        return state._replace(**model._asdict(), opt_state=opt_state)
+        return self._begin(model)
 
     def start_epoch(self, seed: int, epoch: int, done: int = 0) -> EpochInputs:
         """Returns what the steps of an epoch read.

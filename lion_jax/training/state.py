@@ -1,6 +1,6 @@
 """What a run computes with: examples, sums over batches, the training state."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -132,3 +132,4 @@ class TrainState(NamedTuple):
     batch_stats: PyTree[Array]
     opt_state: optax.OptState
     metrics: Metrics  # of the current epoch
+    stats_ema: Any = None  # of the statistics' average; None without one

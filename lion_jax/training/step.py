@@ -17,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from lion_jax.training import calls
+from lion_jax.training.averaging import advance
 from lion_jax.training.state import Evaluated, Examples, Metrics, Model, TrainState
 from lion_jax.training.task import Task
 
@@ -46,13 +47,17 @@ def init_model(
 
 def init_state(task: Task, key: Key[Array, ""]) -> TrainState:
     """Makes the state before the first step from the seed's key."""
-    params, batch_stats = init_model(task.make_model, key)
+    return begin(task, init_model(task.make_model, key))
+
+
+def begin(task: Task, model: Model) -> TrainState:
+    """Makes the state before the first step with a model's numbers."""
     return TrainState(
         step=jnp.zeros([], jnp.int32),
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=task.optimizer.init(params),
+        **model._asdict(),
+        opt_state=task.optimizer.init(model.params),
         metrics=Metrics.zeros(),
+        stats_ema=task.stats_ema and task.stats_ema.init(model.batch_stats),
     )
 
 
@@ -158,6 +163,7 @@ def train_step(
         metrics=state.metrics.add(
             outputs.losses, outputs.logits, labels, everything, state.step + 1
         ),
+        stats_ema=advance(task.stats_ema, state.stats_ema, outputs.batch_stats),
     ), loss
 
 
@@ -185,10 +191,9 @@ def _accumulate(
         added = jax.tree.map(jnp.add, total, grads)
         return (added, outputs.batch_stats), (outputs.losses, outputs.logits)
 
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
     (total, batch_stats), per_part = jax.lax.scan(
         take_in,
-        (zeros, state.batch_stats),
+        (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats),
         Batch(cut(batch.images), cut(batch.labels), jnp.arange(parts)),
     )
     losses, logits = map(join, per_part)

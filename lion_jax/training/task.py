@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, UInt8
 from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import parse
-from lion_jax.training import calls, images, own, placement, sharding
+from lion_jax.training import averaging, calls, images, own, placement, sharding
 from lion_jax.training.optimizers import make_optimizer
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import Examples
@@ -45,6 +45,7 @@ class Task:
     label_smoothing: float = 0.0
     accumulate: int = 1
     batch_sharding: jax.sharding.Sharding | None = None
+    stats_ema: optax.GradientTransformation | None = None  # of batch-norm statistics
     streamed: bool = False  # whether steps see windows of the splits
 
     def graph(self) -> nnx.GraphDef:
@@ -153,5 +154,6 @@ def make_task(
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
         batch_sharding=sharding.batch(mesh),
+        stats_ema=averaging.of_statistics(config.optimizer.ema_decay),
         streamed=isinstance(splits.train.images, data.Rows),
     )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lion_jax.interruption import Interrupted
-from lion_jax.training import checkpoint, classes, history
+from lion_jax.training import averaging, checkpoint, classes, history
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.history import History
 from lion_jax.training.program import Program
@@ -58,5 +58,5 @@ def best_and_last(
     last = figures
     if step != int(state.step):
         diverged = history.diverged(records)
-        last = {} if diverged else test(state.params, state.batch_stats)
+        last = {} if diverged else test(*averaging.evaluated(state))
     return finite(figures | {f"last_{name}": last.get(name) for name in FIGURES})

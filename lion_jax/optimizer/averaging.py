@@ -1,0 +1,149 @@
+"""An exponential moving average (EMA) of the weights, beside any Optax optimizer.
+
+The average is often a better model than the last weights, since it is free of the noise
+of the last steps; training itself goes on with the weights, of which it changes none.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float32, Inexact, Int32, PyTree
+
+from lion_jax.optimizer.leaves import is_trainable
+
+
+class EmaState(NamedTuple):
+    """State of `with_ema`."""
+
+    inner_state: optax.OptState
+    average: PyTree[Array]  # like the parameters, in at least float32
+    count: ArrayLike  # int32 scalar
+
+
+def with_ema(
+    inner: optax.GradientTransformation, decay: float
+) -> optax.GradientTransformationExtraArgs:
+    """Keeps an exponential moving average of the weights in the optimizer's state.
+
+    After step t, of weights theta_1 to theta_t and with the decay d,
+
+        average_t = (1 - w_t) average_(t-1) + w_t theta_t,  w_t = (1 - d) / (1 - d^t)
+
+    which is the mean of theta_i with weights d^(t-i): corrected for bias, so that the
+    first weights count no more than others. `averaged(state, params)` returns it.
+
+    Args:
+      inner: Any optimizer; its updates are returned as they are. Inside
+        `with_error_bits`, the average is that of the float32 weights; inside
+        `optax.MultiSteps`, it advances only when the weights do.
+      decay: Between 0 and 1, both excluded. About 1 / (1 - decay) steps are averaged.
+
+    Returns:
+      A gradient transformation whose state is an `EmaState`. The average is float32
+      where weights have fewer bits; leaves that are not floating have none. `update`
+      needs `params`.
+
+    Raises:
+      ValueError: If `decay` is not between 0 and 1.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax
+      >>> from lion_jax import averaged, lion, with_ema
+      >>> tx = with_ema(lion(1.0, weight_decay=0.0), decay=0.5)
+      >>> w = jnp.zeros(1)
+      >>> state = tx.init(w)
+      >>> for _ in range(3):
+      ...     updates, state = tx.update(jnp.ones(1), state, w)
+      ...     w = optax.apply_updates(w, updates)
+      >>> mean = averaged(state, w)  # (1 * -1 + 2 * -2 + 4 * -3) / (1 + 2 + 4)
+      >>> print(f"{w[0]:.3f} {mean[0]:.3f}")
+      -3.000 -2.429
+
+    References:
+      Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992;
+      the correction for bias as in Kingma and Ba, Adam, 2015,
+      https://arxiv.org/abs/1412.6980.
+    """
+    if not 0 < decay < 1:
+        raise ValueError(f"with_ema: {decay=!r}, but it must be > 0 and < 1.")
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: optax.Params) -> EmaState:
+        average = jax.tree.map(_first_average, params)
+        return EmaState(inner.init(params), average, jnp.zeros([], jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError("params=None, but update needs the weights it averages.")
+        updates, inner_state = inner.update(
+            updates, state.inner_state, params, **extra_args
+        )
+        count = optax.safe_increment(state.count)
+        weight = _weight(decay, count)
+        average = jax.tree.map(
+            lambda new, old: old if _is_masked(old) else _blend(new, old, weight),
+            optax.apply_updates(params, updates),
+            state.average,
+        )
+        return updates, EmaState(inner_state, average, count)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
+    """Returns the weights' average, in the form and the dtypes of the weights.
+
+    Args:
+      state: A state that holds that of one `with_ema`, wherever: in a chain, masked,
+        partitioned, injected, in `optax.MultiSteps`.
+      params: The weights. Those leaves that `with_ema` does not see, such as frozen
+        ones, are returned as they are.
+
+    Raises:
+      ValueError: If the state holds none of `with_ema`, or several.
+
+    Examples:
+      See `with_ema`.
+    """
+    leaves = jax.tree.leaves(state, is_leaf=_is_ema)
+    found = [leaf for leaf in leaves if _is_ema(leaf)]
+    if len(found) != 1:
+        raise ValueError(
+            f"averaged: the state holds {len(found)} states of with_ema, but must hold"
+            " one."
+        )
+    return jax.tree.map(
+        lambda p, a: p if _is_masked(a) else a.astype(p.dtype), params, found[0].average
+    )
+
+
+def _first_average(p: ArrayLike) -> Any:
+    """A copy of a leaf: a caller may donate weights and state to the same step."""
+    if not is_trainable(p):
+        return optax.MaskedNode()
+    return jnp.array(p, jnp.promote_types(jnp.result_type(p), jnp.float32), copy=True)
+
+
+def _weight(decay: float, count: Int32[Array, ""]) -> Float32[Array, ""]:
+    """The newest weights' share, (1 - d) / (1 - d^t), also exact for d close to 1."""
+    logarithm = jnp.float32(math.log(decay))
+    return jnp.expm1(logarithm) / jnp.expm1(count.astype(jnp.float32) * logarithm)
+
+
+def _blend(
+    new: Inexact[Array, "*s"], old: Inexact[Array, "*s"], weight: Float32[Array, ""]
+) -> Any:
+    dtype = old.dtype
+    return optax.incremental_update(new.astype(dtype), old, weight.astype(dtype))
+
+
+def _is_masked(x: Any) -> bool:
+    return isinstance(x, optax.MaskedNode)
+
+
+def _is_ema(x: Any) -> bool:
+    return isinstance(x, EmaState)
