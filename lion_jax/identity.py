@@ -6,6 +6,7 @@ here, as they are stored, so that those of other versions can be compared too.
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 from lion_jax import references
@@ -38,15 +39,18 @@ def resolve(config: Config) -> dict[str, Any]:
     """Returns a configuration as it is stored: with what its references refer to.
 
     Under `references` stand, by field, the sha256 of files or the version of a package,
-    as `references.fingerprint` has them. Files have absolute paths.
+    as `references.fingerprint` has them; that of `init_from` too, if it is a file that
+    is there. Files have absolute paths.
     """
     config = located(config)
     resolved = dataclasses.asdict(config)
-    if names := references_of(config):
-        resolved[REFERENCES] = {
-            path: references.fingerprint(name) for path, name in names.items()
-        }
-    return resolved
+    found = {
+        path: references.fingerprint(name)
+        for path, name in references_of(config).items()
+    }
+    if weights := references.of_file(Path(config.init_from)):
+        found["init_from"] = weights
+    return resolved | ({REFERENCES: found} if found else {})
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:

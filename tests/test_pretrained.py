@@ -1,5 +1,6 @@
 """Weights of torchvision, timm, a run or an exported file, in our models."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lion_jax import models, training
 from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.models import foreign
 from lion_jax.models.vit import ViT
-from lion_jax.training import exported, pretrained, stored
+from lion_jax.training import exported, pretrained, run_folder, stored
 from lion_jax.training.optimizers import make_optimizer
 from lion_jax.training.pretrained import Weights
 
@@ -140,8 +141,9 @@ def test_weights_of_something_else_are_refused_before_anything_is_made(tmp_path)
 
 
 @pytest.mark.usefixtures("small_data")
-def test_a_run_begins_with_exported_weights(whole, tmp_path):
-    path = tmp_path / "best.safetensors"
+def test_a_run_begins_with_exported_weights(whole, tmp_path, monkeypatch):
+    path, read, reads = tmp_path / "best.safetensors", pretrained.read, []
+    monkeypatch.setattr(pretrained, "read", lambda x: reads.append(x) or read(x))
     exported.write_weights(training.load(whole), path)
     config = small_config(init_from=str(path))
     config.epochs, config.optimizer.learning_rate = 1, 1e-30  # moves no weight
@@ -154,6 +156,23 @@ def test_a_run_begins_with_exported_weights(whole, tmp_path):
     names = [name for name in names if "'params'" in name]
     for name in names:
         np.testing.assert_array_equal(begun[name], best[name])
+    assert reads == [str(path)]  # once
+    # The file's content is part of the run's identity; resuming needs no file.
+    (tmp_path / "run" / "result.json").unlink()
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert saved["references"]["init_from"] == {"sha256": {path.name: digest}}
+    safetensors.numpy.save_file({"head.bias": np.zeros(10, np.float32)}, path)
+    with pytest.raises(
+        run_folder.RunFolderError,
+        match=r"init_from, whose best.safetensors has changed",
+    ):
+        run(config, tmp_path / "run")
+    path.unlink()
+    assert run(config, tmp_path / "run")[0] == 0
+    assert len(reads) == 1
+    resumed = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert resumed["references"] == saved["references"]
 
 
 def test_our_own_names_are_taken_as_they_are():

@@ -20,7 +20,7 @@ from small_runs import (
 from lion_jax import data, training
 from lion_jax.config import Config, ConfigError
 from lion_jax.data import rows
-from lion_jax.training import placement, sharding, task
+from lion_jax.training import checkpoint, placement, sharding, task
 from lion_jax.training.program import Program
 from lion_jax.training.state import Examples
 from lion_jax.training.streaming import Ahead, Batches, Stream
@@ -253,7 +253,12 @@ def test_a_folder_trains_resumes_where_it_moved_to_and_is_refused_if_it_changed(
         return program()
 
     built = []
-    with pytest.raises(data.DataError, match=r"the data have changed: .*; restore the"):
+    changed = pytest.raises(data.DataError, match=r"the data have changed: .*; restore")
+    with changed:
+        run(config, saved, build_changed)
+    assert not built  # refused before anything is compiled
+    with monkeypatch.context() as patch, changed:  # a campaign has compiled by then
+        patch.setattr(checkpoint, "latest_signature", lambda _: None)
         run(config, saved, build_changed)
     with pytest.raises(data.DataError, match=r"the data have changed"):
         training.evaluate(tmp_path / "run", places={"data.data_dir": str(moved)})

@@ -82,7 +82,7 @@ def with_ema(
         updates, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
-        count = optax.safe_increment(state.count)
+        count = jnp.asarray(optax.safe_increment(state.count))
         weight = _weight(decay, count)
         average = jax.tree.map(
             lambda new, old: old if _is_masked(old) else _blend(new, old, weight),

@@ -25,6 +25,14 @@ def installed(module: str, path: Path) -> dict[str, Any]:
     return {}
 
 
+def of_file(path: Path) -> dict[str, Any]:
+    """Returns the sha256 of one file; nothing of a folder, or where there is none."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        return {"sha256": {path.name: hashlib.file_digest(file, "sha256").hexdigest()}}
+
+
 def of_files(path: Path, root: Path) -> dict[str, str]:
     """Returns the sha256 of a file and of all those below a folder that it imports.
 

@@ -17,13 +17,13 @@ from lion_jax.optimizer.averaging import averaged, with_ema
 from lion_jax.training.state import Model, TrainState
 
 
-def of_statistics(decay: float) -> optax.GradientTransformationExtraArgs | None:
+def of_statistics(decay: float) -> optax.GradientTransformation | None:
     """Returns what averages batch-norm statistics; None without an average."""
     return with_ema(optax.identity(), decay) if decay else None
 
 
 def advance(
-    statistics: optax.GradientTransformationExtraArgs | None,
+    statistics: optax.GradientTransformation | None,
     state: Any,
     batch_stats: PyTree[Array],
 ) -> Any:

@@ -8,14 +8,18 @@ from lion_jax.config.reference import parse
 from lion_jax.training import pretrained, stored
 from lion_jax.training.console import Print
 from lion_jax.training.optimizers import frozen
+from lion_jax.training.pretrained import Weights
 from lion_jax.training.program import Program
 from lion_jax.training.state import Model, TrainState
 from lion_jax.training.step import init_model
 from lion_jax.training.task import Task
 
 
-def check(config: Config, task: Task) -> None:
+def check(config: Config, task: Task) -> Weights | None:
     """Checks what is named in the model's parameters, before anything is compiled.
+
+    Returns:
+      The weights of `init_from`, if there are any.
 
     Raises:
       ConfigError: If the weights of `init_from` cannot be read, or none fits the model,
@@ -25,20 +29,31 @@ def check(config: Config, task: Task) -> None:
     """
     freeze = config.optimizer.freeze
     if not (config.init_from or freeze):
-        return
+        return None
     model = jax.eval_shape(lambda: init_model(task.make_model, jax.random.key(0)))
     if freeze:
         frozen(model.params, freeze)
-    if config.init_from:
-        pretrained.fit(pretrained.read(config.init_from), stored.named(model))
+    if not config.init_from:
+        return None
+    weights = pretrained.read(config.init_from)
+    pretrained.fit(weights, stored.named(model))
+    return weights
 
 
-def first_state(config: Config, program: Program, say: Print) -> TrainState:
+def first_state(
+    config: Config, program: Program, say: Print, weights: Weights | None = None
+) -> TrainState:
     """Returns the state that a run begins with.
 
     Order of the batches, augmentation and the optimizer's state are those of the seed
     in either case, and so are arrays that `init_from` lacks or has in other shapes;
     what was taken is said.
+
+    Args:
+      config: The run's configuration.
+      program: Compiled of it.
+      say: Prints a line.
+      weights: From `check`; None to read those of `init_from`, if there are any.
 
     Raises:
       ConfigError: As `check`, or if a model of the user's own begins with values that
@@ -59,7 +74,7 @@ def first_state(config: Config, program: Program, say: Print) -> TrainState:
         )
     if not config.init_from:
         return state
-    weights = pretrained.read(config.init_from)
+    weights = weights or pretrained.read(config.init_from)
     model = state.params, state.batch_stats
     fitted = pretrained.fit(weights, stored.named(model))
     for line in fitted.lines(weights.source):

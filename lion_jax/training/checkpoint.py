@@ -176,6 +176,14 @@ def restore_model(
     return Model(**loaded["model"])
 
 
+def latest_signature(folder: Path) -> Signature | None:
+    """Returns the signature of a folder's latest checkpoint, as far as it has one."""
+    with contextlib.suppress(Exception), open_folder(folder, to_save=False) as saved:
+        if (step := find(saved, "latest")) is not None:
+            return signature_of(saved, step)
+    return None
+
+
 def signature_of(checkpoints: Checkpoints, step: int) -> Signature | None:
     """Returns the signature of the model saved at a step.
 
@@ -224,6 +232,8 @@ def _model(state: Model | TrainState) -> dict[str, Any]:
 
 def _training(state: TrainState) -> dict[str, Any]:
     names = ("step", "opt_state", "metrics")
+    if state.stats_ema is not None:  # the model saved is the average
+        names += ("params", "batch_stats", "stats_ema")
     return {name: getattr(state, name) for name in names}
 
 
@@ -232,8 +242,6 @@ def _metrics(record: Epoch) -> dict[str, Any]:
     loss = record.val_loss
     finite = loss is not None and np.isfinite(loss)
     return {"val_loss": loss if finite else float("inf"), "epoch": record.epoch}
-    if state.stats_ema is not None:  # the model saved is the average
-        names += ("params", "batch_stats", "stats_ema")
 
 
 def _rank(metrics: Any) -> tuple[float, int]:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -20,6 +19,7 @@ from lion_jax.config import Config
 from lion_jax.config.reference import located
 from lion_jax.training import (
     beginning,
+    checkpoint,
     classes,
     curves,
     fitting,
@@ -29,6 +29,7 @@ from lion_jax.training import (
     profiling,
     run_folder,
     sharding,
+    testing,
 )
 from lion_jax.training.console import (
     Print,
@@ -105,12 +106,12 @@ def _run(
     result = run_folder.read_result(folder)
     if result and not _goes_on(config, folder, result):
         say(f"This run is finished: {folder / run_folder.RESULT}")
-        _print_result(say, result)
+        testing.report(say, result)
         return result
 
     # ----------------------------------------------------------------- devices, data
     mesh = sharding.make_mesh(sharding.check_devices(config))
-    task, splits = _prepare(config, folder, mesh, say)
+    task, splits, weights = _prepare(config, folder, mesh, say)
     with (
         run_folder.occupied(folder, resolved, reopened=result is not None),
         interruption.caught_signals() as interrupted,
@@ -128,7 +129,7 @@ def _run(
             f" {mesh.size} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
         )
         if profile:
-            _profile(config, program, folder / run_folder.PROFILE, console)
+            profiling.report(config, program, folder / run_folder.PROFILE, console)
 
         # ----------------------------------------------------------- epochs, then test
         images = config.epochs * program.steps_per_epoch * program.batch_size
@@ -152,15 +153,16 @@ def _run(
 
     console.print(epochs_table(run_folder.read_metrics(folder), result.best_epoch))
     say(f"curves: {folder / run_folder.CURVES}")
-    _print_result(say, result)
+    testing.report(say, result)
     return result
 
 
 def _prepare(
     config: Config, folder: Path, mesh: Mesh, say: Print
-) -> tuple[Task, Splits]:
+) -> tuple[Task, Splits, beginning.Weights | None]:
     """Loads the data; checks all that can be known before anything is compiled."""
     dataset = data.load(*requested(config))
+                    weights=weights,
     splits = split(config, dataset)
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
@@ -169,9 +171,12 @@ def _prepare(
         say(f"      {placement.describe(dataset)}")
     task = make_task(config, dataset, splits, mesh)
     fitting.check(config, task, dataset)
-    if not (folder / run_folder.CHECKPOINTS).exists():  # else it is needed no more
-        beginning.check(config, task)
-    return task, splits
+    saves, weights = folder / run_folder.CHECKPOINTS, None
+    if saves.exists():  # the weights to begin with are needed no more
+        task.signature.require_data_of(checkpoint.latest_signature(saves))
+    else:
+        weights = beginning.check(config, task)
+    return task, splits, weights
 
 
 def _draw(
@@ -216,35 +221,3 @@ def _describe_environment(say: Print, folder: Path, packages: dict[str, str]) ->
         if earlier:
             now["earlier"] = earlier
     run_folder.write_json(path, now)
-
-
-def _profile(config: Config, program: Program, folder: Path, console: Console) -> None:
-    """Traces steps of a state of its own and shows their most expensive operations."""
-    state = program.init(config.seed)
-    inputs = program.start_epoch(config.seed, 0)
-
-    def step() -> None:
-        nonlocal state
-        state, loss = program.train_step(state, inputs)
-        loss.block_until_ready()
-
-    profiling.record(folder, step)
-    costs: Any = profiling.most_expensive(folder, program.compiled)
-    console.print(profiling.table(costs))
-    printer(console)(f"trace: {folder}")
-
-
-def _print_result(say: Print, result: Result) -> None:
-    """Prints the test figures."""
-    for name, epoch, accuracy in (
-        ("best", result.best_epoch, result.test_accuracy),
-        ("last", result.stopped_epoch, result.last_test_accuracy),
-    ):
-        if accuracy is None:
-            say(f"{name} state: not evaluated")
-        else:
-            say(f"{name} state (epoch {epoch}): test accuracy {accuracy:.2%}")
-    if weakest := classes.worst(result.test_class_accuracy or {}):
-        words = "of the best state, the weakest class is {}: {:.2%}".format(*weakest)
-        top5 = result.test_top5_accuracy
-        say(words + (f"; top-5 accuracy {top5:.2%}" if top5 is not None else ""))

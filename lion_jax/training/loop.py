@@ -16,7 +16,7 @@ from lion_jax.config import Config
 from lion_jax.interruption import Interrupted
 from lion_jax.training import checkpoint, curves, history, run_folder, testing
 from lion_jax.training.averaging import evaluated
-from lion_jax.training.beginning import first_state
+from lion_jax.training.beginning import Weights, first_state
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.console import Print, Show, epoch_line
 from lion_jax.training.history import Epoch, History, Result
@@ -37,6 +37,7 @@ class Run:
     print: Print
     show: Show
     tested: bool = True  # whether the test set is used in the end
+    weights: Weights | None = None  # of init_from, if they were read before
     on_epoch: Callable[[Epoch], None] = lambda _: None  # once its state is saved
     draw: Callable[[History, Result], None] = lambda *_: None  # before it is written
 
@@ -61,7 +62,7 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
         latest = checkpoint.find(checkpoints, "latest")
         records, elapsed = [], 0.0
         if latest is None:
-            state = first_state(config, run.program, run.print)
+            state = first_state(config, run.program, run.print, run.weights)
         else:
             signature.require_data_of(checkpoint.signature_of(checkpoints, latest))
             state, records, elapsed = checkpoint.restore(

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+from rich.console import Console
 from rich.table import Table
+
+from lion_jax.config import Config
+from lion_jax.training.console import printer
+from lion_jax.training.program import Program
 
 WARM_UP, STEPS = 5, 5
 CONTAINERS = ("while", "conditional", "call")  # their operations count, not they
@@ -91,3 +96,19 @@ def table(costs: list[Cost]) -> Table:
             f"{cost.seconds * 1e3:.2f}", f"{cost.calls:.0f}", cost.operation, origin
         )
     return rows
+
+
+def report(config: Config, program: Program, folder: Path, console: Console) -> None:
+    """Traces steps of a state of its own and shows their most expensive operations."""
+    state = program.init(config.seed)
+    inputs = program.start_epoch(config.seed, 0)
+
+    def step() -> None:
+        nonlocal state
+        state, loss = program.train_step(state, inputs)
+        loss.block_until_ready()
+
+    record(folder, step)
+    costs = most_expensive(folder, program.compiled)
+    console.print(table(costs))
+    printer(console)(f"trace: {folder}")

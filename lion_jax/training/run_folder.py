@@ -107,6 +107,10 @@ def occupied(
     with locked(folder):
         if reopened:
             (folder / RESULT).unlink(missing_ok=True)
+        # Weights that it began with may be gone since.
+        saved = (read_json(folder / CONFIG) or {}).get(REFERENCES, {})
+        if code := saved | config.get(REFERENCES, {}):
+            config = config | {REFERENCES: code}
         write_json(folder / CONFIG, config)  # first: it says whose the rest is
         yield
 

@@ -5,7 +5,8 @@ from typing import Any
 from lion_jax.interruption import Interrupted
 from lion_jax.training import averaging, checkpoint, classes, history
 from lion_jax.training.checkpoint import Checkpoints
-from lion_jax.training.history import History
+from lion_jax.training.console import Print
+from lion_jax.training.history import History, Result
 from lion_jax.training.program import Program
 from lion_jax.training.run_folder import finite
 from lion_jax.training.state import TrainState
@@ -60,3 +61,19 @@ def best_and_last(
         diverged = history.diverged(records)
         last = {} if diverged else test(*averaging.evaluated(state))
     return finite(figures | {f"last_{name}": last.get(name) for name in FIGURES})
+
+
+def report(say: Print, result: Result) -> None:
+    """Prints the test figures of a finished run."""
+    for name, epoch, accuracy in (
+        ("best", result.best_epoch, result.test_accuracy),
+        ("last", result.stopped_epoch, result.last_test_accuracy),
+    ):
+        if accuracy is None:
+            say(f"{name} state: not evaluated")
+        else:
+            say(f"{name} state (epoch {epoch}): test accuracy {accuracy:.2%}")
+    if weakest := classes.worst(result.test_class_accuracy or {}):
+        words = "of the best state, the weakest class is {}: {:.2%}".format(*weakest)
+        top5 = result.test_top5_accuracy
+        say(words + (f"; top-5 accuracy {top5:.2%}" if top5 is not None else ""))
