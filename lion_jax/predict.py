@@ -69,6 +69,12 @@ def predictions(
       model: From `training.load`.
       images: As `Restored.predict` takes them.
       top: Classes per image; 0 for all.
+
+    Examples:
+      >>> from lion_jax.predict import predictions
+      >>> first, second = predictions(model, images, top=3)  # doctest: +SKIP
+      >>> [sorted(row) for row in first]  # doctest: +SKIP
+      [['class', 'probability'], ['class', 'probability'], ['class', 'probability']]
     """
     rows = []
     for row in model.probabilities(images):

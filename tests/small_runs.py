@@ -51,7 +51,7 @@ BUILT = {}
 def build_once(config, *rest):
     """Compiles a configuration at its first run in this process only."""
     apart = {"seed": 0, "epochs": 0, "save_every_minutes": 0, "early_stopping": 0}
-    apart["init_from"] = ""
+    apart |= {"init_from": "", "name": ""}
     key = json.dumps(dataclasses.asdict(config) | apart)
     # The schedule is part of the program; a constant one does not know the epochs.
     key += str(config.epochs) * (config.optimizer.schedule != "constant")

@@ -1,10 +1,10 @@
 """Configurations: what is refused, what siblings may differ in, the help text."""
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 
 import pytest
+from module_files import module_at
 
 from lion_jax import config as configs
 from lion_jax import identity, models
@@ -14,14 +14,8 @@ from lion_jax.training.tables import TABLES
 
 FOLDER = Path(__file__).parents[1] / "configs"
 FILES = sorted(FOLDER.glob("*.py"))
+TOOL = FOLDER.parent / "tools" / "configuration_page.py"
 PAGE = (FOLDER.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def changed(path, value):
@@ -36,7 +30,7 @@ def changed(path, value):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_every_config_file_is_sound_and_states_its_command(path):
-    module = load(path)
+    module = module_at(path)
     config = module.get_config()
     configs.check(config, TABLES)
     assert config.name == path.stem
@@ -47,7 +41,7 @@ def test_every_config_file_is_sound_and_states_its_command(path):
 @pytest.mark.parametrize("other", ["adamw", "sgd"])
 def test_siblings_differ_in_the_optimizer_only(model, other):
     lion, sibling = (
-        configs.flatten(load(FOLDER / f"{model}_{name}.py").get_config())
+        configs.flatten(module_at(FOLDER / f"{model}_{name}.py").get_config())
         for name in ("lion", other)
     )
     different = {key for key in lion if lion[key] != sibling[key]}
@@ -70,7 +64,7 @@ def test_siblings_differ_in_the_optimizer_only(model, other):
     ],
 )
 def test_the_original_protocol(name, rate, decay, b2):
-    got = configs.flatten(load(FOLDER / f"{name}.py").get_config())
+    got = configs.flatten(module_at(FOLDER / f"{name}.py").get_config())
     expected = {
         "image_size": 224,
         "channels": 3,
@@ -246,12 +240,7 @@ def test_every_field_has_a_meaning_and_a_default_that_keeps_its_rule():
 
 
 def test_the_page_of_the_configuration_is_that_of_its_fields():
-    spec = importlib.util.spec_from_file_location(
-        "page", FOLDER.parent / "tools" / "configuration_page.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.page(PAGE) == PAGE, "run python tools/configuration_page.py"
+    assert module_at(TOOL).page(PAGE) == PAGE, "run python tools/configuration_page.py"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a b", "a\0"])

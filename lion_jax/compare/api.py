@@ -49,6 +49,17 @@ def run(
       DataError: If the data are unavailable.
       RunFolderError: If `out` holds records of other configurations, or is in use.
       CheckpointError: If a run's state cannot be restored, or saved.
+
+    Examples:
+      >>> from dataclasses import replace
+      >>> from lion_jax import compare
+      >>> from lion_jax.config import OptimizerConfig
+      >>> both = [  # doctest: +SKIP
+      ...     replace(config, name=name, optimizer=OptimizerConfig(name))
+      ...     for name in ("lion", "adamw")
+      ... ]
+      >>> compare.run(both, "records", seeds=2)  # doctest: +SKIP
+      True
     """
 
     def configure(base: Config, values: Mapping[str, Any]) -> Config:
@@ -90,6 +101,11 @@ def report(
     Raises:
       RecordError: If there are no records, or one cannot be read.
       ConfigError: If the measure or a target is none, or does not fit the records.
+
+    Examples:
+      >>> files = compare.report("records")  # doctest: +SKIP
+      >>> "report.html" in [file.name for file in files]  # doctest: +SKIP
+      True
     """
     folder = Path(out).expanduser()
     named = dict(targets) if targets else None

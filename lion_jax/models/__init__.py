@@ -60,6 +60,14 @@ def make(
     Raises:
       ValueError: If there is no model, option or choice of that name, or the model does
         not fit the images.
+
+    Examples:
+      >>> from flax import nnx
+      >>> from lion_jax import models
+      >>> size = {"image_size": 28, "num_classes": 10, "channels": 1}
+      >>> net = models.make("resnet_nano", **size, rngs=nnx.Rngs(0))
+      >>> net.head.bias.shape
+      (10,)
     """
     if name not in MODELS:
         raise ValueError(f"{name=}, but it must be one of {[*MODELS]}.")

@@ -76,6 +76,13 @@ def to_optax(state: Any, like: Any) -> Any:
 
     Returns:
       A state like `like`. int8 momenta are decoded.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax, lion_jax
+      >>> params = jnp.ones(2)
+      >>> state = lion_jax.lion(1e-3).init(params)
+      >>> lion_jax.to_optax(state, optax.lion(1e-3).init(params))[0]
+      ScaleByLionState(count=Array(0, dtype=int32), mu=Array([0., 0.], dtype=float32))
     """
 
     def converted(theirs: Any, ours: Any) -> Any:

@@ -142,7 +142,10 @@ def with_stochastic_rounding(
 
     Returns:
       A gradient transformation whose state is a `StochasticRoundingState`, to be used
-      as that of `with_error_bits`. For the source see there.
+      as that of `with_error_bits`.
+
+    Examples:
+      See `with_error_bits`, also for the source.
     """
     inner = optax.with_extra_args_support(inner)
 
@@ -153,18 +156,15 @@ def with_stochastic_rounding(
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError("params=None, but update needs the weights it rounds.")
-        masters = map_updates(
-            lambda _, p: _widened(p) if _is_bf16(p) else p, updates, params
-        )
+        masters = map_updates(lambda _, p: _widened(p), updates, params)
         steps, inner_state = _inner_update(
             inner, updates, state.inner_state, params, masters, extra_args
         )
         targets = map_updates(_add_if_bf16, steps, params, masters)
         key = jax.random.fold_in(jax.random.key(seed), state.count)
         leaves, structure = jax.tree.flatten(steps, is_leaf=is_none)
-        keys = structure.unflatten(
-            [jax.random.fold_in(key, i) for i in range(len(leaves))]
-        )
+        parts = [jax.random.fold_in(key, i) for i in range(len(leaves))]
+        keys = structure.unflatten(parts)
         moves = map_updates(
             lambda u, p, t, k: _move(p, _round(t, key=k)) if _is_bf16(p) else u,
             steps,

@@ -44,7 +44,14 @@ from lion_jax.training.task import Splits, Task, make_task, requested, split
 
 
 class InterruptedRunError(Exception):
-    """A signal ended a run; its state is saved, and `run` resumes it."""
+    """A signal, whose `number` it has, ended a run; `run` resumes it from where it was.
+
+    Examples:
+      >>> try:  # doctest: +SKIP
+      ...     training.run(config, "runs/mine")
+      ... except training.InterruptedRunError as interruption:
+      ...     print("interrupted by signal", interruption.number)
+    """
 
     def __init__(self, number: int) -> None:
         """Names the signal by its number."""
@@ -83,6 +90,19 @@ def run(
       DataError: If the data are unavailable.
       RunFolderError: If the folder holds something else.
       CheckpointError: If the latest state cannot be restored, or saved.
+
+    Examples:
+      >>> from lion_jax import training
+      >>> from lion_jax.config import Config, DataConfig, ModelConfig
+      >>> config = Config(
+      ...     epochs=1,
+      ...     image_size=28,
+      ...     data=DataConfig(name="fashion_mnist_sample"),
+      ...     model=ModelConfig(name="resnet_nano"),
+      ... )
+      >>> result = training.run(config, "runs/mine")  # doctest: +SKIP
+      >>> print(result.stop_reason, result.best_epoch)  # doctest: +SKIP
+      epochs 1
     """
     console = console or Console()
     # What is moved to the devices here is meant, whatever the guard of the process.
@@ -142,6 +162,7 @@ def _run(
                     interrupted,
                     say,
                     show,
+                    weights=weights,
                     on_epoch=on_epoch,
                     draw=partial(_draw, config, folder, program),
                 ),
@@ -162,7 +183,6 @@ def _prepare(
 ) -> tuple[Task, Splits, beginning.Weights | None]:
     """Loads the data; checks all that can be known before anything is compiled."""
     dataset = data.load(*requested(config))
-                    weights=weights,
     splits = split(config, dataset)
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")

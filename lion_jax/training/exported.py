@@ -41,6 +41,15 @@ def write_program(
 
     Raises:
       OSError: If a file cannot be written.
+
+    Examples:
+      >>> from pathlib import Path
+      >>> file = Path("model.jaxexport")
+      >>> training.write_program(model, file)  # doctest: +SKIP
+      >>> from jax import export
+      >>> program = export.deserialize(bytearray(file.read_bytes()))  # doctest: +SKIP
+      >>> program.call(images).shape  # doctest: +SKIP
+      (2, 10)
     """
     name, (batch,) = model.config.model.name, export.symbolic_shape("n")
     shape = (batch, *model.signature.image_shape)
@@ -67,6 +76,13 @@ def write_weights(model: Restored, path: Path) -> None:
 
     Raises:
       OSError: If the file cannot be written.
+
+    Examples:
+      >>> from safetensors.numpy import load_file
+      >>> file = Path("model.safetensors")  # doctest: +SKIP
+      >>> training.write_weights(model, file)  # doctest: +SKIP
+      >>> load_file(file)["head.bias"].shape  # doctest: +SKIP
+      (10,)
     """
     arrays = jax.device_get(stored.named((model.params, model.batch_stats)))
     metadata = {"lion_jax": json.dumps(description(model))}

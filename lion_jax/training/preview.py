@@ -34,6 +34,12 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
     Raises:
       ConfigError: If the data or the devices do not fit the configuration.
       DataError: If the data are unavailable.
+
+    Examples:
+      >>> numbers = training.dry_run(config)  # doctest: +SKIP
+      >>> parameters = sum(numbers["parameters"].values())  # doctest: +SKIP
+      >>> numbers["bytes"]["parameters"] == 4 * parameters  # doctest: +SKIP
+      True
     """
     console = console or Console()
     devices = sharding.check_devices(config)

@@ -56,6 +56,11 @@ class Restored:
         Raises:
           ValueError: If the images are anything else, such as scaled to [0, 1], which
             would be misread.
+
+        Examples:
+          >>> images = model.dataset.test_images[:2]  # doctest: +SKIP
+          >>> model.predict(images).shape  # doctest: +SKIP
+          (2, 10)
         """
         images = np.asarray(images)
         channels = self.signature.image_shape[-1]
@@ -113,6 +118,11 @@ def restore(
       ConfigError: If a field does change the numbers, or has a wrong value.
       DataError: If an earlier version saved it, without its signature, and its data
         are unavailable.
+
+    Examples:
+      >>> model = training.load("runs/mine")  # doctest: +SKIP
+      >>> model.class_names[9]  # doctest: +SKIP
+      'Ankle boot'
     """
     folder = Path(folder).expanduser()
     config = _placed(read_config(folder), places or {})
@@ -155,14 +165,19 @@ def evaluate(
     Args:
       folder: The run's folder.
       which: `best` (lowest validation loss) or `latest`.
-      places: As of `restore`.
+      places: As of `load`.
 
     Returns:
       The state's step, and loss and accuracy on both splits.
 
     Raises:
       DataError: If its data are unavailable, or have changed.
-      As `restore`.
+      RunFolderError, CheckpointError, ConfigError: As `load`.
+
+    Examples:
+      >>> figures = training.evaluate("runs/mine")  # doctest: +SKIP
+      >>> figures["test_accuracy"] == result.test_accuracy  # doctest: +SKIP
+      True
     """
     with jax.transfer_guard("allow"):
         restored = restore(folder, which, places)
