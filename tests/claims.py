@@ -207,6 +207,31 @@ CLAIMS = {
             "sixteen_bits_hold_all_but_a_tie_that_is_rounded_down"
         ),
     },
+    "averaging.py": {
+        "the weights themselves, of which it changes none": (
+            "averaging::the_average_is_that_of_numpy_and_the_weights_are_the_same",
+            "averaging::a_run_trains_as_without_and_evaluates_the_average",
+        ),
+        "which is the mean of theta_i with weights d^(t-i)": (
+            "averaging::the_average_is_that_of_numpy_and_the_weights_are_the_same"
+        ),
+        "the average is that of the float32 weights": (
+            "averaging::inside_of_error_bits_the_average_is_that_of_the_float32_weights"
+        ),
+        "it advances only when the weights do": (
+            "averaging::it_advances_with_the_weights_in_multi_steps"
+        ),
+        "The average is float32 where weights have fewer bits": (
+            "averaging::bfloat16_weights_have_a_float32_average"
+        ),
+        "leaves that are not floating have none": (
+            "averaging::what_is_frozen_or_an_integer_has_no_average"
+        ),
+        "also exact for d close to 1": "averaging::a_decay_close_to_one_is_as_exact",
+        "a caller may donate weights and state to the same step": (
+            "averaging::before_a_step_the_average_is_the_weights"
+        ),
+    },
     "bf16.py": {
         "updates below 1/512 of a weight are rounded away": (
             "updates_below_a_512th_of_a_weight_are_rounded_away"

@@ -1,7 +1,7 @@
 """An exponential moving average (EMA) of the weights, beside any Optax optimizer.
 
-The average is often a better model than the last weights, since it is free of the noise
-of the last steps; training itself goes on with the weights, of which it changes none.
+The average is free of the noise of single steps, and lags behind the weights. Training
+goes on with the weights themselves, of which it changes none.
 """
 
 import math
