@@ -38,10 +38,6 @@ def exponents(
 ) -> tuple[list[Int[Array, ""]], list[Int[Array, ""]]]:
     """Returns the exponents of the arrays' codes before and after this step.
 
-    They leave a conditional one by one, so that each is a buffer of its own: arrays of
-    one shape then have equal kernels, which XLA:CPU compiles once. As places in a
-    vector they would be constants of the kernels, and each would be compiled.
-
     In most steps the exponent stays. An exponent of 0 stands for an array that never
     had a gradient; it is measured as soon as it has one.
     """
@@ -56,11 +52,27 @@ def exponents(
         wanted = (_is_due(count) | (old == 0)) & (reaching[:, 0] > 0)
         return jnp.where(wanted, median, old)
 
-    return lax.cond(
-        _is_due(count) | (old == 0).any(),
-        lambda: (list(old), list(measured())),
-        lambda: (list(old), list(old)),
-    )
+    new = lax.cond(_is_due(count) | (old == 0).any(), measured, lambda: old)
+    places = _places(len(codes), count)
+    return _taken(old, places), _taken(new, places)
+
+
+def _places(n: int, count: ArrayLike) -> list[Int[Array, ""]]:
+    """Returns 0, 1, ... n - 1 as numbers that the compiler does not know.
+
+    A place that is known becomes a constant of the kernel that reads there, and each
+    such kernel is compiled by itself: 20 ms for each array, on a CPU. A place that is
+    an argument leaves arrays of one shape with equal kernels, compiled once.
+    """
+    always = (jnp.asarray(count) | 1) != 0  # not known to the compiler either
+    known = [jnp.int32(i) for i in range(n)]
+    return lax.cond(always, lambda: known, lambda: [jnp.int32(0)] * n)
+
+
+def _taken(
+    exponents: Int[Array, " arrays"], places: list[Int[Array, ""]]
+) -> list[Int[Array, ""]]:
+    return [lax.dynamic_index_in_dim(exponents, i, keepdims=False) for i in places]
 
 
 def _is_due(count: ArrayLike) -> Bool[Array, ""]:
