@@ -10,8 +10,7 @@ from rich.console import Console
 
 from lion_jax import config as configs
 from lion_jax import interruption
-from lion_jax.compare import campaign, measures, records, reports
-from lion_jax.compare.analysis import Options
+from lion_jax.compare import campaign, measures, records
 from lion_jax.compare.records import Record
 from lion_jax.config import Config
 from lion_jax.training.tables import TABLES
@@ -107,6 +106,10 @@ def report(
       >>> "report.html" in [file.name for file in files]  # doctest: +SKIP
       True
     """
+    # Here, since SciPy and Matplotlib take seconds to import, which no run needs.
+    from lion_jax.compare import reports
+    from lion_jax.compare.analysis import Options
+
     folder = Path(out).expanduser()
     named = dict(targets) if targets else None
     return reports.write(records.read_all(folder), folder, Options(primary, named))
