@@ -20,6 +20,7 @@ def count(model):
 
 # Compiled whole: by itself, each operation would be compiled alone.
 apply = nnx.jit(lambda model, x, train: model(x, train=train), static_argnames="train")
+made = nnx.jit(lambda make: make(), static_argnums=0)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +74,13 @@ def test_bfloat16_is_for_the_computation_only(name):
         )
 
     images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
-    half = shaken(make(jnp.bfloat16))
+    half = shaken(lambda: make(jnp.bfloat16))
     logits = apply(half, images, train=True)
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(half))} == {
         jnp.dtype("float32")
     }
-    expected = apply(shaken(make(jnp.float32)), images, train=True)
+    expected = apply(shaken(lambda: make(jnp.float32)), images, train=True)
     assert (logits != expected).any()
     np.testing.assert_allclose(logits, expected, rtol=0.1, atol=0.15)
     jaxpr = str(jax.make_jaxpr(lambda x: nnx.clone(half)(x, train=False))(images))
@@ -88,13 +89,13 @@ def test_bfloat16_is_for_the_computation_only(name):
 
 
 def test_batch_statistics_move_in_training_only():
-    model = models.resnet_tiny(num_classes=5, rngs=nnx.Rngs(0))
+    model = made(lambda: models.resnet_tiny(num_classes=5, rngs=nnx.Rngs(0)))
     images = 3 + jax.random.normal(jax.random.key(0), (8, 32, 32, 3))
     start = np.asarray(model.stem.norm.mean[...])
-    model(images, train=False)
+    apply(model, images, train=False)
     np.testing.assert_array_equal(model.stem.norm.mean[...], start)
     convolved = model.stem.conv(images)
-    model(images, train=True)
+    apply(model, images, train=True)
     expected = 0.9 * start + 0.1 * np.mean(convolved, axis=(0, 1, 2))
     np.testing.assert_allclose(
         model.stem.norm.mean[...], expected, rtol=1e-3, atol=1e-4
@@ -103,15 +104,14 @@ def test_batch_statistics_move_in_training_only():
 
 def test_zero_init_residual_makes_blocks_their_shortcuts():
     for zero in (False, True):
-        model = models.resnet_tiny(
-            num_classes=5, zero_init_residual=zero, rngs=nnx.Rngs(0)
-        )
+        options = {"num_classes": 5, "zero_init_residual": zero}
+        model = made(lambda o=options: models.resnet_tiny(**o, rngs=nnx.Rngs(0)))
         scales = [float(b.layer3.norm.scale[...].max()) for b in model.blocks]
         assert scales == [0.0 if zero else 1.0] * 2
 
 
 def test_resnet_starts_as_torchvisions():
-    model = models.ResNet((1, 1), num_classes=50, rngs=nnx.Rngs(0))
+    model = made(lambda: models.ResNet((1, 1), num_classes=50, rngs=nnx.Rngs(0)))
     kernel = np.asarray(model.blocks[1].layer2.conv.kernel[...])
     fan_out = 9 * kernel.shape[-1]
     assert kernel.std() == pytest.approx((2 / fan_out) ** 0.5, rel=0.02)
@@ -121,15 +121,9 @@ def test_resnet_starts_as_torchvisions():
 
 
 def test_vit_starts_as_torchvisions():
-    model = models.ViT(
-        image_size=64,
-        num_classes=10,
-        patch=16,
-        width=192,
-        layers=2,
-        heads=3,
-        mlp_width=768,
-        rngs=nnx.Rngs(0),
+    sizes = {"patch": 16, "width": 192, "layers": 2, "heads": 3, "mlp_width": 768}
+    model = made(
+        lambda: models.ViT(image_size=64, num_classes=10, **sizes, rngs=nnx.Rngs(0))
     )
 
     def bound(kernel):
@@ -150,20 +144,18 @@ def test_vit_starts_as_torchvisions():
     assert (first != second).any()
 
 
-def shaken(model):
-    """The model with every parameter moved, so that none is 0 or 1 any more."""
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(9), len(leaves))
-    leaves = [
-        leaf + 0.1 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return nnx.merge(graph, jax.tree.unflatten(structure, leaves), rest)
+def shaken(make):
+    """A model with every parameter moved, so that none is 0 or 1 any more."""
+    graph, params, rest = nnx.split(made(make), nnx.Param, ...)
+    rng = np.random.default_rng(9)
+    params = jax.tree.map(
+        lambda p: np.asarray(p) + 0.1 * rng.standard_normal(p.shape, np.float32), params
+    )
+    return nnx.merge(graph, params, rest)
 
 
 def test_resnet_is_the_papers_function_of_its_parameters():
-    model = shaken(models.resnet_tiny(num_classes=5, rngs=nnx.Rngs(0)))
+    model = shaken(lambda: models.resnet_tiny(num_classes=5, rngs=nnx.Rngs(0)))
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
 
     def layer(x, layer, stride=1):
@@ -184,28 +176,33 @@ def test_resnet_is_the_papers_function_of_its_parameters():
     def relu(x):
         return jnp.maximum(x, 0)
 
-    x = relu(layer(images, model.stem, 2))
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    windows = [
-        padded[:, i : i + 15 : 2, j : j + 15 : 2] for i in range(3) for j in range(3)
-    ]
-    x = jnp.max(jnp.stack(windows), axis=0)
-    for block, stride in zip(model.blocks, (1, 2), strict=True):
-        y = relu(layer(x, block.layer1))
-        y = relu(layer(y, block.layer2, stride))
-        y = layer(y, block.layer3)
-        x = relu(layer(x, block.shortcut, stride) + y)
-    pooled = x.mean((1, 2))
-    expected = pooled @ model.head.kernel[...] + model.head.bias[...][None]
+    @nnx.jit
+    def paper(model, images):
+        x = relu(layer(images, model.stem, 2))
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+        windows = [
+            padded[:, i : i + 15 : 2, j : j + 15 : 2]
+            for i in range(3)
+            for j in range(3)
+        ]
+        x = jnp.max(jnp.stack(windows), axis=0)
+        for block, stride in zip(model.blocks, (1, 2), strict=True):
+            y = relu(layer(x, block.layer1))
+            y = relu(layer(y, block.layer2, stride))
+            y = layer(y, block.layer3)
+            x = relu(layer(x, block.shortcut, stride) + y)
+        return x.mean((1, 2)) @ model.head.kernel[...] + model.head.bias[...][None]
+
+    expected = paper(model, images)
     np.testing.assert_allclose(
-        model(images, train=True), expected, rtol=1e-3, atol=1e-4
+        apply(model, images, train=True), expected, rtol=1e-3, atol=1e-4
     )
 
 
 @pytest.mark.parametrize("pool", ["token", "mean"])
 def test_vit_is_the_papers_function_of_its_parameters(pool):
-    model = models.vit_tiny(image_size=16, num_classes=3, pool=pool, rngs=nnx.Rngs(0))
-    model = shaken(model)
+    options = {"image_size": 16, "num_classes": 3, "pool": pool}
+    model = shaken(lambda: models.vit_tiny(**options, rngs=nnx.Rngs(0)))
     images = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
 
     def array(variable):
@@ -241,7 +238,7 @@ def test_vit_is_the_papers_function_of_its_parameters(pool):
     x = norm(x, model.norm)
     x = x[:, 0] if pool == "token" else x.mean(1)
     expected = x @ array(model.head.kernel) + array(model.head.bias)
-    got = model(images, train=False)
+    got = apply(model, images, train=False)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -370,14 +367,18 @@ def test_models_that_cannot_be_made(arguments, said):
 def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):
     """The last of two layers is dropped for 40 % of the images, the first for none."""
     n, images = 1000, jax.random.normal(jax.random.key(1), (1, 8, 8, 3))
-    options = {"image_size": 8, "num_classes": 3, "rngs": nnx.Rngs(0)}
-    dropping = shaken(models.vit_tiny(**options, drop_path=0.4))
-    never = shaken(models.vit_tiny(**options))
+
+    def make(**options):
+        return models.vit_tiny(image_size=8, num_classes=3, rngs=nnx.Rngs(0), **options)
+
+    dropping = shaken(lambda: make(drop_path=0.4))
+    never = shaken(make)
     nnx.update(never, nnx.state(dropping))
     batch = jnp.repeat(images, n, axis=0)
-    whole = never(images, train=True)
-    np.testing.assert_array_equal(dropping(images, train=False), whole)
-    got = dropping(batch, train=True, key=jax.random.key(2))
+    whole = apply(never, images, train=True)
+    np.testing.assert_array_equal(apply(dropping, images, train=False), whole)
+    trained = jax.jit(lambda key: dropping(batch, train=True, key=key))
+    got = trained(jax.random.key(2))
 
     def with_last(change):
         def apply(_, layer, x):
@@ -385,7 +386,7 @@ def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(models.vit.remats, "apply", apply)
-            return never(images, train=True)
+            return jax.jit(lambda x: never(x, train=True))(images)
 
     without = with_last(lambda layer, x: x)
     enlarged = with_last(lambda layer, x: x + (layer(x) - x) / 0.6)
@@ -393,5 +394,5 @@ def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):
     kept = np.isclose(got, enlarged, atol=1e-5).all(1)
     assert (left_out ^ kept).all()
     assert 340 < left_out.sum() < 460
-    other = dropping(batch, train=True, key=jax.random.key(3))
+    other = trained(jax.random.key(3))
     assert (np.asarray(other) != np.asarray(got)).any()
