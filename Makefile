@@ -2,6 +2,8 @@
 # make test    sets up .venv, runs formatter, linter, types and tests
 # make check   formatter, linter and types alone
 # make quick   the tests that need no training alone; the goal is 90 seconds
+# make lowest  the optimizer's tests with the oldest versions of its libraries
+# make package builds, checks and installs the distributions into new environments
 # make clean   removes .venv and what the tests left
 #
 # .venv is made with the newest supported Python that tools/find_python.sh finds.
@@ -14,7 +16,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: train test check format-check lint types quick clean
+.PHONY: train test check format-check lint types quick lowest package clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
@@ -37,8 +39,14 @@ types: $(VENV)/installed-test
 quick: $(VENV)/installed-test
 	$(PYTEST) --quick
 
+lowest:
+	python3.11 tools/lowest.py
+
+package: $(VENV)/installed-test
+	$(BIN)/python tools/package_check.py
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info dist
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
@@ -51,7 +59,7 @@ $(BIN)/python:
 
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (some minutes the first time) ..."
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[train]'
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

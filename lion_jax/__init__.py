@@ -7,6 +7,8 @@ from lion_jax.optimizer.bf16 import with_error_bits, with_stochastic_rounding
 from lion_jax.optimizer.lion import lion, scale_by_lion
 from lion_jax.optimizer.state import LionState
 
+__version__ = "0.2.0"
+
 __all__ = [
     "LionState",
     "averaged",

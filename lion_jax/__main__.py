@@ -1,8 +1,9 @@
 """Lists the commands: `python -m lion_jax`."""
 
-import ast
 import sys
 from pathlib import Path
+
+from lion_jax import recipes
 
 PACKAGE = Path(__file__).parent
 
@@ -14,8 +15,7 @@ def commands() -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         if path != Path(__file__) and 'if __name__ == "__main__":' in text:
             name = path.parent.name if path.stem == "__main__" else path.stem
-            docstring = ast.get_docstring(ast.parse(text)) or ""
-            first_lines[name] = docstring.splitlines()[0]
+            first_lines[name] = recipes.first_line(path)
     return first_lines
 
 

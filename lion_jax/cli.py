@@ -3,6 +3,7 @@
 Exit status: 0 done; 2 usage error; 128 + n after signal n; 1 the rest.
 """
 
+import difflib
 import io
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import absl.logging
 
-from lion_jax import startup
+from lion_jax import recipes, startup
 from lion_jax.config import About, Config, ConfigError, check
 from lion_jax.references import importable
 
@@ -79,22 +80,19 @@ def _silence_repeated_errors() -> None:
 def load_config(path: str) -> Config:
     """Runs a configuration file once; returns what its get_config() gives, checked.
 
-    As for a script, modules beside the file can be imported by it.
+    As for a script, modules beside the file can be imported by it. Where there is no
+    such file, the package's configuration of that name is taken; `list` prints their
+    names and exits.
 
     Raises:
       ConfigError: If the file is absent, does not run, or gives something else.
     """
     if not path:
         raise ConfigError(
-            "--config is missing; give a Python file with get_config(), such as"
-            " --config configs/quickstart.py."
+            "--config is missing; give a Python file with get_config(), or a name that"
+            " --config list shows, such as --config quickstart."
         )
-    file = os.path.expanduser(path)
-    if not os.path.isfile(file):
-        raise ConfigError(
-            f"--config={path}: there is no such file; give a Python file with"
-            " get_config(), such as configs/quickstart.py."
-        )
+    file = _file(path)
     try:
         with importable(os.path.dirname(os.path.abspath(file))):
             config = runpy.run_path(file)["get_config"]()
@@ -112,3 +110,20 @@ def load_config(path: str) -> Config:
         )
     check(config)
     return config
+
+
+def _file(path: str) -> str:
+    """Returns the configuration file that a path or a name stands for."""
+    file = os.path.expanduser(path)
+    if os.path.isfile(file):
+        return file
+    if path == recipes.LIST:
+        print(recipes.table())
+        raise SystemExit(0)
+    if found := recipes.find(path):
+        return str(found[0])
+    near = difflib.get_close_matches(path, recipes.files(), n=1) or ["quickstart"]
+    raise ConfigError(
+        f"--config={path}: there is no such file; give a Python file with get_config(),"
+        f" or a name that --config list shows, such as --config {near[0]}."
+    )

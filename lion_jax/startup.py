@@ -1,16 +1,19 @@
-"""What a command does before its imports, which take seconds: system, Ctrl-C.
+"""What a command does before its imports: system, packages, Ctrl-C.
 
 The package imports this module first. Only `python -m lion_jax...` is a command; a
 program that imports the package keeps its handlers, and may run on any system.
 """
 
+import importlib.metadata
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 SYSTEMS = {"linux": "Linux", "darwin": "macOS"}  # by sys.platform
+NEEDED = "extra == 'train'"  # how the package's metadata mark what commands need
 CALLER_MISTAKE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -29,7 +32,7 @@ def is_command(argv: Sequence[str], words: Sequence[str]) -> bool:
 
 
 def prepare() -> None:
-    """Refuses systems on which commands are not tested; lets Ctrl-C end the imports.
+    """Refuses systems without tests and missing packages; lets Ctrl-C end the imports.
 
     Raises:
       SystemExit: With status 2, after one line.
@@ -42,8 +45,38 @@ def prepare() -> None:
             file=sys.stderr,
         )
         raise SystemExit(CALLER_MISTAKE)
+    if missing := missing_packages():
+        print(
+            "error: the commands of lion_jax need packages that are not installed"
+            f" ({', '.join(missing)}); run python -m pip install 'lion-jax[train]'.",
+            file=sys.stderr,
+        )
+        raise SystemExit(CALLER_MISTAKE)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave)
+
+
+def missing_packages() -> list[str]:
+    """Names the packages that commands need and that are not installed.
+
+    Nothing is known of a source tree that is not installed: its imports fail by name.
+    """
+    try:
+        requirements = importlib.metadata.requires("lion-jax") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    names = [
+        re.split(r"[^\w.-]", text)[0] for text in requirements if text.endswith(NEEDED)
+    ]
+    return [name for name in names if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def leave(number: int, frame: object) -> NoReturn:

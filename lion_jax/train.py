@@ -1,4 +1,4 @@
-"""Trains one model once: `python -m lion_jax.train --config configs/quickstart.py`."""
+"""Trains one model once: `python -m lion_jax.train --config quickstart`."""
 
 import dataclasses
 from pathlib import Path
@@ -26,7 +26,13 @@ class Flags:
     at once, and the steps since the last save are taken again.
     """
 
-    file: Annotated[str, About("Python file with get_config()", flag="config")] = ""
+    file: Annotated[
+        str,
+        About(
+            "Python file with get_config(), or a name that --config list shows",
+            flag="config",
+        ),
+    ] = ""
     workdir: Annotated[
         Path | None,
         About(

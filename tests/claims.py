@@ -359,7 +359,7 @@ CLAIMS = {
             "dropin::parts_of_a_state_are_found_by_their_names"
         ),
         "int8 takes at most 1.01 bytes in ResNet-50 and ViT-B/16": (
-            "int8::bytes_per_parameter"
+            "models::an_int8_momentum_takes_a_byte_per_parameter"
         ),
         "8 levels per octave over 12 octaves, one level per octave beyond them": (
             "levels_are_eight_to_an_octave_and_beyond_them_one"

@@ -21,7 +21,7 @@ def get_config():
 """
 GROUP = "optimizer='lion'"
 MISTAKES = {
-    "no config": ([], ["--config is missing", "configs/quickstart.py"]),
+    "no config": ([], ["--config is missing", "--config quickstart"]),
     "empty config": (["--config"], ["--config needs a value"]),
     "several configs": (
         ["--config", "quick.py", "other.py"],

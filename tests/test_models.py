@@ -8,7 +8,7 @@ import scipy.stats
 from flax import nnx
 from jax import lax
 
-from lion_jax import models
+from lion_jax import models, scale_by_lion
 from lion_jax.models.layers.conv import _convolve_by_product, conv_general_dilated
 
 pytestmark = pytest.mark.slow
@@ -396,3 +396,19 @@ def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):
     assert 340 < left_out.sum() < 460
     other = trained(jax.random.key(3))
     assert (np.asarray(other) != np.asarray(got)).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("vit_b16", 86_000_000), ("resnet50", 23_500_000)]
+)
+def test_an_int8_momentum_takes_a_byte_per_parameter(name, size):
+    def state_of():
+        model = models.make(name, image_size=224, num_classes=10, rngs=nnx.Rngs(0))
+        params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+        return params, scale_by_lion(mu_dtype="int8").init(params)
+
+    params, state = nnx.eval_shape(state_of)
+    parameters = sum(p.size for p in jax.tree.leaves(params))
+    held = sum(m.size * m.dtype.itemsize for m in jax.tree.leaves(state))
+    assert parameters == pytest.approx(size, rel=0.01)
+    assert held / parameters <= 1.01

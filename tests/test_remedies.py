@@ -77,6 +77,9 @@ ELSEWHERE = {
     ),
     "is lost (its checkpoint was": "test_a_lost_best_state_is_not_replaced_by_another",
     "use one of these, such as Linux": "test_another_system_is_refused_in_one_line",
+    "run python -m pip install 'lion-jax[train]'": (
+        "test_commands_without_their_packages_name_what_to_install"
+    ),
     "name one beforehand with `--target`": (
         "test_a_target_is_named_or_reported_to_come_from_the_same_runs"
     ),
@@ -286,20 +289,26 @@ def command_without_a_dot(place, patch):
     )
 
 
+def names_shown():
+    with pytest.raises(SystemExit) as ended:
+        start(train, "--config", "list")
+    assert ended.value.code == 0
+
+
 @leads_out_of("--config is missing; give a Python file")
 def no_configuration(place, patch):
     yield "", started(train)
     yield "give a Python file", started(train, "--config", config_file())
-    yield (
-        "--config configs/quickstart.py",
-        started(train, "--config", ROOT / "configs/quickstart.py"),
-    )
+    yield "or a name that --config list shows", names_shown
+    yield "--config quickstart", started(train, "--config", "quickstart")
 
 
 @leads_out_of("there is no such file; give a Python file")
 def no_such_file(place, patch):
-    yield "", started(train, "--config=none.py")
+    yield "", started(train, "--config=resnet_lion.py")
     yield "give a Python file", started(train, "--config", config_file())
+    yield "or a name that --config list shows", names_shown
+    yield "--config resnet50_lion", started(train, "--config", "resnet50_lion")
 
 
 @leads_out_of("the file must run and define")

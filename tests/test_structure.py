@@ -14,21 +14,22 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lion_jax"
 # Each room (a folder, or a module outside of one) and the rooms that it may import.
 SHARED = {"config", "cli", "flags", "suggestions", "environment", "files", "runtime"}
-SHARED |= {"identity", "interruption", "references"}
+SHARED |= {"identity", "interruption", "recipes", "references"}
 ROOMS = {
     "__init__": {"optimizer", "startup"},
-    "__main__": set(),
+    "__main__": {"recipes"},
     "distributed": {"optimizer"},
     "optimizer": set(),
     "models": set(),
     "data": {"files", "config", "references"},
     "config": set(),
     "references": {"config"},
-    "cli": {"config", "startup", "references"},
+    "cli": {"config", "recipes", "startup", "references"},
     "flags": {"config", "suggestions", "options", "arguments"},
     "arguments": {"config"},
     "options": {"config"},
     "suggestions": {"config"},
+    "recipes": set(),
     "files": set(),
     "environment": {"files"},
     "identity": {"config", "references"},

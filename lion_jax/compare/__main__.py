@@ -47,8 +47,9 @@ def _run(argv: list[str]) -> int:
         raise ConfigError(
             f"{twice[0]} is set twice; give it once, with all its values by commas."
         )
+    bases = [*map(cli.load_config, files)]  # or a list of names, and nothing else
     out = _out(flags.out)
-    points = campaign.plan(map(cli.load_config, files), line.configure, sweeps)
+    points = campaign.plan(bases, line.configure, sweeps)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out} is a file; give a folder.")
     kinds = [point.config.arithmetic() for point in points]

@@ -7,15 +7,15 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from lion_jax import cli
+from lion_jax import cli, recipes
 from lion_jax.compare import measures
 from lion_jax.config import About, Config, ConfigError
 
 Configs = Annotated[
     list[str],
     About(
-        "configuration files, apart by spaces or commas, or a quoted pattern such as"
-        " 'configs/sample_*.py' (required)",
+        "configuration files or names, apart by spaces or commas, or a quoted pattern"
+        " such as 'configs/sample_*.py'; list: prints the names (required)",
         also=("config",),
     ),
 ]
@@ -118,7 +118,8 @@ def paths(configs: list[str]) -> list[str]:
     for path in ",".join(configs).split(","):
         pattern = os.path.expanduser(path)
         if glob.has_magic(pattern) and not os.path.exists(pattern):
-            if not (matches := sorted(glob.glob(pattern))):
+            matches = sorted(glob.glob(pattern)) or [*map(str, recipes.find(path))]
+            if not matches:
                 raise ConfigError(
                     f"--configs={path}: no file matches; give existing files."
                 )
