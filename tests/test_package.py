@@ -13,6 +13,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from test_types import assert_known
 
 import lion_jax
 from lion_jax import recipes, startup
@@ -49,22 +50,22 @@ def installed(built, tmp_path_factory):
     options = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "--python", python, "install"]
     subprocess.run([*command, *options, built[0]], check=True)
-    (place / "home").mkdir()
+    home = place / "home"
+    home.mkdir()
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environ["HOME"] = str(home)
 
     def run(*arguments, libraries=True):
         """Runs it with the libraries of this environment, or with none."""
         (folder,) = (place / "env" / "lib").glob("python*/site-packages")
         paths = [path for path in sys.path if path.endswith("-packages")]
         (folder / "libraries.pth").write_text("\n".join(paths if libraries else []))
-        environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        command = [python, *arguments]
         return subprocess.run(
-            [python, *arguments],
-            cwd=place / "home",
-            env=environ | {"HOME": str(place / "home")},
-            capture_output=True,
-            text=True,
+            command, cwd=home, env=environ, capture_output=True, text=True
         )
 
+    run.python, run.environ = python, environ
     return run
 
 
@@ -125,6 +126,11 @@ def test_the_wheel_alone_has_the_configurations_and_the_sample(installed):
     assert not file.startswith(str(ROOT))
     assert len(loaded) == len(CONFIGS) + 1
     assert images == 5000
+
+
+def test_the_wheel_is_typed(installed, tmp_path):
+    assert installed("-c", "import lion_jax").returncode == 0
+    assert_known(tmp_path, installed.python, installed.environ)
 
 
 def test_commands_without_their_packages_name_what_to_install(installed):
