@@ -147,6 +147,14 @@ def test_commands_without_their_packages_name_what_to_install(installed):
     assert len(startup.missing_packages()) == 0
 
 
+def test_the_version_is_the_same_wherever_it_stands():
+    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "docs/index.md")]
+    named = {v for text in texts for v in re.findall(r"lion_jax-([\d.]+)-py3", text)}
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert cited
+    assert {cited[1], *named} == {lion_jax.__version__}
+
+
 def test_a_name_is_a_configuration_and_a_file_of_that_name_comes_first(tmp_path):
     from lion_jax import cli
 
