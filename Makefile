@@ -4,6 +4,7 @@
 # make quick   the tests that need no training alone; the goal is 90 seconds
 # make lowest  the optimizer's tests with the oldest versions of its libraries
 # make package builds, checks and installs the distributions into new environments
+# make docs    the documentation site in build/site; warnings are errors
 # make clean   removes .venv and what the tests left
 #
 # .venv is made with the newest supported Python that tools/find_python.sh finds.
@@ -16,7 +17,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: train test check format-check lint types quick lowest package clean
+.PHONY: train test check format-check lint types quick lowest package docs clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
@@ -45,8 +46,11 @@ lowest:
 package: $(VENV)/installed-test
 	$(BIN)/python tools/package_check.py
 
+docs: $(VENV)/installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build dist
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
