@@ -17,13 +17,13 @@ from jaxtyping import Array, Float, Key
 
 from lion_jax.models.layers import remat as remats
 from lion_jax.models.layers.attention import attend
-from lion_jax.models.layers.conv import conv_general_dilated
+from lion_jax.models.layers.linear import Linear, Patches, add
 
 POOLS = ("token", "mean")
 
 
 def _linear(c: int, d: int, kernel_init, bias_init, dtype: DTypeLike, rngs: nnx.Rngs):
-    return nnx.Linear(
+    return Linear(
         c, d, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, rngs=rngs
     )
 
@@ -131,7 +131,7 @@ class ViT(nnx.Module):
         self.remat = remats.check(remat)
         self.pool, self.drop_path = pool, drop_path
         tokens = (image_size // patch) ** 2 + (pool == "token")
-        self.patches = nnx.Conv(
+        self.patches = Patches(
             channels,
             width,
             (patch, patch),
@@ -140,7 +140,6 @@ class ViT(nnx.Module):
             dtype=dtype,
             # torchvision truncates at +-2, which is some 50 deviations away.
             kernel_init=initializers.normal((channels * patch**2) ** -0.5),
-            conv_general_dilated=conv_general_dilated,
             rngs=rngs,
         )
         if pool == "token":
@@ -183,10 +182,10 @@ class ViT(nnx.Module):
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         if self.pool == "token":
             class_token = jnp.broadcast_to(
-                self.class_token[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1])
+                self.class_token[...], (x.shape[0], 1, x.shape[-1])
             )
-            x = jnp.concatenate([class_token, x], axis=1)
-        x = x + self.positions[...].astype(x.dtype)
+            x = jnp.concatenate([class_token.astype(x.dtype), x], axis=1)
+        x = add(x, self.positions[...])
         rates = jnp.linspace(0, self.drop_path, len(self.layers))
         for index, layer in enumerate(self.layers):
             with jax.named_scope(f"layer{index}"):
