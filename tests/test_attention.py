@@ -1,13 +1,20 @@
 """Attention: its formula, and where cuDNN's kernel is asked for."""
 
+import importlib
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from small_runs import small_dataset
 
+from lion_jax import models
+from lion_jax.config import Config, ModelConfig
 from lion_jax.models.layers import attention
+from lion_jax.training import calls, sharding
+from lion_jax.training.task import make_task, split
 
 HOPPER = SimpleNamespace(platform="gpu", compute_capability="9.0")
 BLACKWELL = SimpleNamespace(platform="gpu", compute_capability="10.3")
@@ -44,16 +51,83 @@ def test_where_cudnn_applies(device, head, dtype, applies):
     assert attention._cudnn_applies(device, head, jnp.dtype(dtype)) == applies
 
 
-def test_cudnn_is_asked_for_where_it_applies(monkeypatch):
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """The implementations that attention asks JAX for, none of which is run."""
+    names = []
 
-    def spy(query, key, value, implementation):
-        asked.append(implementation)
+    def spy(query, key, value, implementation, **_):
+        names.append(implementation)
         return query
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", spy)
+    return names
+
+
+def test_cudnn_is_asked_for_where_it_applies(monkeypatch, asked):
     x = jnp.ones((1, 2, 3, 64), jnp.bfloat16)
     attention.attend(x, x, x)
     monkeypatch.setattr(jax, "devices", lambda: [HOPPER])
     attention.attend(x, x, x)
-    assert asked == ["xla", "cudnn"]
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        attention.attend(x, x, x)
+    assert asked == ["xla", "cudnn", "xla"]
+
+
+@pytest.mark.standard_promotion("Flax's layer norm adds float32 to bfloat16")
+@pytest.mark.parametrize(
+    ("found", "compiled_for", "kernel"),
+    [(CPU, HOPPER, "cudnn"), (HOPPER, CPU, "xla"), (HOPPER, None, "cudnn")],
+)
+def test_the_device_that_is_compiled_for_decides(
+    monkeypatch, asked, found, compiled_for, kernel
+):
+    monkeypatch.setattr(jax, "devices", lambda: [found])
+    options = {"image_size": 8, "num_classes": 3, "channels": 1, "rngs": nnx.Rngs(0)}
+    model = models.make("vit_tiny", dtype="bfloat16", **options)
+    call = calls.of(ModelConfig("vit_tiny"), lambda _: model, compiled_for)
+    graph, parts = nnx.graphdef(model), calls.parts_of(model)
+    images = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+    jax.eval_shape(lambda x: call(graph, *parts, x, train=True), images)
+    assert set(asked) == {kernel}
+
+
+def test_a_run_attends_as_its_own_devices_do():
+    mesh = sharding.make_mesh(2)
+    config = Config(image_size=8, batch_size=16, eval_batch_size=16)
+    config.model.name = "vit_tiny"
+    dataset = small_dataset()
+    task = make_task(config, dataset, split(config, dataset), mesh)
+    assert task.call.device in mesh.devices
+
+
+@pytest.mark.parametrize("n", [49, 50, 196, 197])
+def test_cudnns_attention_can_be_differentiated(monkeypatch, n):
+    """JAX refuses an odd number of tokens, which it finds out without a GPU."""
+    lowering = importlib.import_module("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(lowering, "check_cudnn_version", lambda: 91000)
+    x = jax.ShapeDtypeStruct((2, n, 12, 64), jnp.bfloat16)
+
+    def loss(*tokens):
+        with attention.compiling_for(HOPPER):
+            return attention.attend(*tokens).astype(jnp.float32).sum()
+
+    text = str(jax.make_jaxpr(jax.grad(loss, argnums=(0, 1, 2)))(x, x, x))
+    assert "dot_product_attention_bwd" in text
+
+
+@pytest.mark.standard_promotion("jax.nn.dot_product_attention promotes to float32")
+@pytest.mark.parametrize("n", [5, 49])
+def test_a_token_that_is_added_changes_no_bit(n):
+    tokens = jax.random.normal(jax.random.key(1), (4, 2, n, 3, 16), jnp.bfloat16)
+    *inputs, cotangent = tokens
+
+    def both(attend):
+        mixed, pull = jax.vjp(jax.jit(attend), *inputs)
+        return mixed, *pull(cotangent)
+
+    added = both(lambda *x: attention._with_even_tokens(*x, "xla"))
+    plain = both(lambda *x: jax.nn.dot_product_attention(*x, implementation="xla"))
+    for a, b in zip(added, plain, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_array_equal(a.astype(jnp.float32), b.astype(jnp.float32))

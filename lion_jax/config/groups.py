@@ -108,6 +108,14 @@ class ModelConfig:
         Literal["float32", "bfloat16"],
         About("dtype of the computation", also=("precision", "amp", "bf16")),
     ] = "float32"
+    matmul_precision: Annotated[
+        Literal["default", "float32"],
+        About(
+            "of float32 products and convolutions: default, which may be TF32 (10"
+            " bits after the point) on NVIDIA GPUs from Ampere on, or float32",
+            also=("tf32", "allow_tf32", "float32_matmul_precision"),
+        ),
+    ] = "default"
     zero_init_residual: Annotated[
         bool, About("start each residual block as its shortcut", option=True)
     ] = False

@@ -1,8 +1,10 @@
 """How a model is called: merged with its numbers, for training or evaluation."""
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from lion_jax.config import ModelConfig
 from lion_jax.config.reference import parse
+from lion_jax.models.layers import attention
 
 # Of what a model holds, these are no statistics: random streams, which each step makes
 # anew from its key, and values that the model notes while it runs.
@@ -27,11 +30,15 @@ class Call:
       streams: Shapes of the random streams that it holds, as dropout layers do.
       foreign: Whether it is the user's own: its layers may have modes of their own for
         training, and its logits another dtype.
+      matmul_precision: `model.matmul_precision`.
+      device: One of those that it is compiled for; None: JAX's default device.
     """
 
     takes: frozenset[str] = frozenset({"train"})
     streams: PyTree[Any] = None
     foreign: bool = False
+    matmul_precision: str = "default"
+    device: Any = None
 
     @property
     def needs_key(self) -> bool:
@@ -75,24 +82,42 @@ class Call:
         if self.foreign:
             (model.train if train else model.eval)()
         options = {"train": train, "key": key}
-        outputs = model(images, **{name: options[name] for name in self.takes})
+        with attention.compiling_for(self.device), self._precision():
+            outputs = model(images, **{name: options[name] for name in self.takes})
         *_, batch_stats = nnx.state(model, nnx.Param, TRANSIENT, ...)
         return outputs, nnx.to_pure_dict(batch_stats)
+
+    def _precision(self) -> contextlib.AbstractContextManager[None]:
+        """Sets the precision of products; their derivatives take it over."""
+        if self.matmul_precision == "default":  # JAX_DEFAULT_MATMUL_PRECISION may say
+            return contextlib.nullcontext()
+        return jax.default_matmul_precision(self.matmul_precision)
 
 
 PLAIN = Call()
 
 
-def of(config: ModelConfig, make_model: Callable[[nnx.Rngs], nnx.Module]) -> Call:
-    """Returns how a configuration's model is called; nothing is computed."""
+def of(
+    config: ModelConfig,
+    make_model: Callable[[nnx.Rngs], nnx.Module],
+    device: Any = None,
+) -> Call:
+    """Returns how a configuration's model is called; nothing is computed.
+
+    Args:
+      config: The configuration.
+      make_model: From `task.model_maker`.
+      device: One of those that it is compiled for; None: JAX's default device.
+    """
+    make = partial(Call, matmul_precision=config.matmul_precision, device=device)
     if not parse(config.name):
-        return Call(frozenset({"train", "key"} if config.drop_path > 0 else {"train"}))
+        return make(frozenset({"train", "key"} if config.drop_path > 0 else {"train"}))
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     taken = inspect.signature(model.__call__).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
     names = {"train", "key"}
     streams = nnx.to_pure_dict(nnx.state(model, nnx.RngState))
-    return Call(frozenset(names if anything else names & taken.keys()), streams, True)
+    return make(frozenset(names if anything else names & taken.keys()), streams, True)
 
 
 def parts_of(model: nnx.Module) -> tuple[PyTree[Array], PyTree[Array]]:

@@ -1,11 +1,31 @@
 """Softmax attention, by cuDNN's fused kernel where there is one."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+_target: contextvars.ContextVar[Any] = contextvars.ContextVar("target", default=None)
+
+
+@contextlib.contextmanager
+def compiling_for(device: Any) -> Iterator[None]:
+    """Has attention that is traced here choose its kernel for a device.
+
+    Args:
+      device: One of those that the program is compiled for; JAX need not find it here.
+        None: JAX's default device.
+    """
+    token = _target.set(device)
+    try:
+        yield
+    finally:
+        _target.reset(token)
 
 
 def attend(
@@ -15,11 +35,34 @@ def attend(
 ) -> Float[Array, "b n h e"]:
     """Mixes values by softmax(query key / sqrt(e)), for each of h heads of e values."""
     settings: Any = jax.config  # the types of jax 0.10 lack its attributes
-    device = settings.jax_default_device or jax.devices()[0]
-    fused = _cudnn_applies(device, query.shape[-1], query.dtype)
-    return jax.nn.dot_product_attention(
-        query, key, value, implementation="cudnn" if fused else "xla"
+    device = _target.get() or settings.jax_default_device or jax.devices()[0]
+    if _cudnn_applies(device, query.shape[-1], query.dtype):
+        return _with_even_tokens(query, key, value, "cudnn")
+    return jax.nn.dot_product_attention(query, key, value, implementation="xla")
+
+
+def _with_even_tokens(query, key, value, implementation):
+    """Attends over an even number of tokens; to an odd one it adds one, masked out.
+
+    Only because JAX (0.10 to 0.12) refuses to differentiate cuDNN's kernel over an odd
+    number. cuDNN itself has that limit for the gradient of a bias alone, and JAX takes
+    the empty array that stands for no bias for one: in its file
+    _src/cudnn/fused_attention_stablehlo.py, `_dot_product_attention_fwd_rule` passes
+    `bias is not None` where it should pass `variadic_args[0]`.
+    """
+    b, n = query.shape[:2]
+    attention = jax.nn.dot_product_attention
+    if n % 2 == 0:
+        return attention(query, key, value, implementation=implementation)
+    padded = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (query, key, value))
+    lengths = jnp.full(b, n, jnp.int32)
+    mixed = attention(
+        *padded,
+        query_seq_lengths=lengths,
+        key_value_seq_lengths=lengths,
+        implementation=implementation,
     )
+    return mixed[:, :n]
 
 
 def _cudnn_applies(device: Any, head: int, dtype: DTypeLike) -> bool:
