@@ -11,20 +11,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from lion_jax.config import Config
-from lion_jax.training import sharding
+from lion_jax.training import lowering, sharding
 from lion_jax.training.state import Evaluated, Examples, Model, TrainState
-from lion_jax.training.step import eval_step, init_model, init_state
+from lion_jax.training.step import init_model, init_state
 from lion_jax.training.streaming import Batches, Stream
 from lion_jax.training.task import Splits, Task
 
 AHEAD = 8  # batches between two checks for an interruption
-# On a GPU, sums in a fixed order, and kernels not chosen by racing them.
-DETERMINISTIC = {"xla_gpu_deterministic_ops": True, "xla_gpu_autotune_level": 0}
-
-
-def compiler_options(config: Config) -> dict[str, Any]:
-    """Returns the options with which a configuration's steps are compiled."""
-    return dict(DETERMINISTIC) if config.deterministic else {}
 
 
 def abstract_state(config: Config, task: Task, mesh: Mesh) -> TrainState:
@@ -84,15 +77,8 @@ class Evaluation:
                 for name, examples in held_out.items()
             }
             self._placed = jax.device_put(padded, whole)
-        zeros = partial(Evaluated.zeros, task.signature.num_classes)
-        self._zeros = jax.jit(zeros, out_shardings=whole)
-        jitted = jax.jit(
-            partial(eval_step, task, task.graph()),
-            donate_argnums=4,
-            out_shardings=whole,
-            compiler_options=compiler_options(config),
-        )
-        self._step = self._compile(jitted)
+        self._zeros = lowering.sums(task, mesh)
+        self._step = self._compile(lowering.evaluation(config, task, mesh))
 
     def evaluate(
         self,

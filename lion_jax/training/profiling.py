@@ -105,7 +105,7 @@ def report(config: Config, program: Program, folder: Path, console: Console) -> 
 
     def step() -> None:
         nonlocal state
-        state, loss = program.train_step(state, inputs)
+        state, loss = program.train_step(state, inputs, program.scan_steps)
         loss.block_until_ready()
 
     record(folder, step)

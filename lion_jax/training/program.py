@@ -1,7 +1,7 @@
 """A configuration made runnable: data on the devices, compiled functions."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +10,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt
 
 from lion_jax.config import Config
-from lion_jax.training import sharding
-from lion_jax.training.evaluation import Evaluation, compiler_options
+from lion_jax.training import lowering, sharding
+from lion_jax.training.evaluation import Evaluation
 from lion_jax.training.optimizers import make_schedule
 from lion_jax.training.state import Metrics, Model, TrainState
-from lion_jax.training.step import (
-    begin,
-    epoch_order,
-    init_state,
-    train_step,
-    train_steps,
-)
+from lion_jax.training.step import begin, epoch_order
 from lion_jax.training.streaming import Batches, Stream
 from lion_jax.training.task import Splits, Task, total_steps
 
@@ -62,12 +56,9 @@ class Program:
         self.evaluate = self.evaluation.evaluate
         self.abstract = self.evaluation.abstract
         self._keys = jax.jit(_keys_of, out_shardings=self._whole)
-        self._init = jax.jit(
-            partial(init_state, task),
-            out_shardings=self._shardings(),
-            compiler_options=_options_of_init(),
-        )
-        self._begin = jax.jit(partial(begin, task), out_shardings=self._shardings())
+        self._init = lowering.init(task, self.abstract)
+        shardings = lowering.shardings(self.abstract)
+        self._begin = jax.jit(partial(begin, task), out_shardings=shardings)
         self._order = jax.jit(partial(epoch_order, n=n), out_shardings=self._whole)
         self._zeros = jax.jit(Metrics.zeros, out_shardings=self._whole)
         self._finite = jax.jit(_all_finite, out_shardings=self._whole)
@@ -79,7 +70,13 @@ class Program:
             self._positions = jax.device_put(np.arange(n, dtype=np.int32), self._whole)
         else:
             self._train = jax.device_put(splits.train, self._whole)
-        self.compiled = self._compile(task, compiler_options(config))
+        self._lower = partial(
+            lowering.training, config, task, self.abstract, self._train, n, mesh
+        )
+        self.compiled = self._lower(self.scan_steps).compile()
+        self._single = self.compiled if self.scan_steps == 1 else None
+        if self.steps_per_epoch % self.scan_steps:
+            self._single_step()
 
     def init(self, seed: int) -> TrainState:
         """Returns the seed's state before the first step."""
@@ -111,7 +108,7 @@ class Program:
     def train_step(
         self, state: TrainState, inputs: EpochInputs, steps: int = 1
     ) -> tuple[TrainState, Float[Array, ""]]:
-        """Takes some steps in one dispatch.
+        """Takes some steps: `scan_steps` of them in one dispatch, fewer one by one.
 
         Moves nothing between host and devices, but for a window that is streamed.
 
@@ -123,9 +120,16 @@ class Program:
         Returns:
           The state after, and the last step's loss.
         """
-        counts, batches = self._counts[steps], inputs.batches
-        examples = batches.take(steps) if batches else self._train
-        return self.compiled(state, *counts, examples, inputs.order, inputs.key)
+        if not 1 <= steps <= self.scan_steps:
+            raise ValueError(f"{steps=}, but it must be 1 to {self.scan_steps}.")
+        examples = inputs.batches.take(steps) if inputs.batches else self._train
+        rest = examples, inputs.order, inputs.key
+        if steps == self.scan_steps:
+            return self.compiled(state, *rest)
+        single = self._single_step()
+        for _ in range(steps - 1):
+            state, _ = single(state, *rest)
+        return single(state, *rest)
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""
@@ -152,40 +156,12 @@ class Program:
             )
         return sizes
 
-    def _shardings(self) -> PyTree[jax.sharding.Sharding]:
-        return jax.tree.map(lambda x: x.sharding, self.abstract)
-
-    def _compile(self, task: Task, options: dict[str, Any]) -> jax.stages.Compiled:
-        """Compiles the training step, or up to `scan_steps` of them in one program."""
-        one = self.scan_steps == 1
-        jitted = jax.jit(
-            partial(train_step if one else train_steps, task, task.graph()),
-            donate_argnums=0,
-            out_shardings=(self._shardings(), self._whole),
-            compiler_options=options,
-        )
-        # The dispatch's number of steps, on the devices beforehand: nothing is moved
-        # there within an epoch.
-        self._counts: dict[int, tuple[Any, ...]] = {1: ()}
-        if not one:
-            numbers = range(1, self.scan_steps + 1)
-            self._counts = {
-                i: (jax.device_put(np.int32(i), self._whole),) for i in numbers
-            }
-        key = self._keys(np.uint32(0))[2]
-        order = jax.eval_shape(self._order, key, jnp.int32(0))
-        order = jax.ShapeDtypeStruct(order.shape, order.dtype, sharding=self._whole)
-        inputs = *self._counts[1], self._train, order, key
-        return jitted.lower(self.abstract, *inputs).compile()
-
-
-def _options_of_init() -> dict[str, Any]:
-    """Returns how the initial state is compiled: hundreds of small random draws.
-
-    XLA's later passes would take longer than they save.
-    """
-    level = 0 if jax.config.read("jax_disable_most_optimizations") else 1
-    return {"xla_backend_optimization_level": level}
+    def _single_step(self) -> jax.stages.Compiled:
+        """Returns the program of one step: of those that a whole dispatch leaves."""
+        if self._single is None:
+            with jax.transfer_guard("allow"):
+                self._single = self._lower().compile()
+        return self._single
 
 
 def _keys_of(seed: UInt[Array, ""]) -> Key[Array, " 3"]:

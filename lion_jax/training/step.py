@@ -202,15 +202,19 @@ def _accumulate(
 
 
 def train_steps(
+    count: int,
     task: Task,
     graph: nnx.GraphDef,
     state: TrainState,
-    count: Int[Array, ""],
     examples: Examples,
     order: Int[Array, " n"],
     key: Key[Array, ""],
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """Takes `count` steps in one program; arguments and results as of `train_step`."""
+    """Takes `count` steps in one program; arguments and results as of `train_step`.
+
+    The number is part of the program: a GPU's loop of unknown length is stepped by the
+    host.
+    """
 
     def step(_, carried):
         return train_step(task, graph, carried[0], examples, order, key)

@@ -1,0 +1,101 @@
+"""The steps of a run, lowered from shapes: for devices that JAX finds, or described."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from lion_jax.config import Config
+from lion_jax.training import sharding
+from lion_jax.training.state import Evaluated, Examples, TrainState
+from lion_jax.training.step import eval_step, init_state, train_step, train_steps
+from lion_jax.training.task import Task
+
+# On a GPU: sums in a fixed order, and kernels not chosen by racing them. Triton has no
+# kernel for matrix products that it may use without a race.
+DETERMINISTIC = {
+    "xla_gpu_deterministic_ops": True,
+    "xla_gpu_autotune_level": 0,
+    "xla_gpu_enable_triton_gemm": False,
+}
+
+
+def compiler_options(config: Config) -> dict[str, Any]:
+    """Returns the options with which a configuration's steps are compiled."""
+    return dict(DETERMINISTIC) if config.deterministic else {}
+
+
+def shardings(abstract: PyTree[Any]) -> PyTree[jax.sharding.Sharding]:
+    """Returns where the arrays of an abstract state lie."""
+    return jax.tree.map(lambda x: x.sharding, abstract)
+
+
+def init(task: Task, abstract: TrainState) -> Any:
+    """Returns the jitted function that makes a seed's first state from its key.
+
+    XLA's later passes would take longer than they save: it is hundreds of small random
+    draws.
+    """
+    level = 0 if jax.config.read("jax_disable_most_optimizations") else 1
+    return jax.jit(
+        partial(init_state, task),
+        out_shardings=shardings(abstract),
+        compiler_options={"xla_backend_optimization_level": level},
+    )
+
+
+def training(
+    config: Config,
+    task: Task,
+    abstract: TrainState,
+    examples: Examples,
+    n: int,
+    mesh: Mesh,
+    steps: int = 1,
+) -> jax.stages.Lowered:
+    """Lowers some training steps as one program.
+
+    Args:
+      config: Compiler options.
+      task: From `make_task`.
+      abstract: The state, from `abstract_state`.
+      examples: The training split or a window of it, or their shapes and shardings.
+      n: The length of the order of examples that the program reads.
+      mesh: The devices.
+      steps: How many.
+    """
+    whole = sharding.replicated(mesh)
+    step = train_step if steps == 1 else partial(train_steps, steps)
+    jitted = jax.jit(
+        partial(step, task, task.graph()),
+        donate_argnums=0,
+        out_shardings=(shardings(abstract), whole),
+        compiler_options=compiler_options(config),
+    )
+    order = jax.ShapeDtypeStruct((n,), jnp.int32, sharding=whole)
+    return jitted.lower(abstract, examples, order, random_key(mesh))
+
+
+def evaluation(config: Config, task: Task, mesh: Mesh) -> Any:
+    """Returns the jitted evaluation step; it consumes the sums that it adds to."""
+    return jax.jit(
+        partial(eval_step, task, task.graph()),
+        donate_argnums=4,
+        out_shardings=sharding.replicated(mesh),
+        compiler_options=compiler_options(config),
+    )
+
+
+def sums(task: Task, mesh: Mesh) -> Any:
+    """Returns the jitted function that makes an evaluation's sums before its first."""
+    zeros = partial(Evaluated.zeros, task.signature.num_classes)
+    return jax.jit(zeros, out_shardings=sharding.replicated(mesh))
+
+
+def random_key(mesh: Mesh) -> Any:
+    """Returns the shape and dtype of a random key, a copy on every device."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.ShapeDtypeStruct((), key.dtype, sharding=sharding.replicated(mesh))
