@@ -5,19 +5,22 @@
 # make lowest  the optimizer's tests with the oldest versions of its libraries
 # make package builds, checks and installs the distributions into new environments
 # make docs    the documentation site in build/site; warnings are errors
-# make clean   removes .venv and what the tests left
+# make gpu-check  compiles for GPUs that are not there; 3 GB of CUDA libraries, hours
+# make clean   removes .venv, .venv-gpu and what the tests and builds left
 #
 # .venv is made with the newest supported Python that tools/find_python.sh finds.
 # PYTHON=... overrides it; after a change, run make clean first.
 
 PYTHON ?= $(shell sh tools/find_python.sh)
 VENV := .venv
+GPU_VENV := .venv-gpu
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: train test check format-check lint types quick lowest package docs clean
+.PHONY: train test check format-check lint types quick lowest package docs \
+	gpu-check clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
@@ -49,8 +52,13 @@ package: $(VENV)/installed-test
 docs: $(VENV)/installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
+# An environment of its own: with these libraries JAX looks for a GPU everywhere.
+gpu-check: $(GPU_VENV)/installed
+	JAX_PLATFORMS=cpu $(GPU_VENV)/bin/python benchmarks/gpu_check.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build dist
+	rm -rf $(VENV) $(GPU_VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info \
+		build dist
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
@@ -60,6 +68,13 @@ $(BIN)/python:
 		|| { echo "PYTHON=$(PYTHON) must be Python 3.11 to 3.14" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON) ..."
 	"$(PYTHON)" -m venv $(VENV)
+
+$(GPU_VENV)/installed: pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv $(GPU_VENV)
+	@echo "installing JAX with CUDA libraries into $(GPU_VENV) ..."
+	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[cuda12,train]'
+	@touch $@
 
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (some minutes the first time) ..."

@@ -21,7 +21,7 @@ def get_config() -> Config:
         name="quickstart",
         epochs=6,
         batch_size=64,
-        eval_batch_size=250,
+        eval_batch_size=256,
         image_size=32,
         data=DataConfig(name="fashion_mnist_sample"),
         augment=AugmentConfig(flip=True),

@@ -34,6 +34,8 @@ def test_every_config_file_is_sound_and_states_its_command(path):
     config = module.get_config()
     configs.check(config, TABLES)
     assert config.name == path.stem
+    for devices in (1, 2, 4, 8):  # of a host with GPUs
+        assert configs.check_devices(config, devices) == devices
     assert f"python -m lion_jax.train --config configs/{path.name}" in module.__doc__
 
 
