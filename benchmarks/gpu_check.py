@@ -1,7 +1,8 @@
 """Compiles a run's programs for GPUs that are not there, and checks what they became.
 
     python benchmarks/gpu_check.py [--configs configs/vitb16_lion_tuned.py ...]
-        [--gpus a100 h100 h200] [--devices 1 8] [--programs training ...] [--write]
+        [--gpus a100 h100 h200] [--devices 1 8] [--programs training ...]
+        [--write] [--again] [--lower]
 
 needs jax[cuda12] and neither a GPU nor a driver; `make gpu-check` makes an environment
 that has it. XLA compiles the training step, the evaluation step, the optimizer's step
@@ -14,7 +15,8 @@ states what the predicted times assume.
 Exit status 1: a program does not lower or compile, needs more than 90 % of the memory,
 has 3 % more kernels or bytes than the committed figures, or breaks a rule of
 gpu_report.py. A program that is the committed one (by the sha256 of its lowered text)
-is not compiled, unless with --again: its committed faults count.
+is not compiled, unless with --again: its committed faults count. --lower compiles
+nothing: it shows in seconds whether everything traces and lowers.
 """
 
 import argparse
@@ -47,12 +49,14 @@ Figures = dict[str, Any]  # of a program
 class Checker:
     """Compiles programs, each once, and remembers what is known of them."""
 
-    def __init__(self, again: bool) -> None:
+    def __init__(self, again: bool, lower: bool = False) -> None:
         """Reads the committed figures.
 
         Args:
           again: Whether programs whose figures are committed are compiled too.
+          lower: Whether none is compiled.
         """
+        self.lower = lower
         self.known: dict[str, Figures] = {}
         for path in [] if again else sorted(RESULTS.glob("*.json")):
             for programs in json.loads(path.read_text()).values():
@@ -66,6 +70,9 @@ class Checker:
         for name, lowered in gpu_programs.lowered(config, mesh):
             if name in names:
                 key = _key(lowered, target, devices)
+                if self.lower:
+                    yield name, {"program": key, "faults": []}
+                    continue
                 if key not in self.known:
                     started = time.perf_counter()
                     try:
@@ -77,7 +84,8 @@ class Checker:
                         compiled,
                         target,
                         devices,
-                        bfloat16=config.model.dtype == "bfloat16",
+                        bfloat16=config.model.dtype == "bfloat16"
+                        and name in ("training", "evaluation"),
                         attention=_attention_calls(config, name),
                         step_loops=int(config.scan_steps > 1),
                     )
@@ -135,8 +143,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
     parser.add_argument("--write", action="store_true", help="keep the figures")
     parser.add_argument("--again", action="store_true", help="compile what is known")
+    parser.add_argument("--lower", action="store_true", help="compile nothing")
     flags = parser.parse_args(argv)
-    checker, wrong = Checker(flags.again), 0
+    checker, wrong = Checker(flags.again, flags.lower), 0
     for path in flags.configs:
         kept = RESULTS / f"{path.stem}.json"
         figures = json.loads(kept.read_text()) if kept.exists() else {}
@@ -159,7 +168,7 @@ def main(argv: Sequence[str]) -> int:
             except Exception as error:  # whatever JAX refuses to lower
                 show(place, {}, [_in_one_line(error)])
                 wrong += 1
-            if flags.write:
+            if flags.write and not flags.lower:
                 RESULTS.mkdir(parents=True, exist_ok=True)
                 kept.write_text(json.dumps(figures, indent=1) + "\n")
     print(f"{wrong} faults")

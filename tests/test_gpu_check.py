@@ -156,6 +156,7 @@ KNOWN = ', backend_config={"known_trip_count":{"n":"4"}}'
 def test_loops_count_their_kernels_and_must_have_a_length():
     kernel = only_kernel(loop(KNOWN))
     assert (kernel.kind, kernel.times, kernel.loops) == ("collective", 4, 1)
+    assert kernel.nbytes == 2 * 4 * 512 * 512
     assert any("the host steps a loop: l" in fault for fault in faults(loop()))
     sums, *more = faults(loop(KNOWN))
     assert "a loop sums 1.0 MB over the devices each time" in sums
