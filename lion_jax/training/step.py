@@ -210,11 +210,8 @@ def train_steps(
     order: Int[Array, " n"],
     key: Key[Array, ""],
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """Takes `count` steps in one program; arguments and results as of `train_step`.
-
-    The number is part of the program: a GPU's loop of unknown length is stepped by the
-    host.
-    """
+    """Takes `count` steps in one program; arguments and results as of `train_step`."""
+    # A GPU's loop whose length is no part of the program is stepped by the host.
 
     def step(_, carried):
         return train_step(task, graph, carried[0], examples, order, key)
@@ -236,9 +233,8 @@ def eval_step(
     Every example counts once: the last batch is filled up with copies of the last
     example, which do not count.
     """
-    rows = sums.metrics.batches * task.eval_batch_size + jnp.arange(
-        task.eval_batch_size
-    )
+    size = task.eval_batch_size
+    rows = sums.metrics.batches * size + jnp.arange(size)
     pixels, labels = _cut(task, examples, jnp.minimum(rows, count - 1))
     x = task.standardize(pixels)
     logits, _ = task.call(graph, params, batch_stats, x, train=False)
