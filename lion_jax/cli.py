@@ -120,8 +120,12 @@ def _file(path: str) -> str:
     if path == recipes.LIST:
         print(recipes.table())
         raise SystemExit(0)
-    if found := recipes.find(path):
+    found = recipes.find(path)
+    if len(found) == 1:
         return str(found[0])
+    if found:
+        names = ", ".join(each.stem for each in found)
+        raise ConfigError(f"--config={path} stands for {names}; give one of them.")
     near = difflib.get_close_matches(path, recipes.files(), n=1) or ["quickstart"]
     raise ConfigError(
         f"--config={path}: there is no such file; give a Python file with get_config(),"

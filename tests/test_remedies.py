@@ -303,6 +303,12 @@ def no_configuration(place, patch):
     yield "--config quickstart", started(train, "--config", "quickstart")
 
 
+@leads_out_of("; give one of them.")
+def name_of_several(place, patch):
+    yield "", started(train, "--config=sample_resnet50_*")
+    yield "give one of them", started(train, "--config=sample_resnet50_lion")
+
+
 @leads_out_of("there is no such file; give a Python file")
 def no_such_file(place, patch):
     yield "", started(train, "--config=resnet_lion.py")
