@@ -39,6 +39,7 @@ from gpu_kernels import PEAKS, Gpu, gpu
 
 from lion_jax import cli, models
 from lion_jax.config import Config
+from lion_jax.training.lowering import compiler_options
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "gpu_check"
@@ -69,7 +70,7 @@ class Checker:
         mesh = gpu_programs.described(target, devices)
         for name, lowered in gpu_programs.lowered(config, mesh):
             if name in names:
-                key = _key(lowered, target, devices)
+                key = _key(lowered, config, target, devices)
                 if self.lower:
                     yield name, {"program": key, "faults": []}
                     continue
@@ -94,9 +95,10 @@ class Checker:
                 yield name, self.known[key]
 
 
-def _key(lowered: jax.stages.Lowered, target: Gpu, devices: int) -> str:
-    """Identifies a program: its text, what it is compiled for, and by what."""
-    parts = lowered.as_text(), target.description, str(devices), jax.__version__
+def _key(lowered: jax.stages.Lowered, config: Config, target: Gpu, devices: int) -> str:
+    """Identifies a program: its text, what it is compiled for, by what, and how."""
+    parts = [lowered.as_text(), target.description, str(devices), jax.__version__]
+    parts += [f"{name}={value}" for name, value in compiler_options(config).items()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -151,10 +153,8 @@ def main(argv: Sequence[str]) -> int:
         figures = json.loads(kept.read_text()) if kept.exists() else {}
         for name, devices in itertools.product(flags.gpus, flags.devices):
             rows = figures.setdefault(f"{name} x {devices}", {})
-            config, place = (
-                cli.load_config(str(path)),
-                f"{path.stem}, {name} x {devices}",
-            )
+            config = cli.load_config(str(path))
+            place = f"{path.stem}, {name} x {devices}"
             try:
                 for program, row in checker.check(
                     config, gpu(name), devices, flags.programs

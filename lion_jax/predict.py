@@ -3,15 +3,13 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
-
-import numpy as np
+from typing import Annotated
 
 from lion_jax import cli, model_flags
 from lion_jax.config import About, ConfigError
 from lion_jax.data import pictures
 from lion_jax.model_flags import FAILURES, MISTAKES
-from lion_jax.training import Restored, load
+from lion_jax.training import load, predictions
 
 PROG = "python -m lion_jax.predict"
 
@@ -58,34 +56,6 @@ def main(argv: list[str]) -> int:
             shown = (f"{item['class']} {item['probability']:.1%}" for item in row)
             print(f"{name:<{wide}}  {', '.join(shown)}")
     return 0
-
-
-def predictions(
-    model: Restored, images: np.ndarray, top: int = 0
-) -> list[list[dict[str, Any]]]:
-    """Returns the likeliest classes of each image, the likeliest first.
-
-    Args:
-      model: From `training.load`.
-      images: As `Restored.predict` takes them.
-      top: Classes per image; 0 for all.
-
-    Examples:
-      >>> from lion_jax.predict import predictions
-      >>> first, second = predictions(model, images, top=3)  # doctest: +SKIP
-      >>> [sorted(row) for row in first]  # doctest: +SKIP
-      [['class', 'probability'], ['class', 'probability'], ['class', 'probability']]
-    """
-    rows = []
-    for row in model.probabilities(images):
-        order = np.argsort(-row, kind="stable")[: top or len(row)]
-        rows.append(
-            [
-                {"class": model.class_names[i], "probability": float(row[i])}
-                for i in order
-            ]
-        )
-    return rows
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 SYSTEMS = {"linux": "Linux", "darwin": "macOS"}  # by sys.platform
-NEEDED = "extra == 'train'"  # how the package's metadata mark what commands need
+# How the package's metadata mark what commands need.
+NEEDED = re.compile("""extra *== *['"]train['"]""")
 CALLER_MISTAKE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -21,13 +22,15 @@ INTERRUPTED = 128 + signal.SIGINT
 def is_command(argv: Sequence[str], words: Sequence[str]) -> bool:
     """Whether the process is a command of this package, and still being imported.
 
+    `python -m lion_jax`, which lists them, needs nothing.
+
     Args:
       argv: `sys.argv`; Python puts `-m` first until the command's module is found.
       words: `sys.orig_argv`, the whole command line.
     """
     modules = (word.removeprefix("-m") for word in words)
     return [*argv[:1]] == ["-m"] and any(
-        module.partition(".")[0] == "lion_jax" for module in modules
+        module.startswith("lion_jax.") for module in modules
     )
 
 
@@ -46,9 +49,10 @@ def prepare() -> None:
         )
         raise SystemExit(CALLER_MISTAKE)
     if missing := missing_packages():
+        others = f" and {len(missing) - 1} more packages" if missing[1:] else ""
         print(
-            "error: the commands of lion_jax need packages that are not installed"
-            f" ({', '.join(missing)}); run python -m pip install 'lion-jax[train]'.",
+            f"error: the commands of lion_jax need {missing[0]}{others}, not installed"
+            " here; run python -m pip install 'lion-jax[train]'.",
             file=sys.stderr,
         )
         raise SystemExit(CALLER_MISTAKE)
@@ -66,7 +70,7 @@ def missing_packages() -> list[str]:
     except importlib.metadata.PackageNotFoundError:
         return []
     names = [
-        re.split(r"[^\w.-]", text)[0] for text in requirements if text.endswith(NEEDED)
+        re.split(r"[^\w.-]", text)[0] for text in requirements if NEEDED.search(text)
     ]
     return [name for name in names if not _is_installed(name)]
 

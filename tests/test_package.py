@@ -9,7 +9,6 @@ import sys
 import tarfile
 import venv
 import zipfile
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -138,12 +137,12 @@ def test_commands_without_their_packages_name_what_to_install(installed):
         ran = installed("-m", f"lion_jax.{command}", "--help", libraries=False)
         assert ran.returncode == startup.CALLER_MISTAKE
         (line,) = ran.stderr.splitlines()
-        assert line.startswith("error: the commands of lion_jax need packages")
+        assert line.startswith(
+            "error: the commands of lion_jax need absl-py and 13 more"
+        )
         assert line.endswith("; run python -m pip install 'lion-jax[train]'.")
     # What that installs is there, the commands run.
     assert installed("-m", "lion_jax.train", "--help").returncode == 0
-    for name in re.findall(r"[\w-]+", line.partition("(")[2].partition(")")[0]):
-        assert distribution(name)
     assert len(startup.missing_packages()) == 0
 
 

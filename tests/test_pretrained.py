@@ -173,6 +173,14 @@ def test_a_run_begins_with_exported_weights(whole, tmp_path, monkeypatch):
     assert len(reads) == 1
     resumed = json.loads((tmp_path / "run" / "config.json").read_text())
     assert resumed["references"] == saved["references"]
+    # A run of an earlier version does not say with what it began.
+    (tmp_path / "run" / "config.json").write_text(
+        json.dumps({k: v for k, v in saved.items() if k != "references"})
+    )
+    with run_folder.occupied(tmp_path / "run", saved):
+        assert "references" not in json.loads(
+            (tmp_path / "run" / "config.json").read_text()
+        )
 
 
 def test_our_own_names_are_taken_as_they_are():

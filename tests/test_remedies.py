@@ -461,7 +461,7 @@ def no_configurations(place, patch):
     yield "give files: --configs", comparison("--out=out")
 
 
-@leads_out_of("no file matches; give existing files")
+@leads_out_of("lion_jax.train --config list shows; give existing files")
 def pattern_of_no_file(place, patch):
     yield "", started(compare, "grid", "--configs=no*.py")
     yield "give existing files", started(compare, "grid", "--configs", config_file())

@@ -684,7 +684,8 @@ def test_a_command_that_has_begun_hears_ctrl_c_as_an_exception():
     ("argv", "words", "expected"),
     [
         (["-m", "--help"], ["python", "-m", "lion_jax.train", "--help"], True),
-        (["-m"], ["python", "-W", "error", "-mlion_jax"], True),
+        (["-m"], ["python", "-W", "error", "-mlion_jax.data"], True),
+        (["-m"], ["python", "-m", "lion_jax"], False),
         (["-m"], ["python", "-m", "pytest", "tests"], False),
         (["-c"], ["python", "-c", "import lion_jax"], False),
         (["lion_jax/train.py"], ["python", "-m", "lion_jax.train"], False),

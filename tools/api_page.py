@@ -25,10 +25,9 @@ MODULES = {
     ),
     "lion_jax.distributed": ("scale_by_distributed_lion",),
     "lion_jax.training": (
-        *("run", "dry_run", "load", "Restored", "evaluate"),
+        *("run", "dry_run", "load", "Restored", "predictions", "evaluate"),
         *("write_program", "write_weights", "InterruptedRunError"),
     ),
-    "lion_jax.predict": ("predictions",),
     "lion_jax.compare": ("run", "report"),
     "lion_jax.data": ("load", "Dataset"),
     "lion_jax.models": ("make",),

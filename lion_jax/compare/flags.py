@@ -121,7 +121,8 @@ def paths(configs: list[str]) -> list[str]:
             matches = sorted(glob.glob(pattern)) or [*map(str, recipes.find(path))]
             if not matches:
                 raise ConfigError(
-                    f"--configs={path}: no file matches; give existing files."
+                    f"--configs={path}: no file matches, and no name of those that"
+                    " lion_jax.train --config list shows; give existing files."
                 )
             files += matches
         else:

@@ -107,9 +107,14 @@ def occupied(
     with locked(folder):
         if reopened:
             (folder / RESULT).unlink(missing_ok=True)
-        # Weights that it began with may be gone since.
+        # Weights that it began with may be gone since; an earlier version did not say
+        # which they were.
         saved = (read_json(folder / CONFIG) or {}).get(REFERENCES, {})
-        if code := saved | config.get(REFERENCES, {}):
+        found = config.get(REFERENCES, {})
+        if (folder / CHECKPOINTS).exists():
+            found = {k: v for k, v in found.items() if k in saved or k != "init_from"}
+        config = {k: v for k, v in config.items() if k != REFERENCES}
+        if code := saved | found:
             config = config | {REFERENCES: code}
         write_json(folder / CONFIG, config)  # first: it says whose the rest is
         yield

@@ -1,0 +1,34 @@
+"""The likeliest classes of images, by a trained model."""
+
+from typing import Any
+
+import numpy as np
+
+from lion_jax.training.restored import Restored
+
+
+def predictions(
+    model: Restored, images: np.ndarray, top: int = 0
+) -> list[list[dict[str, Any]]]:
+    """Returns the likeliest classes of each image, the likeliest first.
+
+    Args:
+      model: From `load`.
+      images: As `Restored.predict` takes them.
+      top: Classes per image; 0 for all.
+
+    Examples:
+      >>> first, second = training.predictions(model, images, top=3)  # doctest: +SKIP
+      >>> [sorted(row) for row in first]  # doctest: +SKIP
+      [['class', 'probability'], ['class', 'probability'], ['class', 'probability']]
+    """
+    rows = []
+    for row in model.probabilities(images):
+        order = np.argsort(-row, kind="stable")[: top or len(row)]
+        rows.append(
+            [
+                {"class": model.class_names[i], "probability": float(row[i])}
+                for i in order
+            ]
+        )
+    return rows
