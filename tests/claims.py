@@ -194,7 +194,7 @@ CLAIMS = {
             "int8::sharded_equals_unsharded_to_the_bit",
             "exponents_of_cut_weights_are_counted_over_devices",
         ),
-        "which XLA:CPU compiles once": (
+        "leaves arrays of one shape with equal kernels, compiled once": (
             "in_place::byte_momenta_of_one_shape_share_their_kernels"
         ),
         "it is measured as soon as it has one": (

@@ -6,7 +6,7 @@ import sys
 import pytest
 from command_line import ending
 
-from lion_jax import cli, evaluate, runtime, train
+from lion_jax import cli, evaluate, model_flags, runtime, train
 from lion_jax import config as configs
 from lion_jax.flags import CommandLine
 from lion_jax.suggestions import unknown_field
@@ -195,7 +195,9 @@ def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
     wandb = ["--tracker=wandb"]
     train.main([f"--config={config}", "--workdir=there", "--noprofile", *wandb])
     monkeypatch.setattr(evaluate, "evaluate", lambda *_: {})
-    monkeypatch.setattr(evaluate, "read_config", lambda _: cli.load_config(str(config)))
+    monkeypatch.setattr(
+        model_flags, "read_config", lambda _: cli.load_config(str(config))
+    )
     evaluate.main(["--workdir=there", "--compilation_cache=here"])
     assert seen == [
         *("", (7, "runs/quick/seed_0", False, "")),

@@ -22,7 +22,7 @@ from small_runs import (
 )
 
 from lion_jax import data, evaluate, interruption
-from lion_jax.training import evaluation, history, loop, run_folder
+from lion_jax.training import history, loop, lowering, run_folder
 from lion_jax.training.history import Epoch
 from lion_jax.training.program import Program
 
@@ -285,13 +285,13 @@ def test_parameters_that_are_not_finite_end_the_run(tmp_path, monkeypatch, where
         return state._replace(**{where: bad})
 
     monkeypatch.setattr(loop, "_train_epoch", train_badly)
-    loss_as_before = evaluation.eval_step
+    loss_as_before = lowering.eval_step
 
     def blind(task, graph, params, batch_stats, *rest):
         params, batch_stats = jax.tree.map(jnp.nan_to_num, (params, batch_stats))
         return loss_as_before(task, graph, params, batch_stats, *rest)
 
-    monkeypatch.setattr(evaluation, "eval_step", blind)
+    monkeypatch.setattr(lowering, "eval_step", blind)
     status, said = run(small_config(), tmp_path, build=Program)
     assert status == 1
     assert f"norm statistic is not finite at step {2 * STEPS}" in said
