@@ -149,11 +149,10 @@ def main(argv: Sequence[str]) -> int:
     flags = parser.parse_args(argv)
     checker, wrong = Checker(flags.again, flags.lower), 0
     for path in flags.configs:
-        kept = RESULTS / f"{path.stem}.json"
+        config, kept = cli.load_config(str(path)), RESULTS / f"{path.stem}.json"
         figures = json.loads(kept.read_text()) if kept.exists() else {}
         for name, devices in itertools.product(flags.gpus, flags.devices):
             rows = figures.setdefault(f"{name} x {devices}", {})
-            config = cli.load_config(str(path))
             place = f"{path.stem}, {name} x {devices}"
             try:
                 for program, row in checker.check(

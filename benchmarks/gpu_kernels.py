@@ -224,7 +224,7 @@ def _listed(instruction: Instruction, key: str) -> list[int]:
 
 
 def part_of(op_name: str) -> str:
-    """The part of the network that an operation belongs to, such as `layer attention`.
+    """The part of the model that an operation belongs to, such as `layer attention`.
 
     Layers and blocks are not told apart; the backward pass is.
     """

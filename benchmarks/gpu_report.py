@@ -30,7 +30,8 @@ def report(compiled: Any, gpu: Gpu, devices: int, **expected: Any) -> dict[str, 
     arguments = memory.argument_size_in_bytes
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
     figures["memory"] = arguments + outputs + memory.temp_size_in_bytes
-    figures["float32_megabytes"] = round(wide_bytes(module, found) / 1e6, 1)
+    wide = wide_bytes(module, found)
+    figures["float32_megabytes"] = round(sum(wide.values()) / 1e6, 1)
     figures["faults"] = [
         *faults(module, found, **expected),
         *memory_faults(figures["memory"], gpu),
@@ -39,7 +40,7 @@ def report(compiled: Any, gpu: Gpu, devices: int, **expected: Any) -> dict[str, 
 
 
 def summary(found: list[Kernel], gpu: Gpu, devices: int) -> dict[str, Any]:
-    """Adds kernels up by kind and by part of the network."""
+    """Adds kernels up by kind and by part of the model."""
     number, by_part, collectives = Counter[str](), Counter[str](), Counter[str]()
     moved, flops, seconds = (defaultdict[str, float](float) for _ in range(3))
     for kernel in found:
@@ -130,29 +131,25 @@ def _of_bfloat16(module: Module, found: list[Kernel]) -> list[str]:
         wide = kernel.dtype in ("f32", "tf32")
         if wide and kernel.flops * kernel.times > FLOAT32_SHARE * flops:
             wrong.append(f"a product in float32: {kernel.name} ({kernel.part})")
-    wide = wide_bytes(module, found)
-    if wide > WIDE_SHARE * sum(kernel.nbytes * kernel.times for kernel in found):
-        names = {kernel.part for kernel in found if _wide(module, kernel)}
-        wrong.append(
-            f"{wide / 1e6:,.0f} MB of float32 activations: {', '.join(sorted(names))}"
-        )
+    by_part = wide_bytes(module, found)
+    total = sum(by_part.values())
+    if total > WIDE_SHARE * sum(kernel.nbytes * kernel.times for kernel in found):
+        names = ", ".join(sorted(by_part))
+        wrong.append(f"{total / 1e6:,.0f} MB of float32 activations: {names}")
     return wrong
 
 
-def wide_bytes(module: Module, found: list[Kernel]) -> int:
-    """Returns the bytes of float32 arrays in memory that are no gradients or sums."""
-    return sum(x.nbytes * k.times for k in found for x in _wide(module, k))
-
-
-def _wide(module: Module, kernel: Kernel) -> list[Shape]:
-    if kernel.kind in ("product", "collective"):  # weights' gradients
-        return []
+def wide_bytes(module: Module, found: list[Kernel]) -> Counter[str]:
+    """Returns, by part, the bytes of float32 arrays that are no gradients or sums."""
     parameters = {x.dims for x in _parameters(module)}
-    return [
-        x
-        for x in kernel.results
-        if x.dtype == "f32" and x.size > MEBI and x.dims not in parameters
-    ]
+    by_part = Counter[str]()
+    for kernel in found:
+        if kernel.kind in ("product", "collective"):  # weights' gradients
+            continue
+        for x in kernel.results:
+            if x.dtype == "f32" and x.size > MEBI and x.dims not in parameters:
+                by_part[kernel.part] += x.nbytes * kernel.times
+    return by_part
 
 
 def _parameters(module: Module) -> list[Shape]:
@@ -169,7 +166,7 @@ def memory_faults(memory: int, gpu: Gpu) -> list[str]:
     limit = SHARE_OF_MEMORY * gpu.memory
     if memory <= limit:
         return []
-    return [f"{memory / 1e9:.1f} GB, but {limit / 1e9:.1f} GB are to be had"]
+    return [f"{memory / 1e9:.1f} GB, but {limit / 1e9:.1f} GB are available"]
 
 
 def grown(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

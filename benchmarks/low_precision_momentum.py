@@ -11,7 +11,6 @@ not run again.
 
 import argparse
 import dataclasses
-import importlib.util
 import itertools
 import json
 import statistics
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import optax
 import scipy.stats
 
-from lion_jax import data, environment, scale_by_lion
+from lion_jax import cli, data, environment, scale_by_lion
 from lion_jax.config import Config
 from lion_jax.training import sharding
 from lion_jax.training.program import Program
@@ -35,15 +34,6 @@ from lion_jax.training.task import make_task, split
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "quickstart.py"
 DTYPES = ("float32", "int8")
-
-
-def quickstart() -> Config:
-    spec = importlib.util.spec_from_file_location("quickstart", CONFIG)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
 
 
 def followed(
@@ -160,7 +150,9 @@ def main() -> None:
     followers = {name: scale_by_lion(mu_dtype=name) for name in ("bfloat16", "int8")}
     report = {
         "environment": environment.describe(),
-        "sign_agreement_by_epoch": sign_agreement(quickstart(), followers),
+        "sign_agreement_by_epoch": sign_agreement(
+            cli.load_config(str(CONFIG)), followers
+        ),
     }
     results = final_losses(parsed.out, parsed.seeds)
     for field in ("val_loss", "last_test_loss", "last_test_accuracy"):

@@ -189,11 +189,5 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an undisturbed run; not to be written to."""
     import small_runs
 
-    from lion_jax import data
-
     folder = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        small = small_runs.small_dataset()
-        patch.setattr(data, "load", lambda *_: small)
-        assert small_runs.run(small_runs.small_config(), folder)[0] == 0
-    return folder
+    return small_runs.undisturbed(small_runs.small_config(), folder)

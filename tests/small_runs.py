@@ -69,6 +69,15 @@ def run(config, folder, build=build_once, **options):
     return status, out.getvalue()
 
 
+def undisturbed(config, folder):
+    """Trains on a few hundred images, to the end; returns the folder."""
+    small = small_dataset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", lambda *_: small)
+        assert run(config, folder)[0] == 0
+    return folder
+
+
 def interrupt_at(patch, calls, number=signal.SIGTERM):
     """Makes the run see a signal when it has looked `calls` times."""
     left = iter(range(calls))

@@ -16,13 +16,12 @@ from small_runs import (
     run,
     saved_state,
     small_config,
-    small_dataset,
+    undisturbed,
     without_times,
 )
 
 from lion_jax import (
     averaged,
-    data,
     lion,
     scale_by_lion,
     training,
@@ -183,12 +182,7 @@ def averaging(decay=DECAY):
 @pytest.fixture(scope="module")
 def average(tmp_path_factory):
     """The folder of an undisturbed run with an average; not to be written to."""
-    folder = tmp_path_factory.mktemp("average") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        small = small_dataset()
-        patch.setattr(data, "load", lambda *_: small)
-        assert run(averaging(), folder)[0] == 0
-    return folder
+    return undisturbed(averaging(), tmp_path_factory.mktemp("average") / "run")
 
 
 @pytest.mark.slow

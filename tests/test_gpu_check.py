@@ -2,18 +2,14 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
+import gpu_kernels
+import gpu_report
+import hlo
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import gpu_kernels  # noqa: E402
-import gpu_report  # noqa: E402
-import hlo  # noqa: E402
-
 H100 = gpu_kernels.gpu("h100")
 NOTHING_EXPECTED = {"bfloat16": True, "attention": 0}
 META = 'metadata={op_name="jit(train_step)/%s" stack_frame_id=1}'

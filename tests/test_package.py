@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from module_files import module_at
 from test_types import assert_known
 
 import lion_jax
@@ -21,16 +22,8 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
 CAN_BUILD = all(map(importlib.util.find_spec, ("hatchling", "hatch_fancy_pypi_readme")))
 
+build = module_at(ROOT / "tools" / "package_check.py").build
 pytestmark = pytest.mark.slow
-
-
-def build(folder):
-    """Builds both distributions as `pip install` would, but without a network."""
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
-    environ = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
-    subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
-    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
-    return wheel, sdist
 
 
 @pytest.fixture(scope="module")

@@ -79,14 +79,15 @@ class Environment:
         return {path.name for path in self._site().glob("*.dist-info")}
 
 
-def build(folder: Path) -> list[Path]:
-    """Builds the wheel and the source distribution in a folder."""
+def build(folder: Path) -> tuple[Path, Path]:
+    """Builds the wheel and the source distribution, without a network; returns both."""
     epoch = ["git", "log", "-1", "--format=%ct"]
     time = subprocess.run(epoch, cwd=ROOT, capture_output=True, text=True).stdout
     environ = os.environ | {"SOURCE_DATE_EPOCH": time.strip() or "1700000000"}
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
-    return sorted([*folder.glob("*.tar.gz"), *folder.glob("*.whl")])
+    (wheel,), (sdist,) = folder.glob("lion_jax-*.whl"), folder.glob("lion_jax-*.tar.gz")
+    return wheel, sdist
 
 
 def main() -> None:
@@ -94,7 +95,7 @@ def main() -> None:
         folder = Path(name)
         for file in DIST.glob("lion_jax-*"):
             file.unlink()
-        files = build(DIST)
+        wheel, _ = files = build(DIST)
         for file, again in zip(files, build(folder / "again"), strict=True):
             assert file.read_bytes() == again.read_bytes(), f"{file.name} differs"
             print(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB, twice the same")
@@ -104,7 +105,7 @@ def main() -> None:
 
         theirs = Environment(folder / "optax").install("optax", title="optax")
         ours = Environment(folder / "ours")
-        more = ours.install(str(files[-1]), title="lion-jax") - theirs
+        more = ours.install(str(wheel), title="lion-jax") - theirs
         assert more <= MORE_THAN_OPTAX, f"{more} packages more than optax"
         ours.run("-c", DOCTESTS)
         refusal = ours.run("-m", "lion_jax.train", status=2)
