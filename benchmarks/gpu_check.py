@@ -105,7 +105,7 @@ def _key(lowered: jax.stages.Lowered, config: Config, target: Gpu, devices: int)
 def _attention_calls(config: Config, program: str) -> int:
     """Returns how often a program must call cuDNN's attention."""
     row = models.MODELS[config.model.name].keywords
-    if config.model.dtype != "bfloat16" or "heads" not in row:
+    if config.model.dtype != "bfloat16" or config.deterministic or "heads" not in row:
         return 0
     return row["layers"] * {"training": 2, "evaluation": 1}.get(program, 0)
 

@@ -76,29 +76,40 @@ def test_cudnn_is_asked_for_where_it_applies(monkeypatch, asked):
 
 @pytest.mark.standard_promotion("Flax's layer norm adds float32 to bfloat16")
 @pytest.mark.parametrize(
-    ("found", "compiled_for", "kernel"),
-    [(CPU, HOPPER, "cudnn"), (HOPPER, CPU, "xla"), (HOPPER, None, "cudnn")],
+    ("found", "compiled_for", "fused", "kernel"),
+    [
+        (CPU, HOPPER, True, "cudnn"),
+        (HOPPER, CPU, True, "xla"),
+        (HOPPER, None, True, "cudnn"),
+        (HOPPER, HOPPER, False, "xla"),
+    ],
 )
 def test_the_device_that_is_compiled_for_decides(
-    monkeypatch, asked, found, compiled_for, kernel
+    monkeypatch, asked, found, compiled_for, fused, kernel
 ):
     monkeypatch.setattr(jax, "devices", lambda: [found])
     options = {"image_size": 8, "num_classes": 3, "channels": 1, "rngs": nnx.Rngs(0)}
     model = models.make("vit_tiny", dtype="bfloat16", **options)
-    call = calls.of(ModelConfig("vit_tiny"), lambda _: model, compiled_for)
+    call = calls.of(
+        ModelConfig("vit_tiny"), lambda _: model, compiled_for, fused_attention=fused
+    )
     graph, parts = nnx.graphdef(model), calls.parts_of(model)
     images = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
     jax.eval_shape(lambda x: call(graph, *parts, x, train=True), images)
     assert set(asked) == {kernel}
 
 
-def test_a_run_attends_as_its_own_devices_do():
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_run_attends_as_its_own_devices_do(deterministic):
     mesh = sharding.make_mesh(2)
     config = Config(image_size=8, batch_size=16, eval_batch_size=16)
+    config.deterministic = deterministic
     config.model.name = "vit_tiny"
     dataset = small_dataset()
     task = make_task(config, dataset, split(config, dataset), mesh)
     assert task.call.device in mesh.devices
+    # jaxlib does not compile cuDNN's attention deterministically on every GPU.
+    assert task.call.fused_attention != deterministic
 
 
 @pytest.mark.parametrize("n", [49, 50, 196, 197])

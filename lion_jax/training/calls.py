@@ -32,6 +32,7 @@ class Call:
         training, and its logits another dtype.
       matmul_precision: `model.matmul_precision`.
       device: One of those that it is compiled for; None: JAX's default device.
+      fused_attention: Whether attention may be cuDNN's.
     """
 
     takes: frozenset[str] = frozenset({"train"})
@@ -39,6 +40,7 @@ class Call:
     foreign: bool = False
     matmul_precision: str = "default"
     device: Any = None
+    fused_attention: bool = True
 
     @property
     def needs_key(self) -> bool:
@@ -82,7 +84,8 @@ class Call:
         if self.foreign:
             (model.train if train else model.eval)()
         options = {"train": train, "key": key}
-        with attention.compiling_for(self.device), self._precision():
+        target = attention.compiling_for(self.device, fused=self.fused_attention)
+        with target, self._precision():
             outputs = model(images, **{name: options[name] for name in self.takes})
         *_, batch_stats = nnx.state(model, nnx.Param, TRANSIENT, ...)
         return outputs, nnx.to_pure_dict(batch_stats)
@@ -101,6 +104,8 @@ def of(
     config: ModelConfig,
     make_model: Callable[[nnx.Rngs], nnx.Module],
     device: Any = None,
+    *,
+    fused_attention: bool = True,
 ) -> Call:
     """Returns how a configuration's model is called; nothing is computed.
 
@@ -108,8 +113,14 @@ def of(
       config: The configuration.
       make_model: From `task.model_maker`.
       device: One of those that it is compiled for; None: JAX's default device.
+      fused_attention: Whether attention may be cuDNN's.
     """
-    make = partial(Call, matmul_precision=config.matmul_precision, device=device)
+    make = partial(
+        Call,
+        matmul_precision=config.matmul_precision,
+        device=device,
+        fused_attention=fused_attention,
+    )
     if not parse(config.name):
         return make(frozenset({"train", "key"} if config.drop_path > 0 else {"train"}))
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))

@@ -150,7 +150,12 @@ def make_task(
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
         augment=images.Augmentation(**dataclasses.asdict(config.augment)),
-        call=calls.of(config.model, make_model, mesh.devices.flat[0]),
+        call=calls.of(
+            config.model,
+            make_model,
+            mesh.devices.flat[0],
+            fused_attention=not config.deterministic,
+        ),
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
         batch_sharding=sharding.batch(mesh),

@@ -10,18 +10,24 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-_target: contextvars.ContextVar[Any] = contextvars.ContextVar("target", default=None)
+# The device compiled for, and whether cuDNN's kernel may be chosen.
+_target: contextvars.ContextVar[tuple[Any, bool]] = contextvars.ContextVar(
+    "target", default=(None, True)
+)
 
 
 @contextlib.contextmanager
-def compiling_for(device: Any) -> Iterator[None]:
+def compiling_for(device: Any, *, fused: bool = True) -> Iterator[None]:
     """Has attention that is traced here choose its kernel for a device.
 
     Args:
       device: One of those that the program is compiled for; JAX need not find it here.
         None: JAX's default device.
+      fused: Whether cuDNN's fused kernel may be chosen. Not together with
+        `training.lowering.DETERMINISTIC`: jaxlib 0.11.2 with CUDA 13 then fails on an
+        H100 ("IndexError: absl::container_internal::raw_hash_map<>::at").
     """
-    token = _target.set(device)
+    token = _target.set((device, fused))
     try:
         yield
     finally:
@@ -35,8 +41,9 @@ def attend(
 ) -> Float[Array, "b n h e"]:
     """Mixes values by softmax(query key / sqrt(e)), for each of h heads of e values."""
     settings: Any = jax.config  # the types of jax 0.10 lack its attributes
-    device = _target.get() or settings.jax_default_device or jax.devices()[0]
-    if _cudnn_applies(device, query.shape[-1], query.dtype):
+    device, fused = _target.get()
+    device = device or settings.jax_default_device or jax.devices()[0]
+    if fused and _cudnn_applies(device, query.shape[-1], query.dtype):
         return _with_even_tokens(query, key, value, "cudnn")
     return jax.nn.dot_product_attention(query, key, value, implementation="xla")
 
