@@ -68,11 +68,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     compiled = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
     compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    # Empty: what JAX finds. benchmarks/gpu_campaign.py runs the optimizer's tests so.
+    platforms = os.environ.get("LION_JAX_TEST_PLATFORMS", "cpu")
+    os.environ["JAX_PLATFORMS"] = platforms
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # workers share a GPU
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-    os.environ[WITHOUT_OPTIMIZATIONS.upper()] = "true"
+    os.environ[WITHOUT_OPTIMIZATIONS.upper()] = str(platforms == "cpu").lower()
     from jaxtyping import install_import_hook
 
     install_import_hook("lion_jax", "beartype.beartype")

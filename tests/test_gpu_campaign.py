@@ -1,10 +1,12 @@
 """The campaign for a GPU, tried on the CPU with a tiny model."""
 
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import gpu_modes
 import pytest
 
 from lion_jax.compare import records
@@ -45,27 +47,54 @@ def run(command, *flags, **changed):
     return process.stdout
 
 
-def test_each_pair_is_run_and_reported_and_not_run_again(command):
-    flags = ["--budget=200", "--out=out", "--seeds=1", "--kinds=tuned"]
+def test_a_pairs_seeds_are_shared_and_reported_and_not_run_again(command):
+    flags = ["--budget=250", "--out=out", "--stages=tuned", "--models=resnet50"]
+    flags += ["--seeds=2", "--workers=2"]
     run(command, *flags)
-    found = records.read_all(command.folder / "out" / "tuned")
-    assert [record.label for record in found] == sorted(
-        f"{model}_{optimizer}_tuned"
-        for model in ("resnet50", "vitb16")
-        for optimizer in ("lion", "adamw")
-    )
-    assert (command.folder / "out" / "tuned" / "report.md").exists()
-    assert "4 done, 0 remaining" in run(command, *flags)
+    out = command.folder / "out" / "tuned_resnet50"
+    found = records.read_all(out)
+    assert [(record.label, record.seed) for record in found] == [
+        (f"resnet50_{optimizer}_tuned", seed)
+        for optimizer in ("adamw", "lion")
+        for seed in (0, 1)
+    ]
+    assert (out / "report.md").exists()
+    assert run(command, *flags).count("2 done, 0 remaining") == 2
 
 
 def test_the_budget_is_kept_and_what_is_begun_is_saved(command):
-    flags = ["--budget=20", "--out=out", "--kinds=original"]
-    kept = command.folder / "out" / "original" / "unfinished" / "resnet50_lion"
+    flags = ["--budget=20", "--out=out", "--stages=original", "--models=resnet50"]
+    part = command.folder / "out" / "original_resnet50" / "parts" / "seeds_0_to_0"
     saved = 0
     for _ in range(2):  # the second call goes on
         started = time.monotonic()
         run(command, *flags, epochs="5000", **{"early_stopping.patience": "0"})
         assert 20 < time.monotonic() - started < 65
-        steps = (kept / "seed_0" / "checkpoints").glob("[0-9]*")
-        before, saved = saved, max(int(path.name) for path in steps)
+        kept = part / "unfinished" / "resnet50_lion" / "seed_0" / "checkpoints"
+        before, saved = saved, max(int(x.name) for x in kept.glob("[0-9]*"))
         assert saved > before
+
+
+def test_a_mode_is_compared_with_the_cpu(command):
+    run(command, "--budget=100", "--out=out", "--stages=modes", "--quick")
+    record = json.loads((command.folder / "out" / "modes.json").read_text())
+    row = record["train"]["float32"]
+    assert len(row["losses"]) == 6
+    assert record["optimize"]["float32"]["same_bits_as_optax"] == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "losses", "carried", "again", "found"),
+    [
+        ("float32", [2.0, 1.9], 1.8, True, []),
+        ("float32", [2.0001, 1.9], 1.8, True, ["first loss 5.0e-05 apart"]),
+        ("bfloat16", [2.0001, 1.9], 1.8, True, []),
+        ("float32", [2.0, 2.0], 1.8, True, ["losses 5.3e-02 apart"]),
+        ("float32", [2.0, 1.9], 1.7, True, ["validation 5.9e-02 apart"]),
+        ("float32", [2.0, 1.9], 1.8, False, ["other bits when trained again"]),
+    ],
+)
+def test_what_is_beyond_a_bound_is_said(mode, losses, carried, again, found):
+    row = {"losses": losses, "losses_on_cpu": [2.0, 1.9], "validation_loss": 1.8}
+    row |= {"the_same_model_on_cpu": carried, "same_bits_again": again}
+    assert gpu_modes.wrong(mode, row) == found
