@@ -47,30 +47,24 @@ def conv_general_dilated(
         padding = tuple(
             lax.padtype_to_pads(lhs.shape[1:3], kernel_shape, window_strides, padding)
         )
+    if not _has_product_form(lhs.shape, kernel_shape, window_strides, padding, kwargs):
+        return convolution(lhs, rhs)
 
     def product(x, kernel):
         return _convolve_by_product(x, kernel, window_strides, padding)
 
-    pointwise = kernel_shape == (1, 1)
-    width = _output_size(lhs.shape[2], kernel_shape[1], window_strides[1], padding[1])
-    plain = _is_plain(kwargs)
-    tiles = kernel_shape == tuple(window_strides) and not any(map(any, padding))
-    cpu = product if plain and (pointwise or width <= SMALL_MAP) else convolution
-    # An H100 takes 1.75 ms for a ViT's patches by cuDNN's convolution, which wants more
-    # than three channels; as a product they are predicted to take a tenth of that.
-    default = product if plain and tiles and not pointwise else convolution
-    if cpu is default:
-        return cpu(lhs, rhs)
-    return lax.platform_dependent(lhs, rhs, cpu=cpu, default=default)
+    return lax.platform_dependent(lhs, rhs, cpu=product, default=convolution)
 
 
-def _is_plain(kwargs) -> bool:
-    """Returns whether there are neither dilations nor groups."""
-    return (
+def _has_product_form(image_shape, kernel_shape, strides, padding, kwargs) -> bool:
+    plain = (
         set(kwargs.get("lhs_dilation") or (1,)) == {1}
         and set(kwargs.get("rhs_dilation") or (1,)) == {1}
         and kwargs.get("feature_group_count", 1) == 1
     )
+    pointwise = kernel_shape == (1, 1)
+    width = _output_size(image_shape[2], kernel_shape[1], strides[1], padding[1])
+    return plain and (pointwise or width <= SMALL_MAP)
 
 
 def _output_size(size, window, stride, pads) -> int:
