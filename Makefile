@@ -4,6 +4,7 @@
 # make quick   the tests that need no training alone; the goal is 90 seconds
 # make lowest  the optimizer's tests with the oldest versions of its libraries
 # make package builds, checks and installs the distributions into new environments
+# make notebooks  runs the notebooks and keeps their outputs
 # make docs    the documentation site in build/site; warnings are errors
 # make gpu-check  compiles for GPUs that are not there; 3 GB of CUDA libraries, hours
 # make clean   removes .venv, .venv-gpu and what the tests and builds left
@@ -19,8 +20,8 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: train test check format-check lint types quick lowest package docs \
-	gpu-check clean
+.PHONY: train test check format-check lint types quick lowest package notebooks \
+	docs gpu-check clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/installed
@@ -48,6 +49,9 @@ lowest:
 
 package: $(VENV)/installed-test
 	$(BIN)/python tools/package_check.py
+
+notebooks: $(VENV)/installed-test
+	$(BIN)/python tools/run_notebooks.py
 
 docs: $(VENV)/installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build

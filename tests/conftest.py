@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(
     """Marks as slow what trains or starts processes; `--quick` leaves that out."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if item.path.suffix == ".ipynb" or fixtures & SLOW_FIXTURES:
+        if fixtures & SLOW_FIXTURES:
             item.add_marker("slow")
     if config.getoption("quick"):
         slow = [item for item in items if item.get_closest_marker("slow")]
