@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import first_steps
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,3 +76,9 @@ def test_pages_are_not_empty_in_a_browser(site, page, tmp_path):
         assert (abs(pixels[:40] - HEADER).max(-1) < 4).mean() > 0.8
         dark = (pixels.max(-1) < 128).reshape(16, 100, 1300).mean((1, 2))
         assert ((dark > 0.002) & (dark < 0.5)).sum() > 10  # of 16 strips: text
+
+
+@pytest.mark.slow
+def test_the_first_ten_minutes_go_as_their_page_says():
+    page = first_steps.PAGE.read_text()
+    assert first_steps.words(first_steps.run(page)) == first_steps.words(page)

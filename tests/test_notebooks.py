@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import run_notebooks
 
-NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?\d+(,\d{3})*(\.\d+)*(e[+-]?\d+)?")
 
 
 def texts(cell):
