@@ -13,8 +13,9 @@ from matplotlib.figure import Figure  # not pyplot, which would choose a screen
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lion_jax.files import replacing
+from lion_jax.training import curves
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
+COLORS = (*curves.COLORS, "#009E73", "#CC79A7", "#000000", "#E69F00")
 LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"
 ACCURACIES = (0, 20, 40, 50, 60, 70, 75, 80, 82, 84, 86, 88)
 ACCURACIES += (90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 99.5)

@@ -15,6 +15,8 @@ from lion_jax.files import replacing
 from lion_jax.training.history import Epoch
 from lion_jax.training.run_folder import CURVES
 
+COLORS = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
+
 _log = logging.getLogger(__name__)
 
 
@@ -92,7 +94,10 @@ class Events:
 
 
 def plot(folder: Path, history: list[Epoch], title: str) -> Path:
-    """Draws loss and accuracy over the epochs into curves.png; returns its path."""
+    """Draws loss and accuracy over the epochs into curves.png; returns its path.
+
+    The epoch of the lowest validation loss is marked.
+    """
     # Imported here, since no other path needs it; not pyplot, which would choose a
     # screen, or take the one of somebody's notebook.
     from matplotlib.figure import Figure
@@ -100,16 +105,22 @@ def plot(folder: Path, history: list[Epoch], title: str) -> Path:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     epochs = [record.epoch for record in history]
-    styles = {"train": ("C0", "--", "o"), "val": ("C1", "-", "s")}
+    styles = {"train": (COLORS[0], "--", "o"), "val": (COLORS[1], "-", "s")}
+    losses = [math.inf if x.val_loss is None else x.val_loss for x in history]
+    best = min(zip(losses, epochs, strict=True), default=(math.inf, 0))
     for axis, measure in zip(axes, ("loss", "accuracy"), strict=True):
+        unit, scale = ("", 1.0) if measure == "loss" else (", %", 100.0)
         for part, (color, line, marker) in styles.items():
             values = [getattr(record, f"{part}_{measure}") for record in history]
-            values = [math.nan if value is None else value for value in values]
+            values = [math.nan if value is None else scale * value for value in values]
             label = {"train": "training", "val": "validation"}[part]
             axis.plot(
                 epochs, values, color=color, ls=line, marker=marker, ms=4, label=label
             )
-        axis.set(xlabel="epoch", ylabel=measure)
+        if math.isfinite(best[0]):
+            axis.axvline(best[1], color="0.5", ls=":", label=f"best: epoch {best[1]}")
+        axis.set(xlabel="epoch", ylabel=measure + unit)
+        axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend()
