@@ -8,15 +8,22 @@ import ctypes
 import dataclasses
 import gc
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 DEVICES = 8
-SLOW_FIXTURES = {"command", "small_data", "whole"}  # of processes and of training
+SLOW_FIXTURES = {
+    "command",
+    "small_data",
+    "whole",
+    "two_epochs",
+    "kill",
+}  # of processes and of training
 CPU_SECONDS = 5  # of a test that is not marked slow, with its processes
 WITHOUT_OPTIMIZATIONS = "jax_disable_most_optimizations"
 WORKER_BYTES = 2.5e9
@@ -194,3 +201,27 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("whole") / "run"
     return small_runs.undisturbed(small_runs.small_config(), folder)
+
+
+@pytest.fixture(scope="session")
+def ended_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two epochs of three; not to be written to."""
+    import small_runs
+
+    folder = tmp_path_factory.mktemp("ended_early") / "run"
+    return small_runs.ended_after_two_epochs(folder)
+
+
+@pytest.fixture
+def two_epochs(ended_early: Path, tmp_path: Path) -> Path:
+    """A run that was ended after two of three epochs, each of them saved."""
+    return shutil.copytree(ended_early, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def kill() -> Iterator[Callable[..., None]]:
+    """Ends a run by SIGKILL at the n-th call of a function of the package."""
+    import kills
+
+    with kills.server() as kill:
+        yield kill

@@ -46,6 +46,7 @@ def small_config(**options):
 
 
 BUILT = {}
+UNDISTURBED = {}  # states of runs in folders that nothing writes to
 
 
 def build_once(config, *rest):
@@ -60,11 +61,13 @@ def build_once(config, *rest):
     return BUILT[key]
 
 
-def run(config, folder, build=build_once, **options):
-    """Trains in this process; returns status and output."""
+def run(config, folder, build=build_once, *, drawn=False, **options):
+    """Trains in this process; returns status and output. Pictures take a second."""
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "Program", build)
+        if not drawn:
+            patch.setattr(experiment, "_draw", lambda *_: None)
         status = train.train(config, folder, Console(file=out, width=200), **options)
     return status, out.getvalue()
 
@@ -74,7 +77,20 @@ def undisturbed(config, folder):
     small = small_dataset()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda *_: small)
-        assert run(config, folder)[0] == 0
+        assert run(config, folder, drawn=True)[0] == 0
+    UNDISTURBED[folder] = saved_states(folder)
+    return folder
+
+
+def ended_after_two_epochs(folder):
+    """Trains two of three epochs, each of them saved; returns the folder."""
+    small = small_dataset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", lambda *_: small)
+        interrupt_at(patch, 18)
+        run(small_config(), folder)
+    saves = (folder / run_folder.CHECKPOINTS).iterdir()
+    assert {path.name for path in saves if path.name.isdigit()} == {"6", "12"}
     return folder
 
 
@@ -109,10 +125,14 @@ def saved_state(folder, which):
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
 
 
+def saved_states(folder):
+    return [saved_state(folder, which) for which in ("best", "latest")]
+
+
 def assert_same_run(a, b):
     assert without_times(records(a)) == without_times(records(b))
-    for which in ("best", "latest"):
-        first, second = saved_state(a, which), saved_state(b, which)
+    expected = UNDISTURBED.get(b) or saved_states(b)
+    for first, second in zip(saved_states(a), expected, strict=True):
         assert first.keys() == second.keys()
         for name in first:
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)

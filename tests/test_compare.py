@@ -9,8 +9,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -51,32 +49,6 @@ def get_config():
         early_stopping=EarlyStoppingConfig(patience=0))
 """
 TWICE = ["--config.epochs=1", "--sweep=epochs=2"]
-# Runs compare in a process that SIGKILL ends at the n-th epoch that is evaluated.
-KILLED = """\
-import os, signal, sys
-import jax
-jax.config.update("jax_num_cpu_devices", 8)
-sys.path.insert(0, {tests!r})
-import small_runs
-from lion_jax import data, runtime
-from lion_jax.compare import __main__ as compare
-from lion_jax.training import loop
-small = small_runs.small_dataset()
-data.load = lambda *_: small
-runtime.start = lambda *_, **__: None
-end_epoch, left = loop._end_epoch, int(sys.argv[1])
-
-def dying(*args):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return end_epoch(*args)
-
-loop._end_epoch = dying
-compare.main(sys.argv[2:])
-"""
-
 
 BUILD, BUILT = compiled.build, {}
 
@@ -245,19 +217,12 @@ def results(report):
 
 
 def test_killed_runs_go_on_and_no_number_of_the_report_changes(
-    files, tmp_path, whole_comparison
+    files, tmp_path, whole_comparison, kill
 ):
-    script = KILLED.format(tests=str(Path(__file__).parent))
     out = tmp_path / "out"
-    for epochs in ("2", "4"):  # within the first run, and within the third
+    for epochs in (2, 4):  # within the first run, and within the third
         arguments = ["run", "--configs", files, f"--out={out}", "--seeds=2"]
-        ended = subprocess.run(
-            [sys.executable, "-c", script, epochs, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        kill("loop._end_epoch", epochs, *arguments)
     assert run(files, out, "--seeds=2") == 0
     assert without_times(out) == without_times(whole_comparison)
     shutil.copytree(whole_comparison, tmp_path / "whole")

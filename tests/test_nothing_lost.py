@@ -12,6 +12,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import kills
 import pytest
 from small_runs import assert_same_run, interrupt_at, run, small_config
 
@@ -19,47 +20,6 @@ from lion_jax import evaluate, train
 from lion_jax.training import checkpoint, loop, run_folder
 
 pytestmark = pytest.mark.usefixtures("small_data")
-
-# Trains as `run` does, in a process where the n-th call of some function of the package
-# is its end by SIGKILL, or waits for signals.
-KILLED = """\
-import importlib, os, signal, sys, time
-from pathlib import Path
-import jax
-jax.config.update("jax_num_cpu_devices", 8)
-sys.path.insert(0, {tests!r})
-import small_runs
-from lion_jax import data
-folder, module, name, calls, fate = sys.argv[1:]
-small = small_runs.small_dataset()
-data.load = lambda *_: small
-module = importlib.import_module(module)
-original, left = getattr(module, name), int(calls)
-
-def dying(*args, **options):
-    global left
-    left -= 1
-    if not left and fate == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if not left and fate == "stuck":
-        print("stuck", flush=True)
-        time.sleep(600)
-    return original(*args, **options)
-
-setattr(module, name, dying)
-small_runs.run(small_runs.small_config(), Path(folder))
-"""
-
-
-@pytest.fixture
-def two_epochs(whole, tmp_path):
-    """A run that was ended after two of three epochs, each of them saved."""
-    with pytest.MonkeyPatch.context() as patch:
-        interrupt_at(patch, 18)
-        run(small_config(), tmp_path / "run")
-    steps = {path.name for path in saves(tmp_path / "run")}
-    assert steps == {"6", "12"}
-    return tmp_path / "run"
 
 
 def saves(folder):
@@ -69,22 +29,13 @@ def saves(folder):
 
 def start(folder, where, calls, fate, **environment):
     """Starts the run in a process of its own."""
-    module, _, name = where.rpartition(".")
-    script = KILLED.format(tests=str(Path(__file__).parent))
-    arguments = [str(folder), f"lion_jax.training.{module}", name, str(calls), fate]
     return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, kills.__file__, kills.job(where, calls, folder, fate=fate)],
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def kill(folder, where, calls):
-    process = start(folder, where, calls, "killed")
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == -signal.SIGKILL, errors
 
 
 @pytest.mark.parametrize(
@@ -99,9 +50,9 @@ def kill(folder, where, calls):
         [("curves.plot", 1), ("run_folder.write_json", 3)],  # tested, not told
     ],
 )
-def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, whole, moments):
+def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, whole, kill, moments):
     for where, calls in moments:
-        kill(tmp_path / "run", where, calls)
+        kill(where, calls, tmp_path / "run")
     assert run(small_config(), tmp_path / "run")[0] == 0
     assert_same_run(tmp_path / "run", whole)
 
@@ -131,13 +82,13 @@ def test_a_second_signal_ends_a_run_that_does_not_hear_the_first(
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_killed_while_a_step_is_saved_again(tmp_path, whole):
+def test_killed_while_a_step_is_saved_again(tmp_path, whole, kill):
     """A signal within an evaluation saves a step that its epoch's end saves again."""
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, 8)
         run(small_config(), tmp_path / "run")
     assert [path.name for path in saves(tmp_path / "run")] == ["6"]
-    kill(tmp_path / "run", "manifest.write", 1)
+    kill("manifest.write", 1, tmp_path / "run")
     assert run(small_config(), tmp_path / "run")[0] == 0
     assert_same_run(tmp_path / "run", whole)
 
@@ -253,8 +204,8 @@ def test_a_second_run_in_a_folder_is_refused_with_the_firsts_number(tmp_path):
     assert run(config, tmp_path / "run")[0] == 0  # the lock is gone with its holder
 
 
-def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, whole):
-    kill(tmp_path / "run", "loop._end_epoch", 1)
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, whole, kill):
+    kill("loop._end_epoch", 1, tmp_path / "run")
     assert int((tmp_path / "run" / run_folder.LOCK).read_text()) > 0
     assert run(small_config(), tmp_path / "run")[0] == 0
 

@@ -47,15 +47,6 @@ from lion_jax.training import (
 pytestmark = pytest.mark.usefixtures("small_data")
 
 
-@pytest.fixture
-def two_epochs(whole, tmp_path):
-    """A run that was ended after two of three epochs, each of them saved."""
-    with pytest.MonkeyPatch.context() as patch:
-        interrupt_at(patch, 18)
-        run(small_config(), tmp_path / "run")
-    return tmp_path / "run"
-
-
 def goes_on_from(step, folder, whole):
     """Finishes a run; it must resume at the step and end like the undisturbed one."""
     status, said = run(small_config(), folder)
@@ -154,7 +145,7 @@ def test_a_full_by_product_is_warned_of_and_nothing_else(
     monkeypatch.setattr(curves, "plot", full)
     monkeypatch.setattr(run_folder, "append_metrics", full)
     with caplog.at_level("WARNING", "lion_jax"):
-        assert run(small_config(), tmp_path / "run")[0] == 0
+        assert run(small_config(), tmp_path / "run", drawn=True)[0] == 0
     warned = [record.message.split(" cannot")[0] for record in caplog.records]
     assert warned.count("TensorBoard's event file") == 1
     assert {"curves.png", "metrics.jsonl"} <= {*warned}

@@ -69,7 +69,7 @@ RESULT = {
 
 
 def test_a_run_leaves_every_file_and_says_what_it_did(tmp_path):
-    status, said = run(small_config(), tmp_path / "run")
+    status, said = run(small_config(), tmp_path / "run", drawn=True)
     assert status == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
     events = {name for name in names if name.startswith("events.out.tfevents")}
