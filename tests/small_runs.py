@@ -77,7 +77,7 @@ def undisturbed(config, folder):
     small = small_dataset()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda *_: small)
-        assert run(config, folder, drawn=True)[0] == 0
+        assert run(config, folder)[0] == 0
     UNDISTURBED[folder] = saved_states(folder)
     return folder
 

@@ -208,12 +208,12 @@ def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_reported_in_one_line(command, monkeypatch):
-    """Every file of the process is limited to 20 KiB; the parameters do not fit."""
+    """Every file of the process is limited to 9,000 bytes; parameters do not fit."""
     (command.folder / "quick.py").write_text(CONFIG.format(data="fashion_mnist_sample"))
     (command.folder / "limited.py").write_text(
         "import resource, sys\n"
         "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20480, hard))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, hard))\n"
         "from lion_jax import cli, data, train\n"
         "from lion_jax.training import checkpoint\n"
         "cli.run(train.main, (data.DataError,), (checkpoint.CheckpointError,))\n"
@@ -223,7 +223,7 @@ def test_a_full_disk_is_reported_in_one_line(command, monkeypatch):
         QUICK,
         "--workdir=run",
         "--compilation_cache=off",
-        "--config.model.name=resnet_tiny",
+        "--config.model.name=resnet_nano",
         "--config.image_size=16",
         "--config.epochs=2",
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from small_models import STEM
 
 from lion_jax import data, models
 from lion_jax.config import Config, ConfigError
@@ -15,7 +16,7 @@ from lion_jax.training import evaluation, images, lowering, sharding
 from lion_jax.training.evaluation import Evaluation
 from lion_jax.training.program import Program
 from lion_jax.training.state import NEVER, Evaluated
-from lion_jax.training.step import epoch_order, eval_step, init_state, train_step
+from lion_jax.training.step import epoch_order, eval_step, train_step
 from lion_jax.training.task import make_task, split
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,7 @@ def made_data(n=96, n_test=40, seed=0, channels=1):
     )
 
 
-def made_config(model="resnet_nano", **options):
+def made_config(model=STEM, **options):
     config = Config(
         image_size=8, batch_size=16, eval_batch_size=16, epochs=4, **options
     )
@@ -87,9 +88,9 @@ def leaves(tree):
 
 
 def config_for_devices(model):
-    config = made_config(model)
+    config = made_config(model, label_smoothing=0.1)
     # The sign of a rounding error is as good as random: SGD compares, Lion cannot.
-    config.optimizer.name = "sgd"
+    config.optimizer.name, config.optimizer.learning_rate = "sgd", 0.01
     config.augment.flip, config.augment.crop_padding = True, 1
     return config
 
@@ -100,14 +101,20 @@ def run_on_one_device(model):
     return one, *run(one)
 
 
-@pytest.mark.parametrize("shard_parameters", [False, True])
-@pytest.mark.parametrize("model", ["resnet_nano", "vit_tiny"])
-def test_eight_devices_give_the_numbers_of_one(model, shard_parameters, monkeypatch):
-    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
+@functools.cache
+def program_for_eight_devices(model, shard_parameters):
     config = config_for_devices(model)
     config.shard_parameters = shard_parameters
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
+        return build(config, made_data(), devices=8)[0]
+
+
+@pytest.mark.parametrize("shard_parameters", [False, True])
+@pytest.mark.parametrize("model", ["resnet_nano", "vit_tiny"])
+def test_eight_devices_give_the_numbers_of_one(model, shard_parameters):
     one, state1, losses1 = run_on_one_device(model)
-    eight, _, _ = build(config, made_data(), devices=8)
+    eight = program_for_eight_devices(model, shard_parameters)
     state8, losses8 = run(eight)
     np.testing.assert_allclose(losses8, losses1, rtol=1e-3, atol=1e-4)
     for a, b in zip(leaves(state8.params), leaves(state1.params), strict=True):
@@ -122,10 +129,8 @@ def test_eight_devices_give_the_numbers_of_one(model, shard_parameters, monkeypa
 def test_accumulated_gradients_are_those_of_the_whole_batch(devices):
     # SGD, since Lion's signs of rounding errors differ; a ViT, since a batch norm sees
     # each part by itself.
-    config = made_config("vit_tiny", label_smoothing=0.1)
-    config.optimizer.name, config.optimizer.learning_rate = "sgd", 0.1
-    config.augment.flip, config.augment.crop_padding = True, 1
-    whole, losses = run(build(config, made_data())[0])
+    _, whole, losses = run_on_one_device("vit_tiny")
+    config = config_for_devices("vit_tiny")
     config.accumulate = 4
     parts, losses_of_parts = run(build(config, made_data(), devices)[0])
     np.testing.assert_allclose(losses_of_parts, losses, rtol=1e-5)
@@ -182,8 +187,15 @@ def test_parts_of_a_batch_take_from_all_devices():
     assert seen[0].shard_shape((8, 8, 8, 1)) == (1, 8, 8, 1)
 
 
+@functools.cache
+def program_of_three_steps_a_call():
+    config = config_for_devices("resnet_nano")
+    config.scan_steps = 3
+    return build(config, made_data())[0]
+
+
 def test_several_steps_a_call_take_just_as_many_as_asked():
-    program, _, _ = build(made_config(scan_steps=3), made_data())
+    program = program_of_three_steps_a_call()
     inputs = program.start_epoch(0, 0)
     state = program.init(0)
     for steps, after in ((3, 3), (1, 4), (2, 6)):
@@ -194,12 +206,8 @@ def test_several_steps_a_call_take_just_as_many_as_asked():
 
 
 def test_several_steps_a_call_are_the_steps_one_by_one():
-    config = made_config()
-    config.optimizer.name, config.optimizer.learning_rate = "sgd", 0.01
-    config.augment.flip, config.augment.crop_padding = True, 1
-    one, _, _ = build(config, made_data())
-    config.scan_steps = 3
-    several, _, _ = build(config, made_data())
+    one, _, _ = run_on_one_device("resnet_nano")
+    several = program_of_three_steps_a_call()
     # Of a loop of unknown length, a GPU's host looks at the counter at every step.
     assert '"known_trip_count":{"n":"3"}' in several.compiled.as_text()
     expected, _ = run(one, epochs=1)
@@ -232,9 +240,8 @@ def test_deterministic_options_reach_both_steps(monkeypatch):
             build(config, made_data(), kind=kind, **now)
 
 
-def test_large_parameters_are_sharded_from_the_start_with_their_momenta(monkeypatch):
-    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
-    program, _, _ = build(made_config(shard_parameters=True), made_data(), devices=8)
+def test_large_parameters_are_sharded_from_the_start_with_their_momenta():
+    program = program_for_eight_devices("resnet_nano", True)
     state = program.init(0)
     after, _ = run(program, epochs=1)
     for s in (state, after):
@@ -275,7 +282,7 @@ def test_the_batch_is_sharded_over_the_devices():
 def test_evaluation_counts_every_example_exactly_once(n_test, devices):
     dataset = made_data(n_test=n_test)
     program, task, splits = build(made_config(), dataset, devices, kind=Evaluation)
-    state = init_state(task, jax.random.key(0))
+    state = jax.tree.map(np.asarray, default_program().init(0))
 
     @jax.jit
     def predict(params, batch_stats, images):
@@ -312,8 +319,9 @@ def test_the_filling_of_the_last_batch_does_not_count():
 
     graph = nnx.graphdef(Const())
     sums = Evaluated.zeros(3)
+    step = jax.jit(functools.partial(eval_step, task, graph))
     for _ in range(2):
-        sums = eval_step(task, graph, {}, {}, examples, jnp.int32(17), sums)
+        sums = step({}, {}, examples, jnp.int32(17), sums)
     assert int(sums.metrics.examples) == 17
     assert int(sums.metrics.correct) == (splits.test.labels == 2).sum()
     by_class = np.bincount(splits.test.labels, minlength=3)
