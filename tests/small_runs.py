@@ -85,7 +85,8 @@ def undisturbed(config, folder):
 def ended_after_two_epochs(folder):
     """Trains two of three epochs, each of them saved; returns the folder."""
     small = small_dataset()
-    with pytest.MonkeyPatch.context() as patch:
+    # As in the tests that resume it: the switches of a run are part of its records.
+    with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("strict"):
         patch.setattr(data, "load", lambda *_: small)
         interrupt_at(patch, 18)
         run(small_config(), folder)

@@ -50,22 +50,12 @@ def get_config():
 """
 TWICE = ["--config.epochs=1", "--sweep=epochs=2"]
 
-BUILD, BUILT = compiled.build, {}
-
-
-def build_once(config):
-    """Compiles a configuration at its first run in this process only."""
-    key = json.dumps(dataclasses.asdict(config) | {"seed": 0})
-    if key not in BUILT:
-        BUILT[key] = BUILD(config)
-    return BUILT[key]
-
 
 @pytest.fixture(autouse=True)
 def lighter(monkeypatch):
     """The process's memory and caches are not a test's to change, and time is short."""
     monkeypatch.setattr(compare.runtime, "start", lambda *_, **__: None)
-    monkeypatch.setattr(campaign, "build", build_once)
+    monkeypatch.setattr(compiled, "Program", small_runs.build_once)
 
 
 @pytest.fixture
@@ -107,7 +97,7 @@ def whole_comparison(tmp_path_factory):
         small = small_runs.small_dataset()
         patch.setattr(data, "load", lambda *_: small)
         patch.setattr(compare.runtime, "start", lambda *_, **__: None)
-        patch.setattr(campaign, "build", build_once)
+        patch.setattr(compiled, "Program", small_runs.build_once)
         arguments = ["--configs", paths, "--seeds=2", f"--out={folder / 'out'}"]
         assert compare.main(["run", *arguments]) == 0
     return folder / "out"
@@ -151,13 +141,13 @@ def test_a_record_is_that_of_the_training_command(whole_comparison, files, tmp_p
 
 
 def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(campaign, "build", BUILD)
     built = []
-    monkeypatch.setattr(
-        compiled,
-        "Program",
-        lambda config, *rest: built.append(config.name) or Program(config, *rest),
-    )
+
+    def build(config, *rest):
+        built.append(config.name)
+        return small_runs.build_once(config, *rest)
+
+    monkeypatch.setattr(compiled, "Program", build)
     assert run(files, tmp_path / "out", "--seeds=1") == 0
     assert run(files, tmp_path / "out", "--seeds=3", "--config.epochs=2") == 0
     assert built == ["tiny_lion", "tiny_adamw"] * 2
@@ -252,7 +242,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
 
 
 def test_a_sweep_is_a_grid_and_does_not_use_the_test_set(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(campaign, "build", BUILD)
+    monkeypatch.setattr(compiled, "Program", Program)  # which are watched
     seen, evaluate = [], Evaluation.evaluate
 
     def watched(self, params, batch_stats, name, *rest):
@@ -260,22 +250,20 @@ def test_a_sweep_is_a_grid_and_does_not_use_the_test_set(files, tmp_path, monkey
         return evaluate(self, params, batch_stats, name, *rest)
 
     monkeypatch.setattr(Evaluation, "evaluate", watched)
-    sweep = [
-        "--sweep=optimizer.learning_rate=1e-4,1e-3",
-        "--sweep=optimizer.b1=0.8,0.9",
-    ]
-    more = ["--seeds=1", "--first_seed=7", "--config.epochs=1"]
+    # The epochs are no part of the program of a constant learning rate.
+    sweep = ["--sweep=optimizer.learning_rate=1e-4,1e-3", "--sweep=epochs=1,2"]
+    more = ["--seeds=1", "--first_seed=7"]
     assert run(files.split(",")[0], tmp_path / "out", *sweep, *more) == 0
     assert set(seen) == {"validation"}
     found = records.read_all(tmp_path / "out")
-    assert {
-        (r.swept["optimizer.learning_rate"], r.swept["optimizer.b1"]) for r in found
-    } == {*itertools.product((1e-4, 1e-3), (0.8, 0.9))}
+    assert {(r.swept["optimizer.learning_rate"], r.swept["epochs"]) for r in found} == {
+        *itertools.product((1e-4, 1e-3), (1, 2))
+    }
     for record in found:
         assert record.seed == 7
         assert record.result.test_accuracy is None
         assert record.result.val_accuracy is not None
-        assert record.config["optimizer"]["b1"] == record.swept["optimizer.b1"]
+        assert record.config["epochs"] == record.swept["epochs"]
 
 
 @pytest.mark.parametrize("trials", [2, 6, 8, 9])
@@ -504,8 +492,9 @@ def test_sibling_files_differ_in_their_optimizers_only():
             assert lion["optimizer"][field] == adamw["optimizer"][field], field
 
 
-def test_siblings_start_alike_and_see_the_same_batches(files):
+def test_siblings_start_alike_and_see_the_same_batches(files, monkeypatch):
     """The same split, initial weights, order and augmentation for a seed."""
+    monkeypatch.setattr(Evaluation, "_compile", lambda *_: None)
     small, mesh, seen = small_runs.small_dataset(), sharding.make_mesh(1), []
     for path in files.split(","):
         config = configs.override(cli.load_config(path), {"augment.crop_padding": "2"})
@@ -521,7 +510,8 @@ def test_siblings_start_alike_and_see_the_same_batches(files):
         np.testing.assert_array_equal(a, b)
 
 
-def test_seeds_of_one_program_are_those_of_programs_of_their_own():
+def test_seeds_of_one_program_are_those_of_programs_of_their_own(monkeypatch):
+    monkeypatch.setattr(Evaluation, "_compile", lambda *_: None)
     small, mesh = small_runs.small_dataset(), sharding.make_mesh(1)
     config = small_runs.small_config()
     splits = split(config, small)
