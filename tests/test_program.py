@@ -282,7 +282,8 @@ def test_the_batch_is_sharded_over_the_devices():
 def test_evaluation_counts_every_example_exactly_once(n_test, devices):
     dataset = made_data(n_test=n_test)
     program, task, splits = build(made_config(), dataset, devices, kind=Evaluation)
-    state = jax.tree.map(np.asarray, default_program().init(0))
+    first = default_program().init(0)  # on one device, which would be committed to
+    state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), first)
 
     @jax.jit
     def predict(params, batch_stats, images):
