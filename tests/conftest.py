@@ -17,13 +17,8 @@ from pathlib import Path
 import pytest
 
 DEVICES = 8
-SLOW_FIXTURES = {
-    "command",
-    "small_data",
-    "whole",
-    "two_epochs",
-    "kill",
-}  # of processes and of training
+# Of processes and of training.
+SLOW_FIXTURES = {"command", "kill", "small_data", "two_epochs", "whole"}
 CPU_SECONDS = 5  # of a test that is not marked slow, with its processes
 WITHOUT_OPTIMIZATIONS = "jax_disable_most_optimizations"
 WORKER_BYTES = 2.5e9

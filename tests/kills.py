@@ -9,6 +9,7 @@ import importlib
 import itertools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def server():
 
     def kill(where, calls, *arguments):
         print(job(where, calls, *arguments), file=process.stdin, flush=True)
+        assert select.select([process.stdout], [], [], 300)[0], "it does not end"
         assert process.stdout.readline() == f"{-signal.SIGKILL}\n"
 
     with process:
