@@ -16,12 +16,13 @@ import argparse
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import own_process
 
 EXACT = {"model.matmul_precision": "float32"}
 VIT = {"model.name": "vit_tiny", "model.pool": "mean"}  # 49 tokens, an odd number
@@ -220,17 +221,8 @@ def optimize(name: str) -> dict[str, Any]:
 
 def ask(kind: str, name: str) -> dict[str, Any]:
     """Returns the figures of one row, from a process of its own."""
-    command = [sys.executable, __file__, f"--{kind}", name]
-    try:
-        process = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE
-        )
-    except subprocess.TimeoutExpired:
-        return {"wrong": [f"no answer in {PATIENCE} s"]}
-    if process.returncode:
-        said = process.stderr.strip().splitlines() or [f"status {process.returncode}"]
-        return {"wrong": [said[-1][:300]]}
-    return json.loads(process.stdout.splitlines()[-1])
+    row = own_process.ask(__file__, [f"--{kind}", name], PATIENCE)
+    return {"wrong": [row["error"]]} if "error" in row else row
 
 
 def main() -> int:
@@ -261,8 +253,7 @@ def main() -> int:
                 from lion_jax import environment
 
                 record["environment"] = environment.describe()
-                parsed.out.parent.mkdir(parents=True, exist_ok=True)
-                parsed.out.write_text(json.dumps(record, indent=1) + "\n")
+                own_process.keep(parsed.out, record)
     rows = [row for kind in ("train", "optimize") for row in record[kind].values()]
     count = sum(bool(row["wrong"]) for row in rows)
     print(f"{len(rows)} rows, {count} beyond their bounds")

@@ -14,7 +14,6 @@ import argparse
 import json
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import own_process
 
 ROOT = Path(__file__).parents[1]
 LARGE = {"batch_size": "256", "model.dtype": "bfloat16", "eval_batch_size": "256"}
@@ -176,16 +177,7 @@ def in_cuda(name: str) -> str:
 def ask(name: str, seconds: float, overrides: dict[str, str]) -> dict[str, Any]:
     """Returns the figures of a case, from a process of its own."""
     given = [f"--config.{field}={value}" for field, value in overrides.items()]
-    command = [sys.executable, __file__, "--measure", name, *given]
-    try:
-        process = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"not done in {seconds:.0f} s"}
-    if process.returncode:
-        return {"error": "; ".join(process.stderr.strip().splitlines()[-3:])[:500]}
-    return json.loads(process.stdout.splitlines()[-1])
+    return own_process.ask(__file__, ["--measure", name, *given], seconds)
 
 
 def main() -> int:
@@ -220,8 +212,7 @@ def main() -> int:
         )
         print(f"{name:45} {said}", flush=True)
         if parsed.out:
-            parsed.out.parent.mkdir(parents=True, exist_ok=True)
-            parsed.out.write_text(json.dumps(record, indent=1) + "\n")
+            own_process.keep(parsed.out, record)
     return 1 if wrong else 0
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import run_notebooks
-
-NUMBER = re.compile(r"[+-]?\d+(,\d{3})*(\.\d+)*(e[+-]?\d+)?")
+from first_steps import NUMBER
 
 
 def texts(cell):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "first_steps.md"
 BLOCK = re.compile(r"```(console|python)\n(.*?)```\n", re.DOTALL)
-NUMBER = re.compile(r"[+-]?\d+(,\d{3})*(\.\d+)*(e[+-]?\d+)?%?")
+NUMBER = re.compile(r"[+-]?\d+(,\d{3})*(\.\d+)*(e[+-]?\d+)?")
 # Which class is the weakest, and which the likeliest, depends on the processor.
 CLASSES = re.compile(r"(?<=weakest class is )[^:]+|(?<=^picture.png ).*", re.MULTILINE)
 SECONDS = 300  # that a command may take
