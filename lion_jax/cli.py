@@ -72,9 +72,23 @@ def _escape_what_is_not_encodable() -> None:
 
 
 def _silence_repeated_errors() -> None:
-    """Keeps Orbax's threads from printing the errors that it raises when waited for."""
+    """Keeps Orbax's threads from printing the errors that it raises when waited for.
+
+    Where one array cannot be written, Orbax closes its event loop; the writers of the
+    other arrays, which report to that loop, fail then in a callback of their own.
+    """
     absl.logging.set_verbosity(absl.logging.FATAL)
     threading.excepthook = lambda _: None
+    sys.unraisablehook = _but_closed_event_loops
+
+
+def _but_closed_event_loops(failed: "sys.UnraisableHookArgs") -> None:
+    """Reports an error that nothing can catch, but not those of a closed event loop."""
+    if not (
+        isinstance(failed.exc_value, RuntimeError)
+        and str(failed.exc_value) == "Event loop is closed"
+    ):
+        sys.__unraisablehook__(failed)
 
 
 def load_config(path: str) -> Config:

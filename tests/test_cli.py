@@ -234,6 +234,21 @@ def test_a_full_disk_is_reported_in_one_line(command, monkeypatch):
         assert said in line
 
 
+@pytest.mark.parametrize(
+    ("said", "lines"), [("Event loop is closed", 0), ("another", 1)]
+)
+def test_only_closed_event_loops_are_not_reported(said, lines, monkeypatch, capsys):
+    """Orbax's, in the threads that still write where another array failed."""
+
+    class Writer:
+        def __del__(self):
+            raise RuntimeError(said)
+
+    monkeypatch.setattr(sys, "unraisablehook", cli._but_closed_event_loops)
+    Writer()
+    assert capsys.readouterr().err.count(said) == lines
+
+
 @pytest.mark.parametrize("module", ["lion_jax.evaluate", "lion_jax.data"])
 def test_help_of_the_other_commands(command, module, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "error")
