@@ -35,8 +35,7 @@ FILES = {
     "result.json",
     "checkpoints",
     "checksums",
-    "confusion.png",
-    "curves.png",
+    *("confusion.png", "confusion.svg", "curves.png", "curves.svg"),
     ".lock",
 }
 RECORD = [

@@ -4,27 +4,18 @@ Configurations differ in colour (Okabe and Ito's), line and marker at once.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which would choose a screen
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lion_jax.files import replacing
-from lion_jax.training import curves
+from lion_jax.plots import COLORS
 
-COLORS = (*curves.COLORS, "#009E73", "#CC79A7", "#000000", "#E69F00")
 LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"
 ACCURACIES = (0, 20, 40, 50, 60, 70, 75, 80, 82, 84, 86, 88)
 ACCURACIES += (90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 99.5)
 MOST_TICKS = 9
-# The same records make the same files: no dates, and ids that are not random.
-FORMATS: dict[str, dict[str, Any]] = {
-    "png": {"dpi": 120},
-    "svg": {"metadata": {"Date": None}},
-}
 
 
 def style(number: int, *, line: bool = True) -> dict[str, Any]:
@@ -47,21 +38,6 @@ def axes(
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     return figure, subplots
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes a figure whole, in each format; returns the files."""
-    written = []
-    for kind, options in FORMATS.items():
-        # Not with_suffix: a name may hold dots.
-        file = path.parent / f"{path.name}.{kind}"
-        with (
-            matplotlib.rc_context({"svg.hashsalt": path.name}),
-            replacing(file) as temporary,
-        ):
-            figure.savefig(temporary, format=kind, **options)
-        written.append(file)
-    return written
 
 
 def accuracy_scale(axis: Any, values: Sequence[float]) -> None:

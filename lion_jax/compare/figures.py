@@ -10,6 +10,7 @@ from lion_jax.compare import drawing, titles
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.pairs import Group, model_of
 from lion_jax.compare.records import Record
+from lion_jax.plots import save
 
 FIELDS = {"val_accuracy": "validation accuracy, %", "val_loss": "validation loss"}
 
@@ -44,7 +45,7 @@ def curves(groups: list[Group], path: Path) -> list[Path]:
             elif np.isfinite(shown).any():  # else there is nothing to scale
                 _loss_scale(axis)
         row[0].legend(loc="lower right")
-    return drawing.save(figure, path)
+    return save(figure, path)
 
 
 def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
@@ -88,7 +89,7 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
         )
         drawing.accuracy_scale(axis, [*shown, target])
         axis.legend(loc="lower right")
-    return drawing.save(figure, path)
+    return save(figure, path)
 
 
 def quartiles_of(

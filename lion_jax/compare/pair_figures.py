@@ -10,6 +10,7 @@ from lion_jax.compare import drawing, pairs, titles
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.measures import TEST, Measure
 from lion_jax.compare.pairs import Comparison, Group
+from lion_jax.plots import save
 
 SHOWN = ("test_accuracy", "last_test_accuracy")  # and the primary one, first
 
@@ -38,7 +39,7 @@ def draw(analysis: Analysis, path: Path) -> list[Path]:
             else:
                 left.set_visible(False)
                 right.set_visible(False)
-    return drawing.save(figure, path)
+    return save(figure, path)
 
 
 def _shown(analysis: Analysis, group: Group, names: tuple[str, ...]) -> list[Measure]:

@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from lion_jax.compare import drawing, titles
 from lion_jax.compare.tuning import RATE, Sweep, Trial
+from lion_jax.plots import save
 
 
 def draw(sweeps: list[Sweep], path: Path) -> list[Path]:
@@ -27,7 +28,7 @@ def draw(sweeps: list[Sweep], path: Path) -> list[Path]:
             _panel(axis, sweep)
         for axis in row[len(own) :]:
             axis.set_visible(False)
-    return drawing.save(figure, path)
+    return save(figure, path)
 
 
 def _panel(axis: Any, sweep: Sweep) -> None:

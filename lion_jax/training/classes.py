@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lion_jax.files import replacing
+from lion_jax.plots import save
 from lion_jax.training.run_folder import CONFUSION
 from lion_jax.training.state import Evaluated
 
@@ -48,7 +48,7 @@ def worst(accuracies: dict[str, float | None]) -> tuple[str, float] | None:
 def plot(
     folder: Path, matrix: Sequence[Sequence[int]] | None, class_names: Sequence[str]
 ) -> None:
-    """Draws a confusion matrix into confusion.png, if there is one of few classes.
+    """Draws a confusion matrix of few classes into confusion.png and confusion.svg.
 
     Rows are the true classes, columns the predicted ones; a colour is a share of its
     row, and the numbers are examples.
@@ -85,5 +85,4 @@ def plot(
                     fontsize=size,
                 )
     axis.set_title(f"Test set, {counts.sum():,} images, best state", fontsize=10)
-    with replacing(folder / CONFUSION) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    save(figure, (folder / CONFUSION).with_suffix(""))

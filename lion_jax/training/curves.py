@@ -1,4 +1,4 @@
-"""By-products of a run: curves.png and TensorBoard events.
+"""By-products of a run: pictures of its curves and TensorBoard events.
 
 A by-product that cannot be written is warned of once and never ends or holds up a run.
 """
@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lion_jax.files import replacing
+from lion_jax.plots import COLORS, save
 from lion_jax.training.history import Epoch
 from lion_jax.training.run_folder import CURVES
-
-COLORS = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +92,9 @@ class Events:
 
 
 def plot(folder: Path, history: list[Epoch], title: str) -> Path:
-    """Draws loss and accuracy over the epochs into curves.png; returns its path.
+    """Draws loss and accuracy over the epochs; returns the path of curves.png.
 
+    curves.svg lies beside it.
     The epoch of the lowest validation loss is marked.
     """
     # Imported here, since no other path needs it; not pyplot, which would choose a
@@ -125,6 +124,4 @@ def plot(folder: Path, history: list[Epoch], title: str) -> Path:
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(title)
-    with replacing(folder / CURVES) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-    return folder / CURVES
+    return save(figure, (folder / CURVES).with_suffix(""))[0]

@@ -19,7 +19,7 @@ from lion_jax.training.history import Epoch, Result
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CHECKPOINTS = "environment.json", "checkpoints"
-CURVES, CONFUSION = "curves.png", "confusion.png"
+CURVES, CONFUSION = "curves.png", "confusion.png"  # each with an SVG beside it
 CHECKSUMS, DAMAGED, PROFILE, LOCK = "checksums", "damaged", "profile", ".lock"
 # Without config.json, these are left of a run whose configuration is unknown.
 OF_A_RUN = {RESULT, METRICS, CHECKPOINTS, CHECKSUMS}
