@@ -39,7 +39,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in sorted({path for pattern in SERVED for path in ROOT.glob(pattern)}):
         if path.is_file():
             name = path.relative_to(ROOT).as_posix()
-            files.append(File.generated(config, name, abs_src_path=str(path)))
+            urls = config.use_directory_urls
+            files.append(File(name, str(ROOT), config.site_dir, urls))
     for folder in (path for path in (ROOT / "results").iterdir() if path.is_dir()):
         if not files.get_file_from_path(f"results/{folder.name}/README.md"):
             name = f"results/{folder.name}/index.md"
