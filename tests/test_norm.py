@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
+from lion_jax.models.layers import norm as norms
 from lion_jax.models.layers.norm import BatchNorm
 
 X = 2 + 3 * jax.random.normal(jax.random.key(0), (6, 5, 4, 3))
@@ -71,6 +73,54 @@ def test_gradients_are_flaxs():
     theirs = gradients(flaxs, set_up(flax_norm()))
     for a, b in zip(mine, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_relu_after_it_is_flaxs():
+    def with_relu(x, norm):
+        return norm(x, train=True, relu=True)
+
+    mine = gradients(with_relu, set_up(BatchNorm(3, scale=1.0, dtype=jnp.float32)))
+    theirs = gradients(lambda *args: nnx.relu(flaxs(*args)), set_up(flax_norm()))
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    norm = set_up(BatchNorm(3, scale=1.0, dtype=jnp.float32))
+    expected = nnx.relu(norm(X, train=False))
+    np.testing.assert_array_equal(norm(X, train=False, relu=True), expected)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_gpus_two_sweeps_are_the_same_gradients(dtype):
+    x, grad = X.astype(dtype), WEIGHTS.astype(dtype)
+    scale, bias = jnp.asarray(SCALE), jnp.asarray(BIAS)
+    (y, *_), residuals = norms._forward(x, scale, bias, dtype, relu=True)
+    assert 0.2 < jnp.mean(y == 0) < 0.8
+    one = norms._in_one_sweep(*residuals, grad)
+    two = norms._in_two_sweeps(*residuals, grad)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_gpus_sums_are_the_same():
+    for a, b in zip(norms._apart(X, X * X), norms._together(X, X * X), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("large", "barriers"), [(1, 2), (norms.LARGE, 0)])
+def test_a_gpus_program_can_be_made_here(large, barriers, monkeypatch):
+    monkeypatch.setattr(norms, "LARGE", large)
+    norm = BatchNorm(3, scale=1.0, dtype=jnp.float32)
+    graph, params, rest = cut(norm)
+
+    def loss(params, x):
+        return jnp.sum(nnx.merge(graph, params, rest)(x, train=True, relu=True))
+
+    traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(params, X)
+    cpu, cuda = (
+        traced.lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda")
+    )
+    assert "optimization_barrier" not in cpu
+    assert cuda.count("optimization_barrier") == barriers
 
 
 def test_bfloat16_images_have_float32_statistics():

@@ -51,10 +51,10 @@ class ConvNorm(nnx.Module):
         self.norm = BatchNorm(d, scale=scale, dtype=dtype)
 
     def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool
+        self, x: Float[Array, "b h w c"], *, train: bool, relu: bool = False
     ) -> Float[Array, "b h2 w2 d"]:
         """Applies the layer; `train` uses and updates batch statistics."""
-        return self.norm(self.conv(x), train=train)
+        return self.norm(self.conv(x), train=train, relu=relu)
 
 
 class Bottleneck(nnx.Module):
@@ -84,9 +84,9 @@ class Bottleneck(nnx.Module):
     ) -> Float[Array, "b h2 w2 d"]:
         """Applies the block; `train` uses and updates batch statistics."""
         with jax.named_scope("layer1"):
-            y = nnx.relu(self.layer1(x, train=train))
+            y = self.layer1(x, train=train, relu=True)
         with jax.named_scope("layer2"):
-            y = nnx.relu(self.layer2(y, train=train))
+            y = self.layer2(y, train=train, relu=True)
         with jax.named_scope("layer3"):
             y = self.layer3(y, train=train)
         with jax.named_scope("shortcut"):
@@ -160,7 +160,7 @@ class ResNet(nnx.Module):
     ) -> Float[Array, "b k"]:
         """Maps images to float32 logits; `train` uses and updates batch statistics."""
         with jax.named_scope("stem"):
-            x = nnx.relu(self.stem(x, train=train))
+            x = self.stem(x, train=train, relu=True)
             x = max_pool(x, 3, 2)
         for index, block in enumerate(self.blocks):
             with jax.named_scope(f"block{index}"):

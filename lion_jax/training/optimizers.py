@@ -13,6 +13,7 @@ from lion_jax.config.reference import parse
 from lion_jax.optimizer.averaging import with_ema
 from lion_jax.optimizer.lion import Mode, lion
 from lion_jax.training import own, stored
+from lion_jax.training.gradients import clip_by_global_norm, for_few_kernels
 
 Mask = Callable[[optax.Params], optax.Params]
 
@@ -47,13 +48,14 @@ def kernels(params: optax.Params) -> optax.Params:
 
 
 def make_optimizer(
-    config: OptimizerConfig, steps: int
+    config: OptimizerConfig, steps: int, *, sharded: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Makes clipping, the optimizer with its schedule and decay mask, and the EMA.
 
     Args:
       config: The optimizer's configuration.
       steps: Number of optimizer steps in the whole run.
+      sharded: Whether parameters are sharded, so that joining them would move them.
     """
     rate = make_schedule(config, steps)
     mask = kernels if config.decay == "kernels" else None
@@ -62,8 +64,11 @@ def make_optimizer(
     else:
         options = {name: getattr(config, name) for name in parameters(config.name)}
         optimizer = OPTIMIZERS[config.name](rate, mask, **options)
-    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else None
+    by_norm = optax.clip_by_global_norm if sharded else clip_by_global_norm
+    clip = by_norm(config.clip_norm) if config.clip_norm else None
     trained = optax.chain(*([clip] if clip else []), optimizer)
+    if not sharded:
+        trained = for_few_kernels(trained)
     if config.ema_decay:
         trained = with_ema(trained, config.ema_decay)
     if not config.freeze:

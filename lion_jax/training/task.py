@@ -145,7 +145,9 @@ def make_task(
     return Task(
         signature=signature,
         make_model=make_model,
-        optimizer=make_optimizer(config.optimizer, steps),
+        optimizer=make_optimizer(
+            config.optimizer, steps, sharded=config.shard_parameters
+        ),
         standardize=signature.standardize,
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
