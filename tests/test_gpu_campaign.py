@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gpu_modes
 import pytest
+import roofline
 
 from lion_jax.compare import records
 
@@ -98,3 +99,16 @@ def test_what_is_beyond_a_bound_is_said(mode, losses, carried, again, found):
     row = {"losses": losses, "losses_on_cpu": [2.0, 1.9], "validation_loss": 1.8}
     row |= {"the_same_model_on_cpu": carried, "same_bits_again": again}
     assert gpu_modes.wrong(mode, row) == found
+
+
+def test_the_roofline_shows_what_was_measured():
+    rows = json.loads(roofline.RECORDS.read_text())
+    (axis,) = roofline.draw(rows).axes
+    said = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert "resnet50, measured: 42.9 ms" in said
+    assert len(said) == 1 + 2 * len(rows)
+    marks = [line.get_xydata() for line in axis.lines[1:]]
+    intensity, rate = zip(*(xy for line in marks for xy in line), strict=True)
+    peak = max(axis.lines[0].get_ydata())
+    assert max(rate) < peak  # nothing is faster than the data sheet allows
+    assert all(y < 3.4 * x for x, y in zip(intensity, rate, strict=True))
