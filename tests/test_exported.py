@@ -225,6 +225,7 @@ def test_on_a_gpu_a_program_for_all_platforms_leaves_cudnn_out(monkeypatch, mode
     assert exported.description(model)["class_names"] == model.class_names
 
 
+@pytest.mark.slow
 def test_training_in_a_thread_tells_of_each_epoch(tmp_path, small, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_: small)
     monkeypatch.setattr(experiment, "Program", build_once)
@@ -248,6 +249,7 @@ def test_training_in_a_thread_tells_of_each_epoch(tmp_path, small, monkeypatch):
     assert (tmp_path / "run" / "confusion.png").exists()
 
 
+@pytest.mark.slow
 def test_what_a_callable_raises_ends_a_run_that_goes_on(tmp_path, small, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_: small)
     monkeypatch.setattr(experiment, "Program", build_once)

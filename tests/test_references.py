@@ -461,6 +461,7 @@ def test_values_that_are_not_finite_before_the_first_step_are_refused(mine):
     run_folder.check(mine / "out", identity.resolve(config_of()))
 
 
+@pytest.mark.slow
 def test_an_own_run_is_resumed_to_the_bit_from_wherever_its_files_are(
     mine, tmp_path, monkeypatch
 ):
@@ -503,6 +504,7 @@ def trained(tmp_path_factory):
     return folder, code
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_evaluated_with_the_code_that_made_it(trained, tmp_path):
     folder, code = trained
     result = json.loads((folder / run_folder.RESULT).read_text())
@@ -658,6 +660,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_a_comparison_of_own_models_and_optimizers(mine, capsys, monkeypatch):
     monkeypatch.setattr(compare.runtime, "start", lambda *_, **__: None)
     (mine / "tx.py").write_text(
@@ -687,6 +690,7 @@ def test_a_comparison_of_own_models_and_optimizers(mine, capsys, monkeypatch):
         compare.main(argv)
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path, monkeypatch):
     """In a folder that holds what docs/your_own.md shows, and nothing else."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
