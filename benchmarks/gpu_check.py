@@ -35,6 +35,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import gpu_programs
 import gpu_report
 import jax
+import own_process
 from gpu_kernels import PEAKS, Gpu, gpu
 
 from lion_jax import cli, models
@@ -168,8 +169,7 @@ def main(argv: Sequence[str]) -> int:
                 show(place, {}, [_in_one_line(error)])
                 wrong += 1
             if flags.write and not flags.lower:
-                RESULTS.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps(figures, indent=1) + "\n")
+                own_process.keep(kept, figures)
     print(f"{wrong} faults")
     return 1 if wrong else 0
 

@@ -15,15 +15,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from gpu_kernels import MEMORY_SHARE, PRODUCT_SHARE, gpu
 from matplotlib.figure import Figure
 
-from lion_jax.plots import COLORS, save
+from lion_jax.compare import drawing
+from lion_jax.plots import save
 
 RECORDS = Path(__file__).parents[1] / "results" / "gpu" / "speed.json"
-MARKERS = "os^D"
 Figures = dict[str, Any]
 
 
@@ -38,20 +37,18 @@ def draw(records: dict[str, Figures]) -> Figure:
     h100 = gpu("h100")
     bandwidth = h100.bandwidth / MEMORY_SHARE
     peak = h100.flops["bf16"] / PRODUCT_SHARE / 1e12
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
-    axis = figure.subplots()
+    figure, ((axis,),) = drawing.axes(1, 1, size=(7.5, 5.0))
     intensity = np.geomspace(8, 3e3, 200)
     roof = np.minimum(intensity * bandwidth / 1e12, peak)
     axis.plot(intensity, roof, color="black", label="data sheet")
     for number, (name, record) in enumerate(records.items()):
-        color, marker = COLORS[number], MARKERS[number]
         predicted = record["predicted"]
         parts = [
             point(part, part["milliseconds"])
             for part in predicted["parts"].values()
             if part["gigaflops"] > 0.001 * predicted["gigaflops"]
         ]
-        style: dict[str, Any] = {"color": color, "marker": marker, "ls": "none"}
+        style = drawing.style(number, line=False) | {"ls": "none"}
         title = name.partition(",")[0]
         axis.plot(*zip(*parts, strict=True), **style, ms=4, alpha=0.6)
         whole = point(predicted, predicted["milliseconds"])
@@ -67,7 +64,6 @@ def draw(records: dict[str, Figures]) -> Figure:
         "(small: a network's parts, predicted)",
         fontsize=10,
     )
-    axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.3, which="both")
     axis.legend(loc="lower right")
     return figure
@@ -75,7 +71,6 @@ def draw(records: dict[str, Figures]) -> Figure:
 
 def main(argv: list[str]) -> None:
     path = Path(argv[0]) if argv else RECORDS
-    matplotlib.rcParams["font.size"] = 10
     for file in save(draw(json.loads(path.read_text())), path.parent / "roofline"):
         print(file)
 

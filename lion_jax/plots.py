@@ -24,7 +24,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
 
     `path` has no ending. A file is replaced whole, or not at all.
     """
-    import matplotlib  # here, since it takes half a second, and few need it
+    import matplotlib  # here, since most commands draw nothing
 
     written = []
     for kind, options in FORMATS.items():

@@ -94,8 +94,7 @@ class Events:
 def plot(folder: Path, history: list[Epoch], title: str) -> Path:
     """Draws loss and accuracy over the epochs; returns the path of curves.png.
 
-    curves.svg lies beside it.
-    The epoch of the lowest validation loss is marked.
+    curves.svg lies beside it. The epoch of the lowest validation loss is marked.
     """
     # Imported here, since no other path needs it; not pyplot, which would choose a
     # screen, or take the one of somebody's notebook.

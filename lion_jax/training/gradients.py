@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 SMALL = 2**18  # values; their kernels take less than two launches
@@ -19,7 +20,11 @@ SMALL = 2**18  # values; their kernels take less than two launches
 def for_few_kernels(
     inner: optax.GradientTransformationExtraArgs,
 ) -> optax.GradientTransformationExtraArgs:
-    """Returns a transformation whose gradients are arranged on a GPU."""
+    """Returns a transformation whose gradients are arranged on a GPU.
+
+    It wraps the other, since a link of a chain would have a place in its state, and so
+    in checkpoints.
+    """
 
     def update(
         updates: optax.Updates,
@@ -36,22 +41,21 @@ def for_few_kernels(
 
 
 def _arranged(grads: PyTree[Array]) -> PyTree[Array]:
+    """Makes the small gradients slices of one array for each dtype."""
     leaves, tree = jax.tree.flatten(grads)
     small: dict[Any, list[int]] = {}
     for place, leaf in enumerate(leaves):
         if leaf.size <= SMALL:
             small.setdefault(leaf.dtype, []).append(place)
+        else:
+            leaves[place] = _in_order(leaf)
     for places in small.values():
+        flat, slices = ravel_pytree([leaves[place] for place in places])
         # Behind a barrier, or XLA would undo this.
-        flat = jax.lax.optimization_barrier(
-            jnp.concatenate([leaves[place].ravel() for place in places])
-        )
-        start = 0
-        for place in places:
-            end = start + leaves[place].size
-            leaves[place] = flat[start:end].reshape(leaves[place].shape)
-            start = end
-    return jax.tree.unflatten(tree, map(_in_order, leaves))
+        cut = slices(jax.lax.optimization_barrier(flat))
+        for place, leaf in zip(places, cut, strict=True):
+            leaves[place] = leaf
+    return jax.tree.unflatten(tree, leaves)
 
 
 def _in_order(leaf: Array) -> Array:
@@ -60,7 +64,7 @@ def _in_order(leaf: Array) -> Array:
     XLA would do both in one kernel, which cannot write where it reads, and would copy
     parameters and momenta for it. An array of one axis has one order only.
     """
-    if leaf.ndim < 4 or leaf.size <= SMALL:
+    if leaf.ndim < 4:
         return leaf
     return jax.lax.optimization_barrier(leaf.ravel()).reshape(leaf.shape)
 

@@ -4,8 +4,8 @@ Flax's batch norm leaves its input less the mean beside the input itself. Memory
 a training step waits for, so this one leaves its input alone.
 
 On a GPU the backward pass has two sweeps, one for the sums and one for the result. XLA
-would write down between them which values the ReLU let pass; computed again in each
-sweep, that costs nothing, since both read the input anyway (benchmarks/LOG.md).
+would write down between them which values the ReLU let pass; each sweep computes that
+again instead, from the input, which both read anyway (benchmarks/LOG.md).
 """
 
 from functools import partial
@@ -20,8 +20,8 @@ from jaxtyping import Array, Float
 AXES = (0, 1, 2)  # over which an image batch is normed
 MOMENTUM = 0.9  # of the running statistics
 EPSILON = 1e-5
-# Values of a batch; smaller ones stay in a GPU's cache, and XLA would write what both
-# sweeps compute in float32 there.
+# Values of a batch; of a smaller one XLA was seen to write the masked gradient, and in
+# float32.
 LARGE = 2**23
 
 
@@ -52,9 +52,7 @@ class BatchNorm(nnx.Module):
         scale, bias = self.scale[...], self.bias[...]
         if not train:
             rate = jax.lax.rsqrt(self.var[...] + EPSILON) * scale
-            centred = x.astype(jnp.float32) - _per_channel(self.mean[...])
-            y = centred * _per_channel(rate) + _per_channel(bias)
-            y = y.astype(self.dtype)
+            y = _scaled(x, self.mean[...], rate, bias).astype(self.dtype)
             return jax.nn.relu(y) if relu else y
         normed: Any = _norm(x, scale, bias, self.dtype, relu)
         y, mean, var = normed
@@ -151,7 +149,7 @@ def _in_two_sweeps(x, y, mean, rate, factor, bias, grad):
 
 
 def _gradients(x, grad, centred, sums, rate, factor, bias):
-    """Returns the gradients of a norm's input, scale and bias."""
+    """Returns the gradients of a norm's input, scale and bias (both of one dtype)."""
     n = x.size / x.shape[-1]
     d_bias, d_scale = sums[0], sums[1] * rate
     shift, slope = _per_channel(d_bias / n), _per_channel(rate * d_scale / n)
