@@ -7,12 +7,14 @@ never promoted, dtypes only in tests with the marker `standard_promotion`.
 import ctypes
 import dataclasses
 import gc
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +86,25 @@ def pytest_configure(config: pytest.Config) -> None:
     import jax
 
     jax.config.update("jax_num_cpu_devices", DEVICES)
+    _write_whole_programs()
+
+
+def _write_whole_programs() -> None:
+    """Has JAX's cache write a program whole or not at all.
+
+    JAX writes in place, and a worker that reads what another one is writing warns of a
+    truncated stream.
+    """
+    lru_cache: Any = importlib.import_module("jax._src.lru_cache")
+
+    def put(cache: Any, key: str, value: bytes) -> None:
+        path = f"{cache.path}/{key}{lru_cache._CACHE_SUFFIX}"
+        if not os.path.exists(path):
+            temporary = Path(f"{path}.{os.getpid()}")
+            temporary.write_bytes(value)
+            temporary.replace(path)
+
+    lru_cache.LRUCache.put = put
 
 
 @pytest.fixture(scope="session", autouse=True)
