@@ -145,11 +145,19 @@ def _results(instruction: Instruction) -> tuple[Shape, ...]:
 def _bytes(
     instruction: Instruction, computation: Computation, called: Computation
 ) -> int:
-    """What a kernel reads and writes; of arrays that it cuts from, what it cuts out."""
-    if "all-reduce" in instruction.opcode:  # an asynchronous one's results vary
-        return 2 * sum(
+    """What a kernel reads and writes; of arrays that it cuts from, what it cuts out.
+
+    Of a collective, twice the arrays that the devices sum or gather together.
+    """
+    code = instruction.opcode
+    if code.removesuffix("-start") in COLLECTIVES:
+        given = sum(
             computation[x].nbytes for x in instruction.operands if x in computation
         )
+        if "gather" not in code:
+            return 2 * given
+        # The results of an asynchronous one begin with its operands.
+        return 2 * (instruction.nbytes - (given if code.endswith("-start") else 0))
     total = sum(shape.nbytes for shape in _results(instruction))
     parameters = {x.number: x.name for x in called.values() if x.opcode == "parameter"}
     for place, name in enumerate(instruction.operands):

@@ -46,7 +46,8 @@ MODES: dict[str, dict[str, str]] = {
     "accumulated": EXACT | {"accumulate": "2"},
     "steps in one dispatch": EXACT | {"scan_steps": "3"},
     "streamed": EXACT | {"data.placement": "host"},
-    "sharded": EXACT | {"shard_parameters": "true"},
+    "fsdp": EXACT | {"mesh.mode": "fsdp"},
+    "zero1": EXACT | {"mesh.mode": "zero1"},
     "augmented": EXACT
     | {"augment.crop_padding": "2", "augment.erasing": "0.25", "augment.mixup": "0.2"},
     "deterministic": EXACT | {"deterministic": "true"},

@@ -20,14 +20,18 @@ from lion_jax.training.evaluation import abstract_state
 from lion_jax.training.state import Examples, TrainState
 from lion_jax.training.task import Task, make_task, requested, split
 
+PER_HOST = 8  # GPUs
 CUDNN = 91000  # 9.10, as in the descriptions
 SIZES = {"fashion_mnist": (60_000, 10_000), data.SAMPLE: (5_000, 1_000)}
 
 
 def described(gpu: Gpu, devices: int) -> Mesh:
-    """Returns a mesh of GPUs of one host."""
+    """Returns a mesh of GPUs, eight to a host."""
+    hosts, each = -(-devices // PER_HOST), min(devices, PER_HOST)
     topology = topologies.get_topology_desc(
-        platform="cuda", target_config=gpu.description, topology=f"1x1x{devices}"
+        platform="cuda",
+        target_config=gpu.description,
+        topology=f"1x{hosts}x{each}",
     )
     axes = (sharding.AXIS,), (AxisType.Auto,)
     return jax.make_mesh((devices,), *axes, devices=topology.devices[:devices])

@@ -20,13 +20,16 @@ from lion_jax.config.reference import (
 )
 
 # Where and how a run is computed: these may differ between two starts of one run. The
-# batch of evaluation and the number of devices change the last bits of sums.
+# batch of evaluation, the number of devices and what each of them holds change the last
+# bits of sums.
 PLACES = frozenset(
     {
         "devices",
         "eval_batch_size",
         "scan_steps",
         "save_every_minutes",
+        "shard_parameters",
+        "mesh.mode",
         "data.data_dir",
         "data.cache_dir",
         "data.placement",

@@ -286,7 +286,13 @@ CLAIMS = {
         "all take the step that most voted for": (
             "distributed::all_devices_take_the_step_most_vote_for"
         ),
-        "3 bits per value of a long array: 1 in the votes, 2 in the outcomes": (
+        "one all-to-all and one all-gather in a step": (
+            "distributed::a_step_has_one_vote_and_one_outcome_for_all_arrays"
+        ),
+        "Votes are counted in their bytes": (
+            "distributed::votes_are_counted_in_their_bytes"
+        ),
+        "sends and receives 3 bits per value: 1 in the votes, 2 in the outcomes": (
             "distributed::a_vote_takes_one_bit_and_an_outcome_two"
         ),
         "takes 64, 32 in its reduce-scatter and 32 in its all-gather": (
@@ -306,6 +312,11 @@ CLAIMS = {
         ),
         "On a single device it is `scale_by_lion`": (
             "distributed::all_devices_take_the_step_most_vote_for"
+        ),
+    },
+    "signs.py": {
+        "a sixteenth of its float32 bytes, and exactly": (
+            "mesh::signs_arrive_as_they_were"
         ),
     },
     "adopt.py": {

@@ -113,7 +113,7 @@ def test_a_state_of_one_device_is_restored_to_eight_and_back(tmp_path, monkeypat
         return jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
             saved,
-            sharding.state(saved, mesh, sharded=True),
+            sharding.Layout(mesh, "fsdp").of_model(saved),
         )
 
     with checkpoint.open_folder(tmp_path / "c") as checkpoints:

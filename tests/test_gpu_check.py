@@ -8,6 +8,7 @@ import gpu_kernels
 import gpu_report
 import hlo
 import pytest
+import scaling
 
 ROOT = Path(__file__).parents[1]
 H100 = gpu_kernels.gpu("h100")
@@ -158,6 +159,26 @@ def test_loops_count_their_kernels_and_must_have_a_length():
     assert "a loop sums 1.0 MB over the devices each time" in sums
     assert not more
     assert faults(loop(KNOWN), step_loops=1) == []  # a loop of whole steps must
+
+
+@pytest.mark.parametrize(
+    ("code", "given", "result", "sent"),
+    [
+        ("all-reduce", 8, "f32[8]", 2 * 32),
+        ("reduce-scatter", 8, "f32[2]", 32),
+        ("all-gather", 2, "f32[8]", 32),
+        ("all-gather-start", 2, "(f32[2], f32[8])", 32),
+        ("all-reduce-start", 8, "((f32[8]), f32[8])", 2 * 32),
+    ],
+)
+def test_a_collective_sends_what_its_kind_sends(code, given, result, sent):
+    text = program(
+        f"%a = f32[{given}]{{0}} parameter(0)",
+        f"ROOT %{code}.1 = {result} {code}(%a), replica_groups=[1,4]",
+    )
+    kernel = only_kernel(text)
+    assert kernel.kind == "collective"
+    assert scaling.sent(kernel.name, kernel.nbytes / 2, 4) == sent * 3 / 4
 
 
 REDUCED = """

@@ -8,7 +8,7 @@ import pytest
 
 from lion_jax import lion
 from lion_jax.config import OptimizerConfig
-from lion_jax.training import gradients
+from lion_jax.training import gradients, sharding
 from lion_jax.training.optimizers import make_optimizer
 
 SHAPES = {"b": (3,), "c": (3, 3, 4, 5), "d": (7, 11), "k": (3, 3, 64, 512), "s": ()}
@@ -50,10 +50,10 @@ def test_clipping_is_optaxs(max_norm):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-def test_only_a_gpus_program_is_arranged(sharded):
+@pytest.mark.parametrize("mode", ["data", "fsdp"])
+def test_only_a_gpus_program_is_arranged(mode):
     config = OptimizerConfig(clip_norm=1.0)
-    tx = make_optimizer(config, 10, sharded=sharded)
+    tx = make_optimizer(config, 10, sharding.Layout(None, mode))
     params = {name: x for name, x in tree().items() if name != "h"}
     traced = jax.jit(tx.update).trace(params, tx.init(params), params)
     joined = {
@@ -61,7 +61,7 @@ def test_only_a_gpus_program_is_arranged(sharded):
         in traced.lower(lowering_platforms=(platform,)).as_text()
         for platform in ("cpu", "cuda")
     }
-    assert joined == {"cpu": False, "cuda": not sharded}
+    assert joined == {"cpu": False, "cuda": mode == "data"}
 
 
 def test_the_state_is_the_inner_ones():

@@ -361,6 +361,23 @@ def too_many_devices(place, patch):
     yield "or 0 for all", devices(devices=0, eval_batch_size=256)
 
 
+@leads_out_of("is an older name of mesh.mode=fsdp; set --config.shard_parameters=")
+def two_modes(place, patch):
+    argv = ["--config=quickstart", "--config.mesh.mode=zero1"]
+    yield "", started(train, *argv, "--config.shard_parameters=true")
+    yield (
+        "set --config.shard_parameters=false",
+        started(train, *argv, "--config.shard_parameters=false"),
+    )
+
+
+@leads_out_of("which has others unless optimizer.{} is {}; set --config.mesh.mode=")
+def signs_of_another_optimizer(place, patch):
+    argv = ["--config=sample_resnet50_adamw", "--config.mesh.mode={}"]
+    yield "", started(train, argv[0], argv[1].format("zero1"))
+    yield "set --config.mesh.mode=fsdp", started(train, argv[0], argv[1].format("fsdp"))
+
+
 @leads_out_of("devices{} must divide it; set --config.{}={}")
 def devices_and_batch(place, patch):
     options = {"batch_size": 60, "accumulate": 2, "eval_batch_size": 256}

@@ -17,6 +17,7 @@ from lion_jax.config.groups import (
     AugmentConfig,
     DataConfig,
     EarlyStoppingConfig,
+    MeshConfig,
     ModelConfig,
 )
 from lion_jax.config.optimizer import OptimizerConfig
@@ -24,7 +25,7 @@ from lion_jax.config.schema import Config
 from lion_jax.config.values import from_dict, override, value_at, with_values
 
 __all__ = ["AugmentConfig", "Config", "DataConfig", "EarlyStoppingConfig"]
-__all__ += ["ConfigError", "ModelConfig", "OptimizerConfig"]
+__all__ += ["ConfigError", "MeshConfig", "ModelConfig", "OptimizerConfig"]
 __all__ += ["NO_TABLES", "About", "Field", "Tables"]
 __all__ += ["check", "check_devices", "field_at", "fields_of", "flatten"]
 __all__ += ["from_dict", "override", "takers_of", "value_at", "with_values"]

@@ -49,6 +49,7 @@ def check(config: Config, tables: Tables = NO_TABLES) -> None:
         _check_reference(field, values)
         _check_table(field, values, tables)
     _check_patch(config, tables)
+    _check_mesh(config)
 
 
 def _check_value(field: Field, value: Any) -> None:
@@ -124,6 +125,30 @@ def _check_patch(config: Config, tables: Tables) -> None:
             f" ({patch} pixels) must divide it; set --config.image_size="
             f"{max(1, round(config.image_size / patch)) * patch}."
         )
+
+
+def _check_mesh(config: Config) -> None:
+    """Refuses two modes at once, and signs where an optimizer's steps have others."""
+    mode, optimizer = config.mesh.mode, config.optimizer
+    field = fields_of(Config)["mesh.mode"]
+    if config.shard_parameters and mode not in (field.default, "fsdp"):
+        raise ConfigError(
+            f"mesh.mode={mode!r}, but shard_parameters=True is an older name of"
+            " mesh.mode=fsdp; set --config.shard_parameters=false."
+        )
+    if mode != "zero1":
+        return
+    for name, value, signs in (
+        ("name", optimizer.name, "lion"),
+        ("mode", optimizer.mode, "hard"),
+        ("cautious", optimizer.cautious, False),
+    ):
+        if value != signs:
+            raise ConfigError(
+                f"mesh.mode='zero1', but optimizer.{name}={value!r}: it sends the signs"
+                f" of Lion's step, which has others unless optimizer.{name} is"
+                f" {signs!r}; set --config.mesh.mode=fsdp."
+            )
 
 
 def check_devices(config: Config, available: int) -> int:

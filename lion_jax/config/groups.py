@@ -146,6 +146,21 @@ class ModelConfig:
 
 
 @dataclass(slots=True)
+class MeshConfig:
+    """How a run is divided between devices."""
+
+    mode: Annotated[
+        Literal["data", "zero1", "fsdp"],
+        About(
+            "data: every device holds a copy of everything; zero1: each holds a part"
+            " of the optimizer's state and sends the signs of Lion's step; fsdp: each"
+            " holds a part of the parameters too",
+            also=("zero", "parallel", "strategy", "parallelism", "dp", "ddp"),
+        ),
+    ] = "data"
+
+
+@dataclass(slots=True)
 class EarlyStoppingConfig:
     """Stop before the last epoch."""
 

@@ -8,6 +8,7 @@ from lion_jax.config.groups import (
     AugmentConfig,
     DataConfig,
     EarlyStoppingConfig,
+    MeshConfig,
     ModelConfig,
 )
 from lion_jax.config.optimizer import OptimizerConfig
@@ -93,7 +94,7 @@ class Config:
     ] = 0
     shard_parameters: Annotated[
         bool,
-        About("shard large parameters over the devices", also=("fsdp", "zero")),
+        About("an older name of mesh.mode=fsdp, until version 0.3", also=("fsdp",)),
     ] = False
     deterministic: Annotated[
         bool, About("the same bits each time on a GPU too, slower there")
@@ -103,6 +104,12 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    @property
+    def mesh_mode(self) -> str:
+        """How arrays are divided between devices, by either of two names."""
+        return "fsdp" if self.shard_parameters else self.mesh.mode
 
     def arithmetic(self) -> dict[str, bool]:
         """Returns which compiler flags may pay, as `runtime.start` takes it."""

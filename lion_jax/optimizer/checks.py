@@ -62,6 +62,25 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"lion: {name}={value!r}, but it must be one of {choices}.")
 
 
+def check_decay(weight_decay: object, cautious: bool, independent: bool) -> None:
+    """Refuses a way to decay without any decay.
+
+    Raises:
+      ValueError: If the decay is zero and one of the two is set.
+    """
+    if is_zero(weight_decay) and (cautious or independent):
+        raise ValueError(
+            f"lion: {weight_decay=}, but cautious_weight_decay={cautious} and"
+            f" independent_weight_decay={independent} say how to decay; set"
+            " weight_decay > 0 or both to False."
+        )
+
+
+def is_zero(value: object) -> bool:
+    """Whether a value is the Python number 0, of which nothing need be computed."""
+    return isinstance(value, int | float) and value == 0
+
+
 def _is_number(x: Any) -> bool:
     if isinstance(x, int | float | np.number):
         return True

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from lion_jax.optimizer import in_place, momentum, variants
-from lion_jax.optimizer.checks import check_choice, check_number, check_rate
+from lion_jax.optimizer import checks, in_place, momentum, variants
 from lion_jax.optimizer.leaves import (
     at,
     factor,
@@ -30,8 +29,7 @@ from lion_jax.optimizer.leaves import (
     wider_dtype,
 )
 from lion_jax.optimizer.state import LionState, QuantizedLionState
-
-Mode = Literal["hard", "smooth", "refined"]
+from lion_jax.optimizer.variants import Exchange, Mode
 
 
 def scale_by_lion(
@@ -109,9 +107,9 @@ def _directions(
     b1: Any, b2: Any, mu_dtype: Any, mode: str, smooth_beta: Any, cautious: bool
 ) -> optax.GradientTransformation:
     """`scale_by_lion` with its directions in float32 or wider."""
-    check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
-    check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
-    check_number("smooth_beta", smooth_beta, lambda beta: beta > 0, "positive")
+    checks.check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
+    checks.check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
+    checks.check_number("smooth_beta", smooth_beta, lambda beta: beta > 0, "positive")
     momentum.check_dtype(mu_dtype)
     interpolation = in_place.Interpolation.of(b1, b2)
 
@@ -153,6 +151,7 @@ def lion(
     cautious: bool = False,
     cautious_weight_decay: bool = False,
     independent_weight_decay: bool = False,
+    exchange: Exchange | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""The Lion optimizer, a drop-in for `optax.lion`.
 
@@ -185,6 +184,8 @@ def lion(
         rate: theta <- theta - eta u - lambda theta, as in Wortsman et al., 2023,
         https://arxiv.org/abs/2309.14322. Lambda is then small, such as 1e-4, and
         should follow a schedule of the learning rate's shape.
+      exchange: What directions pass through before they are used, such as a gather
+        or a vote between devices: a function of them and of the step's count.
 
     Returns:
       A gradient transformation with a state as that of `scale_by_lion`; its `update`
@@ -213,16 +214,10 @@ def lion(
       Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
       https://arxiv.org/abs/2302.06675
     """
-    check_rate("learning_rate", learning_rate)
-    check_rate("weight_decay", weight_decay)
-    check_choice("mode", mode, variants.MODES)
-    without_decay = isinstance(weight_decay, int | float) and weight_decay == 0
-    if without_decay and (cautious_weight_decay or independent_weight_decay):
-        raise ValueError(
-            f"lion: {weight_decay=}, but {cautious_weight_decay=} and"
-            f" {independent_weight_decay=} say how to decay; set weight_decay > 0 or"
-            " both to False."
-        )
+    checks.check_rate("learning_rate", learning_rate)
+    checks.check_rate("weight_decay", weight_decay)
+    checks.check_choice("mode", mode, variants.MODES)
+    checks.check_decay(weight_decay, cautious_weight_decay, independent_weight_decay)
     inner = _directions(b1, b2, mu_dtype, mode, smooth_beta, cautious)
 
     def pull(p: Any, u: Any, decay: Any) -> Any:
@@ -238,12 +233,17 @@ def lion(
         def step(u: Any, g: Any, p: Any, decays: Any) -> Any:
             if not is_trainable(p):
                 return jnp.zeros_like(p)
-            back = pull(p, u, decay) if decays and not without_decay else 0.0
+            back = (
+                pull(p, u, decay)
+                if decays and not checks.is_zero(weight_decay)
+                else 0.0
+            )
             rate = factor(eta, u)
             u = -rate * u - back if independent_weight_decay else -rate * (u + back)
             return u.astype(wider_dtype(g, p))
 
-        directions, state = inner.update(updates, state)
+        count, (directions, state) = state.count, inner.update(updates, state)
+        directions = exchange(directions, count) if exchange else directions
         decays = for_every_leaf(mask, params)
         return map_updates(step, directions, updates, params, decays), state
 

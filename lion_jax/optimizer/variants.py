@@ -5,15 +5,20 @@ a comparison is taken of the real and of the imaginary part.
 """
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import jax.numpy as jnp
+import optax
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
 
 from lion_jax.optimizer.checks import check_choice
 
+Mode = Literal["hard", "smooth", "refined"]
 MODES = ("hard", "smooth", "refined")
+# From directions and the step's count to the directions that are used.
+Exchange = Callable[[optax.Updates, Any], optax.Updates]
 MIN_ALIGNED = 1e-3  # share of aligned values below which cautious steps grow no more
 
 

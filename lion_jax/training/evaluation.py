@@ -1,7 +1,6 @@
 """Evaluation alone: the held-out splits on the devices and one compiled step."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,23 +21,25 @@ AHEAD = 8  # batches between two checks for an interruption
 
 def abstract_state(config: Config, task: Task, mesh: Mesh) -> TrainState:
     """Returns shapes, dtypes and shardings of the training state."""
-    return _abstract(config, mesh, partial(init_state, task))
+    shapes = jax.eval_shape(lambda: init_state(task, jax.random.key(0)))
+    layout = sharding.Layout(mesh, config.mesh_mode)
+    optimizer = _placed(shapes.opt_state, layout.of_optimizer)
+    return _placed(shapes, layout.of_model)._replace(opt_state=optimizer)
 
 
 def abstract_model(
     config: Config, make_model: Callable[[nnx.Rngs], nnx.Module], mesh: Mesh
 ) -> Model:
     """Returns shapes, dtypes and shardings of the model alone."""
-    return _abstract(config, mesh, partial(init_model, make_model))
+    shapes = jax.eval_shape(lambda: init_model(make_model, jax.random.key(0)))
+    return _placed(shapes, sharding.Layout(mesh, config.mesh_mode).of_model)
 
 
-def _abstract(config: Config, mesh: Mesh, init: Callable[..., Any]) -> Any:
-    shapes = jax.eval_shape(lambda: init(jax.random.key(0)))
-    shardings = sharding.state(shapes, mesh, sharded=config.shard_parameters)
+def _placed(shapes: Any, place: Callable[[Any], Any]) -> Any:
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
         shapes,
-        shardings,
+        place(shapes),
     )
 
 

@@ -148,6 +148,13 @@ def _run(
             f"ready after {seconds_compile:.1f} s: {parameters:,} parameters on"
             f" {mesh.size} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
         )
+        if mesh.size > 1:
+            held = program.memory()
+            say(
+                f"each device holds {held['parameters'] / 1e6:.3g} MB of parameters and"
+                f" {held['optimizer_state'] / 1e6:.3g} MB of the optimizer's state"
+                f" (mesh.mode={config.mesh_mode})"
+            )
         if profile:
             profiling.report(config, program, folder / run_folder.PROFILE, console)
 

@@ -11,8 +11,8 @@ import optax
 from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.config.reference import parse
 from lion_jax.optimizer.averaging import with_ema
-from lion_jax.optimizer.lion import Mode, lion
-from lion_jax.training import own, stored
+from lion_jax.optimizer.lion import Exchange, Mode, lion
+from lion_jax.training import own, sharding, stored
 from lion_jax.training.gradients import clip_by_global_norm, for_few_kernels
 
 Mask = Callable[[optax.Params], optax.Params]
@@ -48,14 +48,16 @@ def kernels(params: optax.Params) -> optax.Params:
 
 
 def make_optimizer(
-    config: OptimizerConfig, steps: int, *, sharded: bool = False
+    config: OptimizerConfig,
+    steps: int,
+    layout: sharding.Layout = sharding.ONE_DEVICE,
 ) -> optax.GradientTransformationExtraArgs:
     """Makes clipping, the optimizer with its schedule and decay mask, and the EMA.
 
     Args:
       config: The optimizer's configuration.
       steps: Number of optimizer steps in the whole run.
-      sharded: Whether parameters are sharded, so that joining them would move them.
+      layout: Between which devices its state is divided, and how.
     """
     rate = make_schedule(config, steps)
     mask = kernels if config.decay == "kernels" else None
@@ -63,7 +65,11 @@ def make_optimizer(
         optimizer = own.optimizer(config, rate, mask)
     else:
         options = {name: getattr(config, name) for name in parameters(config.name)}
+        if layout.mode == "zero1":
+            options["exchange"] = layout.exchanged
         optimizer = OPTIMIZERS[config.name](rate, mask, **options)
+    # Joining what is divided would move it.
+    sharded = layout.mode != "data"
     by_norm = optax.clip_by_global_norm if sharded else clip_by_global_norm
     clip = by_norm(config.clip_norm) if config.clip_norm else None
     trained = optax.chain(*([clip] if clip else []), optimizer)
@@ -132,6 +138,7 @@ def make_adamw(
 def make_lion(
     rate: optax.Schedule,
     mask: Mask | None,
+    exchange: Exchange | None = None,
     *,
     b1: float,
     b2: float,
@@ -154,6 +161,7 @@ def make_lion(
         cautious=cautious,
         cautious_weight_decay=cautious_weight_decay,
         independent_weight_decay=independent_weight_decay,
+        exchange=exchange,
     )
 
 

@@ -140,13 +140,13 @@ class Program:
         return bool(self._finite(state.params, state.batch_stats))
 
     def memory(self) -> dict[str, int]:
-        """Returns bytes by what holds them, whatever else the process ran before."""
+        """Returns bytes that one device holds, by what holds them."""
         trees = {
             "parameters": self.abstract.params,
             "optimizer_state": self.abstract.opt_state,
         }
         sizes = {
-            name: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+            name: sum(sharding.bytes_of_a_part(x) for x in jax.tree.leaves(tree))
             for name, tree in trees.items()
         }
         if analysis := self.compiled.memory_analysis():

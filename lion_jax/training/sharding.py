@@ -1,14 +1,17 @@
 """Where arrays live: one mesh of all devices with one axis, `data`."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
+import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from lion_jax.config import Config, ConfigError
 from lion_jax.config import check_devices as divide
+from lion_jax.optimizer import signs
 
 AXIS = "data"
 MIN_SHARDED_SIZE = 2**16  # smaller arrays cost more to gather than to keep
@@ -63,28 +66,95 @@ def batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def state(abstract: PyTree[Any], mesh: Mesh, *, sharded: bool) -> PyTree[Any]:
-    """Chooses a sharding for every array of a training state.
+def bytes_of_a_part(array: Any) -> int:
+    """Returns how many bytes of an array one device holds."""
+    part = array.sharding.shard_shape(array.shape)
+    return math.prod(part) * array.dtype.itemsize
 
-    Parameters and momenta of one shape get one sharding, so the optimizer's update
-    needs no communication.
+
+@dataclass(frozen=True)
+class Layout:
+    """What a device holds of the parameters and of the optimizer's state.
 
     Args:
-      abstract: The state, or its shapes and dtypes.
-      mesh: The devices.
-      sharded: Whether large arrays are sharded across the devices, along their
-        longest axis that divides evenly, instead of copied to each.
-
-    Returns:
-      A tree of `NamedSharding` of the same structure.
+      mesh: The devices; None for one, on which nothing is divided.
+      mode: `mesh.mode` of the configuration.
     """
 
-    def choose(array) -> NamedSharding:
-        shape = np.shape(array)
-        divisible = [i for i, n in enumerate(shape) if n % mesh.size == 0]
-        if not sharded or not divisible or np.prod(shape) < MIN_SHARDED_SIZE:
-            return replicated(mesh)
-        longest = max(divisible, key=lambda i: shape[i])
-        return NamedSharding(mesh, PartitionSpec(*[None] * longest, AXIS))
+    mesh: Mesh | None
+    mode: str = "data"
 
-    return jax.tree.map(choose, abstract)
+    @property
+    def whole(self) -> NamedSharding:
+        """A copy on every device."""
+        assert self.mesh is not None
+        return replicated(self.mesh)
+
+    def part(self, array: Any) -> NamedSharding:
+        """Chooses how an array is divided: along its longest axis that divides evenly.
+
+        Arrays of one shape are divided alike, so that an optimizer's step on parts of
+        gradients, parameters and momenta needs no communication. Small ones are not.
+        """
+        axis = self.axis(array.shape)
+        if axis is None:
+            return self.whole
+        return NamedSharding(self.whole.mesh, PartitionSpec(*[None] * axis, AXIS))
+
+    def axis(self, shape: tuple[int, ...]) -> int | None:
+        """Returns the axis along which an array of a shape is divided, if it is."""
+        devices = self.whole.mesh.size
+        divisible = [i for i, n in enumerate(shape) if n % devices == 0]
+        if not divisible or math.prod(shape) < MIN_SHARDED_SIZE:
+            return None
+        return max(divisible, key=lambda i: shape[i])
+
+    def of_model(self, abstract: PyTree[Any]) -> PyTree[NamedSharding]:
+        """Returns a sharding for each array of a model."""
+        place = self.part if self.mode == "fsdp" else lambda _: self.whole
+        return jax.tree.map(place, abstract)
+
+    def of_optimizer(self, abstract: PyTree[Any]) -> PyTree[NamedSharding]:
+        """Returns a sharding for each array of an optimizer's state."""
+        place = self.part if self.mode != "data" else lambda _: self.whole
+        return jax.tree.map(place, abstract)
+
+    def spread(self, rows: Array) -> Array:
+        """Returns the numbers of a batch's examples, some for each device; traced."""
+        if self.mesh is None:
+            return rows
+        return jax.lax.with_sharding_constraint(rows, batch(self.mesh))
+
+    def gathered(self, params: PyTree[Array]) -> PyTree[Array]:
+        """Returns whole parameters on every device; traced, before they are used.
+
+        Otherwise XLA may gather the activations of the whole batch in their place.
+        """
+        if self.mode != "fsdp":
+            return params
+        return jax.lax.with_sharding_constraint(params, self.whole)
+
+    def divided(self, gradients: PyTree[Array]) -> PyTree[Array]:
+        """Returns gradients of which each device has the part that it needs."""
+        if self.mode == "data":
+            return gradients
+        # First whole, or XLA would gather the whole batch's activations to compute a
+        # part of a gradient. It makes a reduce-scatter of both.
+        whole = jax.lax.with_sharding_constraint(gradients, self.whole)
+        parts = jax.tree.map(self.part, gradients)
+        return jax.lax.with_sharding_constraint(whole, parts)
+
+    def exchanged(self, directions: optax.Updates, count: Any) -> optax.Updates:
+        """Returns whole directions of steps from the parts of the devices, as signs."""
+        del count
+
+        def gather(direction: Array) -> Array:
+            axis = self.axis(direction.shape)
+            if axis is None:
+                return direction
+            return signs.gather(direction, axis, self.whole)
+
+        return jax.tree.map(gather, directions)
+
+
+ONE_DEVICE = Layout(None)

@@ -146,12 +146,14 @@ def train_step(
     differentiate = jax.value_and_grad(
         partial(loss_of, task=task, graph=graph), has_aux=True
     )
+    whole = state._replace(params=task.layout.gathered(state.params))
     (loss, outputs), grads = (
-        differentiate(state.params, state.batch_stats, batch, key)
+        differentiate(whole.params, state.batch_stats, batch, key)
         if task.accumulate == 1
-        else _accumulate(differentiate, task.accumulate, state, batch, key)
+        else _accumulate(differentiate, task.accumulate, whole, batch, key)
     )
     with jax.named_scope("optimizer"):
+        grads = task.layout.divided(grads)
         updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
     everything = jnp.ones(labels.shape, bool)
@@ -236,15 +238,13 @@ def eval_step(
     size = task.eval_batch_size
     rows = sums.metrics.batches * size + jnp.arange(size)
     pixels, labels = _cut(task, examples, jnp.minimum(rows, count - 1))
-    x = task.standardize(pixels)
+    params, x = task.layout.gathered(params), task.standardize(pixels)
     logits, _ = task.call(graph, params, batch_stats, x, train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return sums.add(losses, logits, labels, rows < count)
 
 
 def _cut(task: Task, examples: Examples, rows: Int[Array, " b"]) -> tuple[Any, Any]:
-    if task.streamed:  # the examples are a window, whose batches go round
-        rows = rows % len(examples.labels)
-    if task.batch_sharding is not None:
-        rows = jax.lax.with_sharding_constraint(rows, task.batch_sharding)
+    # The examples of a streamed split are a window, whose batches go round.
+    rows = task.layout.spread(rows % len(examples.labels) if task.streamed else rows)
     return examples.images[rows], examples.labels[rows]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import optax
 from flax import nnx
@@ -44,7 +43,7 @@ class Task:
     call: calls.Call = calls.PLAIN
     label_smoothing: float = 0.0
     accumulate: int = 1
-    batch_sharding: jax.sharding.Sharding | None = None
+    layout: sharding.Layout = sharding.ONE_DEVICE
     stats_ema: optax.GradientTransformation | None = None  # of batch-norm statistics
     streamed: bool = False  # whether steps see windows of the splits
 
@@ -142,12 +141,11 @@ def make_task(
     signature = Signature.of(config, dataset, splits.train)
     steps = total_steps(config, len(splits.train.labels))
     make_model = model_maker(config, signature)
+    layout = sharding.Layout(mesh, config.mesh_mode)
     return Task(
         signature=signature,
         make_model=make_model,
-        optimizer=make_optimizer(
-            config.optimizer, steps, sharded=config.shard_parameters
-        ),
+        optimizer=make_optimizer(config.optimizer, steps, layout),
         standardize=signature.standardize,
         batch_size=config.batch_size,
         eval_batch_size=config.eval_batch_size,
@@ -160,7 +158,7 @@ def make_task(
         ),
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
-        batch_sharding=sharding.batch(mesh),
+        layout=layout,
         stats_ema=averaging.of_statistics(config.optimizer.ema_decay),
         streamed=isinstance(splits.train.images, data.Rows),
     )
