@@ -10,6 +10,7 @@ import os
 import runpy
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, NoReturn
 
@@ -22,6 +23,7 @@ from lion_jax.references import importable
 CompilationCache = Annotated[
     str, About("folder of compiled programs; off: none; empty: the user's own")
 ]
+NEVER_READ = r"coroutine 'Store\._get_array_metadatas' was never awaited"
 
 
 def run(
@@ -76,10 +78,12 @@ def _silence_repeated_errors() -> None:
 
     Where one array cannot be written, Orbax closes its event loop; the writers of the
     other arrays, which report to that loop, fail then in a callback of their own.
+    Where another part of a load fails first, Orbax drops its readers of metadata.
     """
     absl.logging.set_verbosity(absl.logging.FATAL)
     threading.excepthook = lambda _: None
     sys.unraisablehook = _but_closed_event_loops
+    warnings.filterwarnings("ignore", message=NEVER_READ, category=RuntimeWarning)
 
 
 def _but_closed_event_loops(failed: "sys.UnraisableHookArgs") -> None:

@@ -2,7 +2,10 @@
 
 import re
 import sys
+import threading
+import warnings
 
+import absl.logging
 import pytest
 from command_line import ending
 
@@ -247,6 +250,28 @@ def test_only_closed_event_loops_are_not_reported(said, lines, monkeypatch, caps
     monkeypatch.setattr(sys, "unraisablehook", cli._but_closed_event_loops)
     Writer()
     assert capsys.readouterr().err.count(said) == lines
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"), [("Store._get_array_metadatas", 0), ("Store._get", 1)]
+)
+def test_only_what_orbax_never_reads_is_not_warned_of(name, warned, monkeypatch):
+    """Of a load of which another part failed first."""
+
+    async def read():
+        pass
+
+    read.__qualname__ = name
+    monkeypatch.setattr(absl.logging, "set_verbosity", lambda _: None)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        cli._silence_repeated_errors()
+        read()
+    assert [str(w.message) for w in given] == [
+        f"coroutine '{name}' was never awaited"
+    ] * warned
 
 
 @pytest.mark.parametrize("module", ["lion_jax.evaluate", "lion_jax.data"])
