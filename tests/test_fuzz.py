@@ -129,7 +129,7 @@ def assert_one_line(place, argv, command=train):
 
 
 @settings(
-    max_examples=200,
+    max_examples=80,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -142,7 +142,7 @@ def test_any_mistake_in_a_flag_is_told_in_one_line(place, mistake, first):
 
 
 @settings(
-    max_examples=120,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -153,7 +153,7 @@ def test_any_mistake_in_a_comparison_is_told_in_one_line(place, mistake):
     assert_one_line(place, argv, compare)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(path=text.filter(lambda path: not os.path.isfile(path)), joined=st.booleans())
 @example(path="x" * 5000, joined=True)
 @example(path="a\0b", joined=False)
@@ -161,7 +161,7 @@ def test_any_file_that_is_none_is_reported_in_one_line(place, path, joined):
     assert_one_line(place, [f"--config={path}"] if joined else ["--config", path])
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(content=st.one_of(text, st.binary(max_size=60)))
 def test_any_file_that_is_no_configuration_is_reported_in_one_line(place, content):
     file = place.parent / "content.py"
