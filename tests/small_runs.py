@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
+from small_models import STEM
 
 from lion_jax import data, interruption, train
 from lion_jax.config import Config
@@ -37,7 +38,7 @@ def small_config(**options):
         epochs=3, batch_size=64, eval_batch_size=64, image_size=28, devices=1, **options
     )
     config.data.name = data.SAMPLE
-    config.model.name = "resnet_nano"
+    config.model.name = STEM
     config.augment.flip = True
     config.early_stopping.patience = 0
     config.optimizer.learning_rate = 1e-3

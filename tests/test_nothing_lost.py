@@ -216,7 +216,7 @@ def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(tmp_path, whole):
         interrupt_at(patch, 9)
         run(small_config(), tmp_path / "run")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_500, limits[1]))
     try:
         with pytest.raises(checkpoint.CheckpointError, match=r"step 12.*free space"):
             run(small_config(), tmp_path / "run")

@@ -152,7 +152,7 @@ def test_a_finished_run_says_so_and_does_nothing(tmp_path):
 # A whole epoch looks nine times: before it, before each of its six steps, before and
 # after its evaluation.
 # The last three of the 27 + 4 looks are within the test and after it.
-@pytest.mark.parametrize("calls", [0, 1, 4, 7, 8, 9, 13, 16, 28, 29, 30])
+@pytest.mark.parametrize("calls", [0, 4, 7, 8, 9, 16, 28, 30])
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
     tmp_path, monkeypatch, whole, calls
 ):
@@ -182,7 +182,8 @@ def test_interrupted_again_and_again_it_still_ends_the_same(
 def test_the_best_state_is_a_copy_and_not_the_last(tmp_path):
     """Bug 2 of the original: the saved `state_dict()` went on changing."""
     config = small_config()
-    config.optimizer.learning_rate = 0.1  # soon worse than in the beginning
+    # Soon worse than in the beginning.
+    config.optimizer.learning_rate, config.optimizer.weight_decay = 10.0, 0.05
     config.epochs = 4
     run(config, tmp_path / "all")
     rows = records(tmp_path / "all")
@@ -200,7 +201,7 @@ def test_the_best_state_is_a_copy_and_not_the_last(tmp_path):
 def test_the_best_state_is_tested_at_every_ending(tmp_path, ending):
     """Bug 3 of the original: best was restored only after early stopping."""
     config = small_config()
-    config.optimizer.learning_rate = 0.1
+    config.optimizer.learning_rate, config.optimizer.weight_decay = 10.0, 0.05
     config.epochs = 5
     if ending == "early_stopping":
         config.early_stopping.patience = 1
