@@ -5,12 +5,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import gpu_campaign
 import gpu_modes
 import pytest
 import roofline
+import small_runs
+from command_line import ending
 
-from lion_jax.compare import records
+from lion_jax import train
+from lion_jax.compare import __main__ as compare
+from lion_jax.compare import compiled, records
+from lion_jax.training import preview, sharding
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_campaign.py"
@@ -48,11 +55,39 @@ def run(command, *flags, **changed):
     return process.stdout
 
 
-def test_a_pairs_seeds_are_shared_and_reported_and_not_run_again(command):
-    flags = ["--budget=250", "--out=out", "--stages=tuned", "--models=resnet50"]
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Runs a campaign's commands here, one by one, each program compiled once."""
+    for module in compiled, preview:
+        monkeypatch.setattr(module, "Program", small_runs.build_once)
+    monkeypatch.setattr(sharding, "count_devices", lambda: 1)
+    ran = []
+
+    def run_one(command):
+        module, *argv = command[2:]  # after python -m
+        main = {"lion_jax.train": train, "lion_jax.compare": compare}[module]
+        status, errors, said = ending(argv, main)
+        assert (status, errors) == (0, "")
+        ran.append(said)
+        return subprocess.CompletedProcess(command, status)
+
+    def run_all(commands, seconds):
+        return [*map(run_one, commands)] != []
+
+    monkeypatch.setattr(gpu_campaign, "run_for", run_all)
+    monkeypatch.setattr(gpu_campaign, "subprocess", SimpleNamespace(run=run_one))
+    return ran
+
+
+@pytest.mark.standard_promotion("optax.adamw raises floats to integer powers")
+def test_a_pairs_seeds_are_shared_and_reported_and_not_run_again(
+    tmp_path, in_this_process
+):
+    flags = ["--budget=250", f"--out={tmp_path}", "--stages=tuned", "--models=resnet50"]
     flags += ["--seeds=2", "--workers=2"]
-    run(command, *flags)
-    out = command.folder / "out" / "tuned_resnet50"
+    flags += [f"--config.{k}={v}" for k, v in TINY.items()]
+    assert gpu_campaign.main(flags) == 0
+    out = tmp_path / "tuned_resnet50"
     found = records.read_all(out)
     assert [(record.label, record.seed) for record in found] == [
         (f"resnet50_{optimizer}_tuned", seed)
@@ -60,7 +95,24 @@ def test_a_pairs_seeds_are_shared_and_reported_and_not_run_again(command):
         for seed in (0, 1)
     ]
     assert (out / "report.md").exists()
-    assert run(command, *flags).count("2 done, 0 remaining") == 2
+    *dry, first, second, report = in_this_process
+    assert len(dry) == 2
+    for said in first, second:  # two processes, a seed each
+        assert "0 done, 2 remaining" in said
+    in_this_process.clear()
+    assert gpu_campaign.main(flags) == 0
+    assert "".join(in_this_process).count("2 done, 0 remaining") == 2
+
+
+def test_commands_run_at_once_and_share_the_memory(tmp_path):
+    def command(own, others):
+        wait = f"while [ ! -e {tmp_path}/{others} ]; do sleep 0.05; done"
+        share = f"[ $XLA_PYTHON_CLIENT_MEM_FRACTION = 0.45 ] && touch {tmp_path}/{own}"
+        return ["sh", "-c", f"{share} && {wait}"]
+
+    assert gpu_campaign.run_for([command("a", "b"), command("b", "a")], 60)
+    assert not gpu_campaign.run_for([["true"], ["false"]], 60)
+    assert gpu_campaign.run_for([["sleep", "600"], ["true"]], 0.1)  # told to end
 
 
 def test_the_budget_is_kept_and_what_is_begun_is_saved(command):
