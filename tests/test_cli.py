@@ -8,6 +8,7 @@ import warnings
 import absl.logging
 import pytest
 from command_line import ending
+from small_models import STEM
 
 from lion_jax import cli, evaluate, model_flags, runtime, train
 from lion_jax import config as configs
@@ -210,13 +211,13 @@ def test_flags_reach_what_they_are_for(tmp_path, monkeypatch):
     ]
 
 
-def test_a_full_disk_is_reported_in_one_line(command, monkeypatch):
-    """Every file of the process is limited to 9,000 bytes; parameters do not fit."""
+def test_a_full_disk_is_reported_in_one_line(command):
+    """Every file of the process is limited to 4,500 bytes; parameters do not fit."""
     (command.folder / "quick.py").write_text(CONFIG.format(data="fashion_mnist_sample"))
     (command.folder / "limited.py").write_text(
         "import resource, sys\n"
         "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, hard))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4500, hard))\n"
         "from lion_jax import cli, data, train\n"
         "from lion_jax.training import checkpoint\n"
         "cli.run(train.main, (data.DataError,), (checkpoint.CheckpointError,))\n"
@@ -226,7 +227,7 @@ def test_a_full_disk_is_reported_in_one_line(command, monkeypatch):
         QUICK,
         "--workdir=run",
         "--compilation_cache=off",
-        "--config.model.name=resnet_nano",
+        f"--config.model.name={STEM}",
         "--config.image_size=16",
         "--config.epochs=2",
     )

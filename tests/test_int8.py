@@ -172,12 +172,17 @@ def test_signs_agree_with_float32():
     coarse, fine = scale_by_lion(mu_dtype="int8"), scale_by_lion()
     states = coarse.init(jnp.zeros(SHAPE)), fine.init(jnp.zeros(SHAPE))
     mean, agreed = random(1, spread=0.5), []
-    for seed in range(150):
-        g = mean * (1 + 3 * jax.random.normal(jax.random.key(seed), SHAPE))
+
+    @jax.jit
+    def step(states, key):
+        g = mean * (1 + 3 * jax.random.normal(key, SHAPE))
         ours, low = coarse.update(g, states[0])
         theirs, high = fine.update(g, states[1])
-        states = low, high
-        agreed.append(float(jnp.mean(ours == theirs)))
+        return (low, high), jnp.mean(ours == theirs)
+
+    for key in jax.random.split(jax.random.key(0), 150):
+        states, share = step(states, key)
+        agreed.append(float(share))
     assert np.mean(agreed[100:]) > 0.96
 
 
