@@ -21,7 +21,7 @@ import pytest
 DEVICES = 8
 # Of processes and of training.
 SLOW_FIXTURES = {"command", "kill", "small_data", "two_epochs", "whole"}
-CPU_SECONDS = 5  # of a test that is not marked slow, with its processes
+CPU_SECONDS = 3  # of a test that is not marked slow, with its processes
 WITHOUT_OPTIMIZATIONS = "jax_disable_most_optimizations"
 WORKER_BYTES = 2.5e9
 MARKERS = (
@@ -160,10 +160,13 @@ class Command:
     home: Path
 
     def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
+        path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        environ = {"HOME": str(self.home), "XDG_CACHE_HOME": ""}
+        environ |= {"PYTHONPATH": os.pathsep.join(path)}  # for small_models
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
-            env=os.environ | {"HOME": str(self.home), "XDG_CACHE_HOME": ""},
+            env=os.environ | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_models import STEM
 from small_runs import (
     STEPS,
     assert_same_run,
@@ -417,7 +418,7 @@ def test_sigterm_saves_and_exits_143_and_the_same_command_resumes(command, monke
         "def get_config():\n"
         "    return Config(batch_size=64, image_size=28, name='mine',\n"
         "        data=DataConfig(name='fashion_mnist_sample'),\n"
-        "        model=ModelConfig(name='resnet_nano'),\n"
+        f"        model=ModelConfig(name={STEM!r}),\n"
         "        early_stopping=EarlyStoppingConfig(patience=0))\n"
     )
     process = command.start("lion_jax.train", *arguments)
