@@ -74,6 +74,7 @@ def test_cudnn_is_asked_for_where_it_applies(monkeypatch, asked):
     assert asked == ["xla", "cudnn", "xla"]
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion("Flax's layer norm adds float32 to bfloat16")
 @pytest.mark.parametrize(
     ("found", "compiled_for", "fused", "kernel"),
@@ -127,6 +128,7 @@ def test_cudnns_attention_can_be_differentiated(monkeypatch, n):
     assert "dot_product_attention_bwd" in text
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion("jax.nn.dot_product_attention promotes to float32")
 @pytest.mark.parametrize("n", [5, 49])
 def test_a_token_that_is_added_changes_no_bit(n):

@@ -70,6 +70,7 @@ INNER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion("optax.adamw raises floats to integer powers")
 @pytest.mark.parametrize("name", INNER)
 def test_the_average_is_that_of_numpy_and_the_weights_are_the_same(name):

@@ -142,6 +142,7 @@ def test_a_writer_cleans_what_an_interrupted_save_left_and_a_reader_does_not(tmp
     assert not leftover.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

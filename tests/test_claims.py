@@ -184,6 +184,7 @@ def test_traced_equal_betas_take_an_infinite_gradient_as_a_sign(mu_dtype):
     np.testing.assert_array_equal(jnp.isinf(state.mu), [True, True, False])
 
 
+@pytest.mark.slow
 def test_a_bfloat16_momentum_is_rounded_to_its_side():
     rng = np.random.default_rng(0)
     bits = jnp.asarray(rng.integers(0x10000000, 0x7F000000, 4000), jnp.int32)
@@ -277,6 +278,7 @@ def test_exponents_are_measured_at_these_steps():
     np.testing.assert_array_equal(np.flatnonzero(due), [*early, 256, 512, 768, 1024])
 
 
+@pytest.mark.slow
 def test_between_measurements_every_value_is_alone():
     tx = scale_by_lion(mu_dtype="int8")
     g, update = random(0), jax.jit(tx.update)
@@ -303,6 +305,7 @@ def test_a_momentum_1024_times_its_scale_is_cut_off_until_the_next_measurement()
     np.testing.assert_allclose(momentum.values(after), 1008, rtol=1 / 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_exponents_of_cut_weights_are_counted_over_devices(check_vma):
     mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,))

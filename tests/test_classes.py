@@ -16,6 +16,7 @@ def evaluated(logits, labels, counts=None):
     return sums.add(jnp.zeros(len(labels)), jnp.asarray(logits), labels, counts)
 
 
+@pytest.mark.slow
 def test_accuracy_by_class_top_5_and_confusion_agree_with_numpy():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(200, 7)).astype(np.float32)
@@ -55,6 +56,7 @@ def test_of_equal_logits_the_first_are_the_largest():
     assert int(evaluated(np.zeros((8, 8), np.float32), jnp.arange(8)).top5) == 5
 
 
+@pytest.mark.slow
 def test_few_classes_have_no_top_5_and_many_no_matrix():
     few = evaluated(np.eye(5, dtype=np.float32), jnp.arange(5))
     assert "test_top5_accuracy" not in classes.figures(few, [*"abcde"])
@@ -67,6 +69,7 @@ def test_few_classes_have_no_top_5_and_many_no_matrix():
     assert found["test_class_accuracy"]["3"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 10, 30])
 def test_the_confusion_matrix_is_drawn(tmp_path, k):
     names = [f"class {i}" for i in range(k)]

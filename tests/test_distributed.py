@@ -88,6 +88,7 @@ def bits_per_value(lowered, n):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 3, 8])
 def test_a_vote_takes_one_bit_and_an_outcome_two(devices):
     init, step = stepper(devices)
@@ -121,6 +122,7 @@ def test_a_step_has_one_vote_and_one_outcome_for_all_arrays():
     assert sorted(kinds) == ["all_gather", "all_to_all"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", range(1, 10))
 def test_votes_are_counted_in_their_bytes(devices):
     rng = np.random.default_rng(devices)
@@ -135,6 +137,7 @@ def test_votes_are_counted_in_their_bytes(devices):
         np.testing.assert_array_equal(reached, counts >= bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 3, 8])
 def test_zero_gradients_go_nowhere(devices):
     init, step = stepper(devices)
@@ -148,6 +151,7 @@ def test_zero_gradients_go_nowhere(devices):
     np.testing.assert_array_equal(total, 0)
 
 
+@pytest.mark.slow
 def test_nan_is_visible_everywhere_and_leaves_others_alone():
     init, step = stepper(8)
     grads = gradients(0, 8)
@@ -172,6 +176,7 @@ def test_jax_sums_gradients_of_replicated_parameters_unless_told(check_vma):
     np.testing.assert_array_equal(found, [3.0] if check_vma else [1.0, 2.0])
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion("Optax's schedules compare integers with floats")
 def test_it_trains():
     tx = optax.chain(
@@ -190,6 +195,7 @@ def test_it_trains():
     assert float(jnp.mean(jnp.abs(w - target))) < 0.1
 
 
+@pytest.mark.slow
 def test_replicated_parameters_stay_so_and_take_the_voted_step():
     """The call of the docstring, beside a vote that is counted on the host."""
     tx = optax.chain(

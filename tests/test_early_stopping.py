@@ -56,6 +56,7 @@ def test_best_is_the_first_lowest_finite_loss_however_little_lower(losses, best)
     assert fold(losses, patience=9, min_delta=0.001)[-1].best_epoch == best
 
 
+@pytest.mark.slow
 def test_the_same_inside_a_compiled_scan():
     losses = jnp.array([5.0, 3.0, 4.0, jnp.nan, 3.5, 2.0])
     outside = fold(list(losses), patience=3)

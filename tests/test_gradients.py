@@ -20,6 +20,7 @@ def tree(seed=0):
     return dict(zip(SHAPES, drawn, strict=True)) | {"h": jnp.ones(2, jnp.bfloat16)}
 
 
+@pytest.mark.slow
 def test_arranged_gradients_are_the_same():
     assert np.prod(SHAPES["k"]) > gradients.SMALL
     arranged = jax.jit(gradients._arranged)(tree())
@@ -35,6 +36,7 @@ def test_parameters_that_another_transformation_takes_are_left_out():
     assert jax.tree.structure(arranged) == jax.tree.structure(masked)
 
 
+@pytest.mark.slow
 def test_the_norm_is_optaxs():
     expected = optax.tree.norm(jax.tree.map(lambda x: x.astype(jnp.float32), tree()))
     np.testing.assert_allclose(gradients._norm(tree()), expected, rtol=1e-5)

@@ -76,6 +76,7 @@ def test_crop_shows_a_window_of_the_padded_image():
     assert len(corners) > 12
 
 
+@pytest.mark.slow
 def test_erasing_puts_noise_into_one_rectangle_of_the_given_fraction_of_images():
     black = jnp.zeros((600, 28, 28, 1), jnp.uint8)
     got = np.asarray(images.Augmentation(erasing=0.5)(black, key=jax.random.key(0)))[
@@ -97,6 +98,7 @@ def test_erasing_puts_noise_into_one_rectangle_of_the_given_fraction_of_images()
     assert 120 < values.mean() < 136
 
 
+@pytest.mark.slow
 def test_mixup_mixes_neighbours_in_proportions_of_a_beta_distribution():
     x = jnp.arange(4.0)[:, None, None, None] * jnp.ones((1, 2, 2, 1))
     labels = jnp.array([0, 1, 2, 3])
@@ -122,6 +124,7 @@ def test_mixup_mixes_neighbours_in_proportions_of_a_beta_distribution():
     assert scipy.stats.kstest(shares, "beta", (0.4, 0.4)).pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_augmentation_is_a_function_of_its_key():
     batch = grey()
     options = {"crop_padding": 2, "flip": True, "erasing": 0.5}

@@ -72,6 +72,7 @@ def test_no_copy_of_a_momentum_in_a_chain():
     assert copies(compiled(clipped)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"b2": 0.5}, {"b1": 0.0}, {"mu_dtype": "float16"}, {"mu_dtype": "int8"}]
 )

@@ -47,6 +47,7 @@ def values_and_gradients(layer, x):
     return y, nnx.to_pure_dict(grads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear", "patches"])
 def test_in_float32_they_are_flaxs_to_the_bit(name):
     ours, flaxs, x = layers(jnp.float32)[name]
@@ -54,6 +55,7 @@ def test_in_float32_they_are_flaxs_to_the_bit(name):
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear", "patches"])
 def test_bias_gradients_in_bfloat16_are_summed_in_float32(name):
     """On a GPU; XLA:CPU sums bfloat16 in float32 by itself, so the program is read."""

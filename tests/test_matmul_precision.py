@@ -28,6 +28,7 @@ def products(name, precision):
     return PRODUCT.findall(jax.jit(jax.grad(loss)).lower(params, images).as_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet_nano", "vit_tiny"])
 def test_float32_is_float32_on_every_device(name):
     there = products(name, "float32")

@@ -68,6 +68,7 @@ def test_evaluation_normalises_by_the_running_statistics_and_leaves_them():
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(norm))
 
 
+@pytest.mark.slow
 def test_gradients_are_flaxs():
     mine = gradients(ours, set_up(BatchNorm(3, scale=1.0, dtype=jnp.float32)))
     theirs = gradients(flaxs, set_up(flax_norm()))
@@ -150,6 +151,7 @@ def test_parameters_are_float32_and_not_weakly_so():
         assert not leaf.weak_type
 
 
+@pytest.mark.slow
 def test_less_is_kept_than_by_flax():
     """Between layers that keep their inputs, as convolutions do."""
 

@@ -71,6 +71,7 @@ def test_optax_still_ships_tests_of_lion():
     assert sum("lion_modes_variants" in name for name in CASES) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion("Optax's own tests promote dtypes")
 @pytest.mark.parametrize("name", CASES, ids=lambda name: name.partition(" ")[0])
 def test_optaxs_own_test_passes(name, monkeypatch):

@@ -51,6 +51,7 @@ def test_cosine_ends_at_zero():
     assert schedule(10) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion("optax.adamw raises floats to integer powers")
 def test_kernels_decay_and_nothing_else():
     assert kernels(PARAMS) == {"a": {"kernel": True, "bias": False}, "token": False}
@@ -83,6 +84,7 @@ def test_the_configured_optimizers_are_optaxs():
         chex.assert_trees_all_close(one_step(config, ones(2.0)), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.standard_promotion("lion widens bfloat16 by jnp.promote_types")
 @pytest.mark.parametrize(
     "option",
@@ -116,6 +118,7 @@ def test_lions_variants_are_configured(option):
     assert not (all(same) and types)
 
 
+@pytest.mark.slow
 def test_clipping_bounds_the_global_norm_of_the_gradient():
     config = OptimizerConfig(
         name="sgd", learning_rate=1.0, weight_decay=0.0, momentum=0.0, clip_norm=0.5

@@ -14,6 +14,7 @@ def flaxs(x, size, stride):
     return nnx.max_pool(x, (size, size), strides=(stride, stride), padding=(pad, pad))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(16, 16), (15, 8), (5, 7), (2, 2), (1, 1)])
 @pytest.mark.parametrize(("size", "stride"), [(3, 2), (3, 1), (1, 2), (5, 3)])
 def test_values_and_gradients_are_flaxs(shape, size, stride):
@@ -32,6 +33,7 @@ def test_values_and_gradients_are_flaxs(shape, size, stride):
     np.testing.assert_allclose(*grads(x), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_nan_wins_wherever_it_stands():
     for i in range(3):
         for j in range(3):
@@ -42,6 +44,7 @@ def test_nan_wins_wherever_it_stands():
             assert grad.sum() == 1
 
 
+@pytest.mark.slow
 def test_bfloat16_stays():
     x = jnp.ones((1, 4, 4, 1), jnp.bfloat16)
     assert max_pool(x, 3, 2).dtype == jnp.bfloat16

@@ -202,6 +202,7 @@ def test_an_optimizer_that_keeps_the_first_weights_begins_with_the_right_ones(
         np.testing.assert_allclose(begun[name], best[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_frozen_parameters_keep_their_values_and_have_no_momentum():
     params = {
         "stem": {"conv": {"kernel": jnp.ones((2, 2))}},

@@ -62,6 +62,7 @@ def test_opposite_gradients_give_opposite_updates(gradients):
     chex.assert_trees_all_equal(directions(-gradients), (-u, -m))
 
 
+@pytest.mark.slow
 @quick
 @given(GRADIENTS, st.floats(2.0**-20, 1.0, width=32))
 def test_every_step_has_the_length_of_the_learning_rate(gradients, eta):
@@ -79,6 +80,7 @@ def test_every_step_has_the_length_of_the_learning_rate(gradients, eta):
         m = np.float64(state.mu)
 
 
+@pytest.mark.slow
 @quick
 @given(
     hnp.arrays(np.float32, SHAPE, elements=st.floats(-1, 1, width=32)),

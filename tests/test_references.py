@@ -311,6 +311,7 @@ BAD_NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "said", "cure"), BAD_NAMES, ids=[str(case[0])[:50] for case in BAD_NAMES]
 )
@@ -449,6 +450,7 @@ def test_nothing_is_written_for_what_is_refused(mine, monkeypatch, capsys):
     assert not (mine / "out").exists()
 
 
+@pytest.mark.slow
 def test_values_that_are_not_finite_before_the_first_step_are_refused(mine):
     line = "self.drop = "
     scale = "self.scale = nnx.Param(jnp.full(1, jnp.nan))\n        "
@@ -559,6 +561,7 @@ def test_a_trained_model_is_evaluated_with_the_code_that_made_it(trained, tmp_pa
     assert program.exists()
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_of_an_own_model(trained, tmp_path):
     folder, code = trained
     config = config_of(model__name=f"{code}/net.py:Net", optimizer__name="optax:sgd")
@@ -594,6 +597,7 @@ def updates(config, steps=3):
     return jax.tree.leaves(every)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", ["all", "kernels"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_optaxs_adamw_is_the_built_in_one(decay, schedule):
@@ -637,6 +641,7 @@ def rates(schedule, steps=10, **options):
     return [float(make_schedule(config, steps)(step)) for step in range(steps)]
 
 
+@pytest.mark.slow
 def test_schedules_by_reference():
     assert rates("optax:cosine_decay_schedule") == rates("cosine")
     assert rates("optax:constant_schedule") == rates("constant")

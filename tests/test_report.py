@@ -528,6 +528,7 @@ def test_the_trial_that_the_runs_used_is_marked_and_nothing_else():
     assert row[7] == ""
 
 
+@pytest.mark.slow
 def test_runs_that_did_not_use_the_best_trial_are_reported_in_bold():
     """As the ViT-Ti/8 comparison of version 0.1 did."""
     said = warnings(GRID + tuned_runs(3e-4, 0.1))
@@ -581,6 +582,7 @@ def test_the_same_records_make_the_same_report_and_pictures(tmp_path):
         assert f"]({name})" in text
 
 
+@pytest.mark.slow
 def test_an_epoch_without_a_finite_loss_is_a_gap_in_the_curves(tmp_path):
     runs = made_runs("lion", HIGH[:2])
     last = runs[0].epochs[-1]
@@ -839,6 +841,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 def test_records_come_back_and_damage_is_reported(tmp_path):
     run = made_run()
     records.write(run, tmp_path)

@@ -56,6 +56,7 @@ def without_settings(text):
     return before, rest[rest.index("### Where") :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_every_report_is_that_of_its_records(folder):
     analysis = read(folder)
@@ -68,6 +69,7 @@ def test_every_report_is_that_of_its_records(folder):
         assert (folder / name).read_text() == exports.texts(analysis)[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_no_warning_of_a_report_is_hidden_by_the_text(folder):
     pages = [ROOT / "README.md", *(ROOT / "results").rglob("README.md")]
@@ -119,6 +121,7 @@ def folders():
     return {path.relative_to(ROOT).as_posix(): read(path) for path in FOLDERS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_expected_result_and_best_trial_is_that_of_the_records(path, folders):
     config = cli.load_config(str(path))

@@ -271,6 +271,7 @@ def test_the_sign_flip_test_keeps_its_level():
     assert 0.03 <= np.mean(np.array(ps) <= 0.05) <= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ps", [[0.01, 0.04, 0.03], [0.5, 0.5], [0.001], [0.9, 0.02, 0.02, 0.4], []]
 )

@@ -224,6 +224,7 @@ def test_every_test_that_the_documentation_names_is_there():
     assert named <= defined
 
 
+@pytest.mark.slow
 def test_every_link_of_the_documentation_leads_to_a_file():
     for page in pages():
         for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):

@@ -124,6 +124,7 @@ class Calls(list):
         return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRACKERS)
 def test_packages_are_called_as_they_document(name, tmp_path, monkeypatch):
     calls = Calls()

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 USERS_FILE = """
 import optax
 from lion_jax import LionState, from_optax, lion, scale_by_lion, to_optax
@@ -34,5 +36,6 @@ def assert_known(folder, python, environ=None):
     assert found == [(len(USERS_FILE.splitlines()) - 1, "reportArgumentType")]
 
 
+@pytest.mark.slow
 def test_a_users_file_is_known_in_strict_mode(tmp_path):
     assert_known(tmp_path, sys.executable)

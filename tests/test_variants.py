@@ -37,6 +37,7 @@ def plain_direction(grads=GRADS):
     return np.sign(0.9 * m + 0.1 * np.float64(grads[-1]))
 
 
+@pytest.mark.slow
 def test_cautious_is_the_papers_formula():
     u, g = plain_direction(), np.float64(GRADS[-1])
     kept = u * g > 0
@@ -45,6 +46,7 @@ def test_cautious_is_the_papers_formula():
     np.testing.assert_allclose(ours, u * kept / kept.mean(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_cautious_keeps_zeros_and_shows_nan():
     d = variants.cautious_direction(jnp.float32([1, -1, 0, jnp.nan]), jnp.ones(4))
     assert d[0] == 4
@@ -56,6 +58,7 @@ def test_cautious_keeps_zeros_and_shows_nan():
     assert variants.cautious_direction(jnp.ones(0), jnp.ones(0)).shape == (0,)
 
 
+@pytest.mark.slow
 def test_cautious_takes_the_mean_over_the_whole_tensor_on_any_mesh():
     mesh = jax.make_mesh((8,), ("data",), (AxisType.Auto,))
     # Each device's part has another share of agreement.
@@ -155,6 +158,7 @@ def test_wrong_combinations_are_refused_at_construction(make, said):
         make()
 
 
+@pytest.mark.slow
 def test_all_variants_are_off_by_default():
     options = {"cautious": False, "cautious_weight_decay": False}
     options |= {"independent_weight_decay": False, "mode": "hard"}
