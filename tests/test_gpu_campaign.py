@@ -95,7 +95,7 @@ def test_a_pairs_seeds_are_shared_and_reported_and_not_run_again(
         for seed in (0, 1)
     ]
     assert (out / "report.md").exists()
-    *dry, first, second, report = in_this_process
+    *dry, first, second, _ = in_this_process
     assert len(dry) == 2
     for said in first, second:  # two processes, a seed each
         assert "0 done, 2 remaining" in said
