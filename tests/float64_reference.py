@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from small_models import stem
 
 from lion_jax import models
 
@@ -23,7 +24,11 @@ def losses_and_gradients(name, dtype):
     images = jnp.asarray(rng.normal(size=(16, 28, 28, 3)), dtype)
     labels = jnp.asarray(rng.integers(0, 10, 16), jnp.int32)
     shape = {"image_size": 28, "num_classes": 10, "dtype": dtype}
-    model = models.make(name, **shape, rngs=nnx.Rngs(0))
+    rngs = nnx.Rngs(0)
+    if name == "stem":
+        model = stem(num_classes=10, channels=3, dtype=dtype, rngs=rngs)
+    else:
+        model = models.make(name, **shape, rngs=rngs)
     graph, *rest = nnx.split(model, nnx.Param, ...)
     # Values of NumPy's: JAX draws others where 64 bits are on.
     params, stats = jax.tree_util.tree_map_with_path(
@@ -60,7 +65,7 @@ def _value(path, shape, rng):
 if __name__ == "__main__":
     dtype, out = sys.argv[1:]
     found = {}
-    for name in ("resnet_nano", "vit_tiny"):
+    for name in ("stem", "vit_tiny"):
         losses, gradients = losses_and_gradients(name, jnp.dtype(dtype))
         found |= {f"{name} losses": losses, f"{name} gradients": gradients}
     np.savez(out, **found)

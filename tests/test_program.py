@@ -110,8 +110,10 @@ def program_for_eight_devices(model, shard_parameters):
         return build(config, made_data(), devices=8)[0]
 
 
-@pytest.mark.parametrize("shard_parameters", [False, True])
-@pytest.mark.parametrize("model", ["resnet_nano", "vit_tiny"])
+@pytest.mark.parametrize(
+    ("model", "shard_parameters"),
+    [(STEM, False), ("resnet_nano", True), ("vit_tiny", True)],
+)
 def test_eight_devices_give_the_numbers_of_one(model, shard_parameters):
     one, state1, losses1 = run_on_one_device(model)
     eight = program_for_eight_devices(model, shard_parameters)
@@ -125,14 +127,13 @@ def test_eight_devices_give_the_numbers_of_one(model, shard_parameters):
         np.testing.assert_allclose(got, expected, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-def test_accumulated_gradients_are_those_of_the_whole_batch(devices):
+def test_accumulated_gradients_are_those_of_the_whole_batch():
     # SGD, since Lion's signs of rounding errors differ; a ViT, since a batch norm sees
     # each part by itself.
     _, whole, losses = run_on_one_device("vit_tiny")
     config = config_for_devices("vit_tiny")
     config.accumulate = 4
-    parts, losses_of_parts = run(build(config, made_data(), devices)[0])
+    parts, losses_of_parts = run(build(config, made_data(), devices=4)[0])
     np.testing.assert_allclose(losses_of_parts, losses, rtol=1e-5)
     for a, b in zip(leaves(parts.params), leaves(whole.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
@@ -189,7 +190,7 @@ def test_parts_of_a_batch_take_from_all_devices():
 
 @functools.cache
 def program_of_three_steps_a_call():
-    config = config_for_devices("resnet_nano")
+    config = config_for_devices(STEM)
     config.scan_steps = 3
     return build(config, made_data())[0]
 
@@ -206,7 +207,7 @@ def test_several_steps_a_call_take_just_as_many_as_asked():
 
 
 def test_several_steps_a_call_are_the_steps_one_by_one():
-    one, _, _ = run_on_one_device("resnet_nano")
+    one, _, _ = run_on_one_device(STEM)
     several = program_of_three_steps_a_call()
     # Of a loop of unknown length, a GPU's host looks at the counter at every step.
     assert '"known_trip_count":{"n":"3"}' in several.compiled.as_text()
@@ -277,7 +278,7 @@ def test_the_batch_is_sharded_over_the_devices():
 
 
 @pytest.mark.parametrize(
-    ("n_test", "devices"), [(1, 1), (15, 1), (16, 1), (17, 1), (40, 1), (1, 8), (40, 8)]
+    ("n_test", "devices"), [(1, 1), (16, 1), (17, 1), (1, 8), (40, 8)]
 )
 def test_evaluation_counts_every_example_exactly_once(n_test, devices):
     dataset = made_data(n_test=n_test)
@@ -468,7 +469,7 @@ def test_grey_images_also_train_with_one_channel():
 def test_bfloat16_trains(name):
     config = made_config(name)
     config.model.dtype = "bfloat16"
-    state, losses = run(build(config, made_data())[0], 4)
+    state, losses = run(build(config, made_data())[0], 2)
     assert np.isfinite(losses).all()
     assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
 

@@ -23,10 +23,10 @@ def step(x):  # a Fourier transform reads and writes whole arrays, 64 MB each
     return jnp.fft.fft(x * 2)[::512]
 
 x = jnp.arange(2.0**23).reshape(-1, 64).astype(jnp.complex64)
-for _ in range(20):  # the heap takes some steps to settle
+for _ in range(10):  # the heap takes some steps to settle
     step(x).block_until_ready()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
+for _ in range(10):
     step(x).block_until_ready()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -72,7 +72,7 @@ def test_kept_memory_is_not_asked_for_again(python):
     kept = python(FAULTS, "keep").stdout.split()
     if kept[0] == "False":
         pytest.skip("the C library has no mallopt")
-    if given_back < 100_000:  # of 20 x 32,768
+    if given_back < 50_000:  # of 10 x 32,768
         pytest.skip("the system hands out huge pages, or keeps memory by itself")
     assert int(kept[1]) < 0.3 * given_back
 
@@ -89,19 +89,17 @@ def test_programs_are_kept_for_the_user_alone(python, tmp_path):
     assert files(folder) == kept  # the second process found all that it needed
 
 
-@pytest.mark.parametrize("length", [0, 500])
-def test_a_half_written_program_is_compiled_again_and_replaced(
-    python, tmp_path, length
-):
+def test_a_half_written_program_is_compiled_again_and_replaced(python, tmp_path):
     folder = tmp_path / "home" / ".cache" / "lion_jax" / "compiled"
     python(COMPILE)
     path = max(folder.glob("*-cache"), key=lambda path: path.stat().st_size)
     whole = path.read_bytes()
-    path.write_bytes(whole[:length])
-    ran = python(COMPILE)
-    assert ran.returncode == 0
-    assert not ran.stderr
-    assert len(path.read_bytes()) > 500
+    for length in 0, 500:
+        path.write_bytes(whole[:length])
+        ran = python(COMPILE)
+        assert ran.returncode == 0
+        assert not ran.stderr
+        assert len(path.read_bytes()) > 500
 
 
 def test_another_folder_or_none(python, tmp_path):
