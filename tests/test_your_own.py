@@ -121,14 +121,15 @@ def test_from_an_empty_folder_to_an_answer(place):
 
     # Is Lion better for me?
     files = [f"{name}.py" for name in OPTIMIZERS]
-    more = ["--seeds", "6", "--out", "records", "--config.epochs=1"]
+    more = ["--seeds", "2", "--out", "records", "--config.epochs=1"]
+    more += ["--config.devices=1"]  # eight of them would wait for each other
     status, errors, _ = ending(["run", "--configs", *files, *more], compare)
     assert (status, errors) == (0, "")
-    assert len(records.read_all(Path("records"))) == 18
+    assert len(records.read_all(Path("records"))) == 6
     status, _, said = ending(["report", "--out", "records"], compare)
     assert status == 0
     report = json.loads(Path("records/report.json").read_text())
     primary = [c for c in report["comparisons"] if c["primary"]]
     assert len(primary) == 3  # contrasts of three optimizers
-    assert [c["n_pairs"] for c in primary] == [6, 6, 6]
+    assert [c["n_pairs"] for c in primary] == [2, 2, 2]
     assert "ademamix" in Path("records/report.html").read_text()
