@@ -17,7 +17,7 @@ import pytest
 from small_runs import assert_same_run, interrupt_at, run, small_config
 
 from lion_jax import evaluate, train
-from lion_jax.training import checkpoint, loop, run_folder
+from lion_jax.training import checkpoint, locks, loop, run_folder
 
 pytestmark = pytest.mark.usefixtures("small_data")
 
@@ -198,7 +198,7 @@ def test_evaluation_of_a_damaged_checkpoint_names_the_file(whole, tmp_path):
 def test_a_second_run_in_a_folder_is_refused_with_the_firsts_number(tmp_path):
     config = small_config()
     with run_folder.occupied(tmp_path / "run", dataclasses.asdict(config)):
-        said = rf"in use by process {os.getpid()}; wait .*--workdir"
+        said = rf"in use by process {os.getpid()} on .* since .*Z; wait .*--workdir"
         with pytest.raises(run_folder.RunFolderError, match=said):
             run(config, tmp_path / "run")
     assert run(config, tmp_path / "run")[0] == 0  # the lock is gone with its holder
@@ -206,7 +206,7 @@ def test_a_second_run_in_a_folder_is_refused_with_the_firsts_number(tmp_path):
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, whole, kill):
     kill("loop._end_epoch", 1, tmp_path / "run")
-    assert int((tmp_path / "run" / run_folder.LOCK).read_text()) > 0
+    assert locks.read(tmp_path / "run" / run_folder.LOCK).process > 0
     assert run(small_config(), tmp_path / "run")[0] == 0
 
 

@@ -36,6 +36,7 @@ from lion_jax.training import (
     checkpoint,
     console,
     curves,
+    locks,
     loop,
     manifest,
     restored,
@@ -537,7 +538,7 @@ def test_a_disk_without_locks_is_warned_of(tmp_path, monkeypatch, caplog, number
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with caplog.at_level("WARNING", "lion_jax"), run_folder.locked(tmp_path):
-        assert (tmp_path / run_folder.LOCK).read_text() == f"{os.getpid()}\n"
+        assert locks.read(tmp_path / run_folder.LOCK).process == os.getpid()
     assert "disk without locks" in caplog.text
 
 

@@ -1,11 +1,8 @@
 """A run's folder: its files, whose it is, who holds it."""
 
 import contextlib
-import errno
 import json
-import logging
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ from lion_jax import identity
 from lion_jax.config import ConfigError
 from lion_jax.config.reference import REFERENCES
 from lion_jax.files import write_whole
+from lion_jax.training import locks
 from lion_jax.training.history import Epoch, Result
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
@@ -25,11 +23,13 @@ CHECKSUMS, DAMAGED, PROFILE, LOCK = "checksums", "damaged", "profile", ".lock"
 OF_A_RUN = {RESULT, METRICS, CHECKPOINTS, CHECKSUMS}
 ELSEWHERE = "give another folder (--workdir or --out)"
 
-_log = logging.getLogger(__name__)
-
 
 class RunFolderError(Exception):
     """A folder that belongs to something else than the run that asks for it."""
+
+
+class InUseError(RunFolderError):
+    """A folder that another process holds."""
 
 
 def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> None:
@@ -102,7 +102,7 @@ def occupied(
       reopened: Whether the run was finished and is to be longer: its result goes.
 
     Raises:
-      RunFolderError: If another process holds it, with its number.
+      InUseError: If another process holds it.
     """
     with locked(folder):
         if reopened:
@@ -122,43 +122,19 @@ def occupied(
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes a folder if need be, and holds it against other processes.
-
-    The system releases the lock when its process ends, however it ends, so a lock is
-    never stale. Without `fcntl` (Windows), or on a disk without locks (some NFS and
-    Lustre), there is none.
+    """Makes a folder if need be, and holds it against other processes (`locks`).
 
     Raises:
-      RunFolderError: If another process holds it, with its number.
+      InUseError: If another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except BlockingIOError:
-            file.seek(0)
-            raise RunFolderError(
-                f"{folder} is in use by process {file.read().strip() or 'unknown'};"
-                f" wait for it to end, or {ELSEWHERE}."
+            stack.enter_context(locks.held(folder / LOCK))
+        except locks.HeldError as holder:
+            raise InUseError(
+                f"{folder} is in use by {holder}; wait for it to end, or {ELSEWHERE}."
             ) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-                raise
-            _log.warning(
-                "%s is on a disk without locks (%s): a second run in it would not be"
-                " noticed.",
-                folder,
-                error.strerror,
-            )
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
         yield
-        file.truncate(0)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
