@@ -46,9 +46,9 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file, in UTF-8, that appears whole or not at all."""
-    with replacing(path) as temporary:
+def write_whole(path: Path, text: str, *, shared: bool = False) -> None:
+    """Writes a text file, in UTF-8, that appears whole or not at all (`replacing`)."""
+    with replacing(path, shared=shared) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ from small_runs import interrupt_at
 from lion_jax import cli, data
 from lion_jax import config as configs
 from lion_jax.compare import __main__ as compare
-from lion_jax.compare import campaign, compiled, records
+from lion_jax.compare import campaign, compiled, making, records
 from lion_jax.flags import CommandLine
 from lion_jax.training import loop, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation
@@ -110,14 +110,16 @@ def run(files, out, *more):
 def test_every_run_has_its_record_and_nothing_else_is_left(whole_comparison):
     names = {
         str(path.relative_to(whole_comparison))
-        for path in whole_comparison.rglob("*.json")
+        for path in (whole_comparison / records.FOLDER).rglob("*")
+        if path.is_file()
     }
     assert names == {
         f"records/tiny_{optimizer}/seed_{seed}.json"
         for optimizer in ("lion", "adamw")
         for seed in (0, 1)
     }
-    assert {path.name for path in whole_comparison.iterdir()} == {"records", ".lock"}
+    left = {path.name for path in whole_comparison.iterdir()}
+    assert left == {"records", "campaigns", ".lock"}
     record = records.read(records.path_of(whole_comparison, "tiny_adamw", 1))
     assert record.seed == record.config["seed"] == record.result.seed == 1
     assert [epoch.epoch for epoch in record.epochs] == [1, 2]
@@ -231,7 +233,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
         run(files, tmp_path / "out", "--seeds=1")
     monkeypatch.setattr(records, "write", write)
     monkeypatch.setattr(
-        campaign.loop, "execute", lambda trial, _: pytest.fail(trial.config.name)
+        making.loop, "execute", lambda trial, _: pytest.fail(trial.config.name)
     )
     with pytest.raises(pytest.fail.Exception, match="tiny_adamw"):
         run(files, tmp_path / "out", "--seeds=1")
@@ -378,7 +380,7 @@ def test_records_of_another_configuration_are_refused(
 
 
 def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
-    said = rf"process {os.getpid()}; wait .*--out"
+    said = rf"process {os.getpid()} on .*Z; wait .*--out"
     with (
         run_folder.locked(tmp_path / "out"),
         pytest.raises(run_folder.RunFolderError, match=said),
@@ -389,7 +391,7 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "run | report"),
+        ([], "run | status | report"),
         (["run", "--out=x"], "--configs"),
         (["run", "--configs=*.txt", "--out=x"], "no file matches"),
         (["run", "--configs=none.py", "--out=x"], "none.py: there is no such file"),
@@ -410,6 +412,10 @@ def test_a_second_command_in_one_folder_is_refused(files, tmp_path):
         (["run", "--configs=LION", "--out=x", "--sedes=3"], "did you mean --seeds=3?"),
         (["run", "--configs=LION", "--out=LION"], "is a file"),
         (["run", "--configs=LION", "--out=x", "--config.batch_size=999"], "999"),
+        (["run", "--configs=LION", "--out=x", "--shard=8/8"], "0 <= I < N"),
+        (["run", "--configs=LION", "--out=x", "--shard_by=pair"], "one of run, seed"),
+        (["status"], "--out is missing"),
+        (["status", "--out=none"], "holds no records"),
         (["report", "--out=none"], "holds no records"),
         (["report", "--out=none", "--target=90"], "must be > 0 and < 1"),
         (["report", "--out=none", "--target=vit="], "must be > 0 and < 1"),

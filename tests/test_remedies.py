@@ -30,7 +30,7 @@ from lion_jax import __main__ as package
 from lion_jax import config as configs
 from lion_jax import data, evaluate, export, identity, predict, runtime, train
 from lion_jax.compare import __main__ as compare
-from lion_jax.compare import analysis, campaign, measures, records
+from lion_jax.compare import analysis, campaign, measures, records, requested, shards
 from lion_jax.config import About, checks, values
 from lion_jax.data import __main__ as prepare
 from lion_jax.data import debian, idx, tfds_source
@@ -84,6 +84,9 @@ ELSEWHERE = {
         "test_a_target_is_named_or_reported_to_come_from_the_same_runs"
     ),
     "interrupted in {}; rerun": "test_interrupted_runs_go_on_and_no_number_changes",
+    "held by other processes: {}; rerun": (
+        "test_runs_that_others_hold_are_left_to_them_with_a_line"
+    ),
     "rerun the same command to resume.": (
         "test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit"
     ),
@@ -472,6 +475,41 @@ def records_of_another_configuration(place, patch):
     yield "or remove it", lambda: check("out")
 
 
+@leads_out_of("but it must be I/N with 0 <= I < N, as shards count from 0; give")
+def shard_that_is_none(place, patch):
+    yield "", comparison("--out=out", "--shard=8/8")
+    yield "give --shard=0/8 for the first", comparison("--out=out", "--shard=0/8")
+    yield "--shard=7/8 for the last", comparison("--out=out", "--shard=7/8")
+
+
+@leads_out_of("shard {} of {} is in use by {}; wait")
+def shard_in_use(place, patch):
+    def hold(index):
+        with shards.locked(shards.Shard(index, 2), place):
+            pass
+
+    with shards.locked(shards.Shard(0, 2), place):
+        yield "", lambda: hold(0)
+        yield "or give another --shard", lambda: hold(1)
+    yield "wait for it to end", lambda: hold(0)
+
+
+@leads_out_of("does not name the runs of a campaign ({}); remove it")
+def damaged_campaign(place, patch):
+    asked = requested.Request(["tiny"], [0], 1, "run")
+    requested.write(place, asked)
+    (path,) = (place / requested.FOLDER).iterdir()
+    path.write_text("{}")
+    yield "", lambda: requested.read_all(place)
+    path.unlink()
+
+    def write_again():
+        requested.write(place, asked)
+        assert requested.read_all(place) == [asked]
+
+    yield "remove it, and the next compare run writes it again", write_again
+
+
 @leads_out_of("--configs is missing; give files")
 def no_configurations(place, patch):
     yield "", started(compare, "run", "--out=out")
@@ -705,7 +743,7 @@ def result_of_something_else(place, patch):
     yield "remove it and rerun the same command", rerun
 
 
-@leads_out_of("is in use by process {}; wait")
+@leads_out_of("{} is in use by {}; wait for it to end, or {}.")
 def folder_in_use(place, patch):
     with run_folder.locked(place / "run"):
         yield "", lambda: occupy(place / "run", wanted())

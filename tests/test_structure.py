@@ -189,7 +189,16 @@ def test_architecture_draws_every_file_of_the_package():
     empty = {name for name in there if name.endswith("/__init__.py")}
     folders = {name for name in drawn if name.endswith("/")}
     assert drawn - folders == there - empty | {"lion_jax/__init__.py"}
-    listed = {"benchmarks", "configs", "docs", "notebooks", "results", "tests", "tools"}
+    listed = {
+        "benchmarks",
+        "configs",
+        "docs",
+        "launch",
+        "notebooks",
+        "results",
+        "tests",
+    }
+    listed |= {"tools"}
     assert folders == {f"{name}/" for name in {"lion_jax"} | listed}
 
 

@@ -1,12 +1,13 @@
-"""Many runs and what they say: `python -m lion_jax.compare run | report | grid`."""
+"""Many runs and what they show: `lion_jax.compare run | status | report | grid`."""
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from lion_jax import cli, data, interruption, runtime
-from lion_jax.compare import campaign, grid, measures, records, report
-from lion_jax.compare.flags import GridFlags, ReportFlags, RunFlags, paths
+from lion_jax.compare import campaign, grid, measures, records, report, shards, status
+from lion_jax.compare.flags import GridFlags, ReportFlags, RunFlags, StatusFlags, paths
 from lion_jax.config import ConfigError
 from lion_jax.flags import HELP, CommandLine
 from lion_jax.suggestions import require_field
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
     if argv and argv[0] in COMMANDS:
         return COMMANDS[argv[0]](argv[1:])
-    usage = f"{PROG} run | report | grid, each with --help"
+    usage = f"{PROG} run | status | report | grid, each with --help"
     if HELP & {*argv}:
         print(f"{__doc__}\n\nusage: {usage}")
         raise SystemExit(0)
@@ -49,6 +50,7 @@ def _run(argv: list[str]) -> int:
         )
     bases = [*map(cli.load_config, files)]  # or a list of names, and nothing else
     out = _out(flags.out)
+    shard = shards.parse(flags.shard, flags.shard_by)
     points = campaign.plan(bases, line.configure, sweeps)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out} is a file; give a folder.")
@@ -66,6 +68,7 @@ def _run(argv: list[str]) -> int:
                 flags.time_limit,
                 interrupted,
                 Console(),
+                shard=shard,
             )
         )
         if interrupted() and not finished:
@@ -93,8 +96,17 @@ def _out(out: Path | None) -> Path:
 def _report(argv: list[str]) -> int:
     flags = CommandLine(f"{PROG} report", ReportFlags, argv).flags
     targets = measures.parse_targets(flags.target) if flags.target else None
-    written = report(_out(flags.out), primary=flags.primary, targets=targets)
-    print(*written, sep="\n")
+    out = _out(flags.out)
+    print(*report(out, primary=flags.primary, targets=targets), sep="\n")
+    if (found := status.read(out)).missing:
+        print(status.as_text(found), file=sys.stderr)
+    return 0
+
+
+def _status(argv: list[str]) -> int:
+    flags = CommandLine(f"{PROG} status", StatusFlags, argv).flags
+    found = status.read(_out(flags.out))
+    print(status.as_json(found) if flags.json else status.as_text(found))
     return 0
 
 
@@ -107,7 +119,7 @@ def _grid(argv: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"run": _run, "report": _report, "grid": _grid}
+COMMANDS = {"run": _run, "status": _status, "report": _report, "grid": _grid}
 
 
 if __name__ == "__main__":

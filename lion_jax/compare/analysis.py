@@ -3,7 +3,8 @@
 import dataclasses
 from typing import NamedTuple
 
-from lion_jax.compare import measures, pairs, tuning
+from lion_jax.compare import measures, pairs, requested, tuning
+from lion_jax.compare.markdown import spans
 from lion_jax.compare.measures import Measure, Targets
 from lion_jax.compare.pairs import Comparison, Group
 from lion_jax.compare.records import Record
@@ -11,10 +12,11 @@ from lion_jax.config import ConfigError
 
 
 class Options(NamedTuple):
-    """What is named before the records are read."""
+    """What is known before the records are read."""
 
     primary: str = measures.PRIMARY  # one of measures.NAMES
     targets: Targets | None = None  # validation accuracy by model; "" for all
+    asked: frozenset[requested.Run] = frozenset()  # for which runs; empty: not known
 
 
 DEFAULTS = Options()
@@ -86,7 +88,9 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
         by_group,
         pairs.adjust(contrasts, options.primary),
         sweeps,
-        _unfair(groups) + [text for sweep in sweeps for text in sweep.warnings],
+        _missing(runs, options.asked)
+        + _unfair(groups)
+        + [text for sweep in sweeps for text in sweep.warnings],
     )
 
 
@@ -95,6 +99,17 @@ def _measures(group: Group, targets: Targets, primary: str) -> list[Measure]:
     every = measures.distinct(measures.test_measures(), runs, primary)
     every += measures.speeds(targets)
     return sorted(every, key=lambda measure: measure.name != primary)
+
+
+def _missing(runs: list[Record], asked: frozenset[requested.Run]) -> list[str]:
+    """Names runs that were requested and are not there."""
+    there = {(run.label, run.seed) for run in runs}
+    missing = requested.missing(asked, there)
+    if not missing:
+        return []
+    count = len(asked - there)
+    named = "; ".join(f"{x}, seeds {spans(s)}" for x, s in missing.items())
+    return [f"**{count} of {len(asked | there)} runs are missing: {named}.**"]
 
 
 def _unfair(groups: list[Group]) -> list[str]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lion_jax import config as configs
 from lion_jax import interruption
-from lion_jax.compare import campaign, measures, records
+from lion_jax.compare import campaign, measures, records, requested, shards
 from lion_jax.compare.records import Record
 from lion_jax.config import Config
 from lion_jax.training.tables import TABLES
@@ -23,6 +23,8 @@ def run(
     seeds: int | Sequence[int] = 25,
     sweep: Mapping[str, Sequence[Any]] | None = None,
     time_limit: float = math.inf,
+    shard: tuple[int, int] = (0, 1),
+    shard_by: str = "run",
     console: Console | None = None,
     on_run: Callable[[Record], None] = lambda _: None,
 ) -> bool:
@@ -36,17 +38,24 @@ def run(
       sweep: Values of fields by dotted path, such as `optimizer.learning_rate`: every
         combination is run, and none of these runs looks at the test set.
       time_limit: Seconds after which no further run is begun.
+      shard: `(i, n)` makes the runs of shard i of n alone, counted from 0, so that
+        processes can share `out`: run k of all, seed by seed and all configurations in
+        turn, belongs to shard k mod n.
+      shard_by: "run", or "seed" to deal out seeds, each with all its runs.
       console: Where progress is shown; None for the standard output;
         `Console(quiet=True)` for nowhere.
       on_run: Called with each run's record once it is written.
 
     Returns:
-      Whether no run is missing in the end.
+      Whether no run of the shard is missing in the end; those that other processes hold
+      are left to them.
 
     Raises:
-      ConfigError: If a configuration cannot be run, or two have one name.
+      ConfigError: If a configuration cannot be run, two have one name, or there is no
+        such shard.
       DataError: If the data are unavailable.
-      RunFolderError: If `out` holds records of other configurations, or is in use.
+      RunFolderError: If `out` holds records of other configurations, or another process
+        makes the same shard.
       CheckpointError: If a run's state cannot be restored, or saved.
 
     Examples:
@@ -66,6 +75,7 @@ def run(
         configs.check(config, TABLES)
         return config
 
+    own = shards.make(*shard, shard_by)
     points = campaign.plan(configurations, configure, sweep or {})
     chosen = range(seeds) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     with interruption.caught_signals() as interrupted:
@@ -79,6 +89,7 @@ def run(
                 interrupted=interrupted,
                 console=console or Console(),
                 on_run=on_run,
+                shard=own,
             )
         )
 
@@ -112,4 +123,6 @@ def report(
 
     folder = Path(out).expanduser()
     named = dict(targets) if targets else None
-    return reports.write(records.read_all(folder), folder, Options(primary, named))
+    asked = requested.runs(requested.read_all(folder))
+    options = Options(primary, named, asked)
+    return reports.write(records.read_all(folder), folder, options)

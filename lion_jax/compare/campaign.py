@@ -4,31 +4,34 @@ Runs are made seed by seed, all configurations in turn, so that a campaign that 
 short has as many of each. A configuration is compiled once, whatever the seeds.
 """
 
+import collections
 import dataclasses
 import itertools
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 from rich.console import Console
 
 from lion_jax import environment, identity
-from lion_jax.compare import records
+from lion_jax.compare import making, records, requested, shards
 from lion_jax.compare.compiled import build, forget_data, images_of
+from lion_jax.compare.making import Making
 from lion_jax.compare.points import Point, plan, resolve
-from lion_jax.config import Config
-from lion_jax.training import loop, run_folder
-from lion_jax.training.console import Show, outcome, printer, progress, unfailing
-from lion_jax.training.history import Result
+from lion_jax.compare.shards import WHOLE, Shard
+from lion_jax.compare.unfinished import UNFINISHED, check
+from lion_jax.training import run_folder
+from lion_jax.training.console import Print, Show, outcome, printer, progress, unfailing
 from lion_jax.training.program import Program
 
-__all__ = ["Campaign", "Point", "check", "plan", "run"]
+__all__ = ["UNFINISHED", "Campaign", "Point", "check", "plan", "run"]
 
-UNFINISHED = "unfinished"
+SPLIT = (
+    "Note: with this number of shards each makes runs of some configurations only, so"
+    " that optimizers differ in their machines too; --shard_by=seed deals out seeds."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,60 +46,21 @@ class Campaign:
     interrupted: Callable[[], int]  # number of the signal received, or 0
     console: Console
     on_run: Callable[[records.Record], None] = lambda _: None  # after each is recorded
-
-
-def check(
-    points: list[Point],
-    seeds: Sequence[int],
-    out: Path,
-    resolved: dict[str, dict[str, Any]] | None = None,
-) -> list[tuple[Point, int]]:
-    """Returns the runs that are missing, in order; writes nothing.
-
-    Args:
-      points: Configurations.
-      seeds: Seeds of each.
-      out: The folder of the comparison.
-      resolved: The configurations as they are stored, by label; None to make them.
-
-    Raises:
-      RunFolderError: If a record or an unfinished run is there, but of another
-        configuration.
-      RecordError: If a record cannot be read.
-    """
-    if resolved is None:
-        resolved = resolve(points)
-    for point in points:
-        wanted = resolved[point.label]
-        for path in records.path_of(out, point.label, 0).parent.glob("seed_*.json"):
-            saved = records.read(path).config
-            if different := records.differences(saved, wanted):
-                raise run_folder.RunFolderError(
-                    f"{path} is of another configuration: {', '.join(different)}; give"
-                    " another --out, or remove it."
-                )
-    runs = [*itertools.product(seeds, points)]
-    missing = [
-        (point, seed)
-        for seed, point in runs
-        if not records.path_of(out, point.label, seed).exists()
-    ]
-    for point, seed in missing:
-        wanted = resolved[point.label] | {"seed": seed}
-        run_folder.check(_folder(out, point, seed), wanted, may_grow=False)
-    return missing
+    shard: Shard = WHOLE  # whose runs are made
 
 
 def run(campaign: Campaign) -> bool:
-    """Makes all runs that are missing, each with its record.
+    """Makes the shard's runs that are missing, each with its record.
+
+    What other processes hold is left to them, with a line.
 
     Returns:
-      Whether none is missing in the end.
+      Whether none of the shard's is missing in the end.
 
     Raises:
       ConfigError: If the data or the devices do not fit a configuration.
       DataError: If the data are unavailable.
-      RunFolderError: If another process makes runs there, or there are other ones.
+      RunFolderError: If another process makes the same shard, or other runs are there.
       CheckpointError: If a run's state cannot be restored, or saved.
     """
     with unfailing(campaign.console), jax.transfer_guard("allow"):
@@ -108,114 +72,122 @@ def _run(campaign: Campaign) -> bool:
     forget_data()
     # Once: files may change while the runs are made.
     resolved = resolve(campaign.points)
-    plans = campaign.points, campaign.seeds, campaign.out, resolved
+    points, seeds, shard = campaign.points, campaign.seeds, campaign.shard
+    plans = points, seeds, campaign.out, resolved, shard
     check(*plans)  # usage errors come first
-    sizes = {point.label: images_of(point.config) for point in campaign.points}
+    sizes = {point.label: images_of(point.config) for point in points}
     packages = map(identity.packages, resolved.values())
     described = dict(itertools.chain(*(named.items() for named in packages)))
     described |= environment.describe()  # of the code that runs, whatever comes later
-    with run_folder.locked(campaign.out):
-        missing = check(*plans)
-        wanted = len(campaign.points) * len(campaign.seeds)
-        say(
-            f"{len(campaign.points)} configurations x {len(campaign.seeds)} seeds:"
-            f" {wanted - len(missing)} done, {len(missing)} remaining"
-        )
-        total = sum(sizes[point.label] for point, _ in missing)
-        built: dict[str, tuple[Program, float]] = {}
-        took, before = list[float](), 0
-        with progress(campaign.console, total) as show:
-            for number, (point, seed) in enumerate(missing):
-                begun = time.perf_counter()
-                if begun - started > campaign.time_limit:
-                    say(f"--time_limit is over; {len(missing) - number} runs remaining")
-                    return False
-                if point.label not in built:
-                    say(f"compiling {point.label} ...")
-                    built[point.label] = build(point.config)
-                text = f"{point.label}, seed {seed}"
-                result = _run_one(
-                    campaign,
-                    point,
-                    seed,
-                    *built[point.label],
-                    # Bound now: the bar is also drawn later.
-                    lambda phase, done, at=before, what=text: show(
-                        f"{what}, {phase}", at + done
-                    ),
-                    resolved[point.label] | {"seed": seed},
-                    described,
-                )
-                if result is None:
-                    say(f"interrupted in {text}; rerun the same command to resume.")
-                    return False
-                before += sizes[point.label]
-                took.append(time.perf_counter() - begun)
-                left = statistics.median(took) * (len(missing) - number - 1)
-                place = f"[{wanted - len(missing) + number + 1}/{wanted}]"
-                say(
-                    f"{place} {text}: {outcome(result)}; {took[-1]:.0f} s, about"
-                    f" {left / 60:.0f} min left"
-                )
-                if all(point is not other for other, _ in missing[number + 1 :]):
-                    del built[point.label]
-    return True
-
-
-def _run_one(
-    campaign: Campaign,
-    point: Point,
-    seed: int,
-    program: Program,
-    seconds_compile: float,
-    show: Show,
-    resolved: dict[str, Any],
-    described: dict[str, Any],
-) -> Result | None:
-    """Makes one run, from where it stopped, and its record; None if interrupted."""
-    config = _with_seed(point.config, seed)
-    folder = _folder(campaign.out, point, seed)
-    result = run_folder.read_result(folder)
-    if result is None:
-        with run_folder.occupied(folder, resolved):
-            result = loop.execute(
-                loop.Run(
-                    config,
-                    program,
-                    folder,
-                    campaign.interrupted,
-                    lambda _: None,  # one line per run; the bar shows epochs
-                    show,
-                    campaign.tested,
-                ),
-                seconds_compile,
+    with shards.locked(shard, campaign.out):
+        missing = [
+            Making(
+                point,
+                seed,
+                campaign.out,
+                resolved[point.label] | {"seed": seed},
+                described,
+                campaign.tested,
+                campaign.interrupted,
             )
-        if result is None:
-            return None
-    record = records.Record(
-        label=point.label,
-        seed=seed,
-        swept=point.swept,
-        config=resolved,
-        epochs=run_folder.read_metrics(folder),
-        result=result,
-        memory=program.memory(),
-        environment=described | {"data": program.signature.data},
-    )
-    records.write(record, campaign.out)
-    shutil.rmtree(folder)
-    for parent in (folder.parent, campaign.out / UNFINISHED):
-        if parent.exists() and not any(parent.iterdir()):
-            parent.rmdir()
-    campaign.on_run(record)
-    return result
+            for point, seed in check(*plans)
+        ]
+        labels = [point.label for point in points]
+        asked = requested.Request(labels, [*seeds], shard.count, shard.by)
+        requested.write(campaign.out, asked)
+        own = len(shard.own(seeds, points))
+        of = "" if shard == WHOLE else f", shard {shard.name}"
+        say(
+            f"{len(points)} configurations x {len(seeds)} seeds{of}:"
+            f" {own - len(missing)} done, {len(missing)} remaining"
+        )
+        if missing and shard.splits_optimizers(len(points)):
+            say(SPLIT)
+        total = sum(sizes[run.point.label] for run in missing)
+        with progress(campaign.console, total) as show:
+            until = started + campaign.time_limit
+            series = _Series(sizes, own, until, show, say, campaign.on_run)
+            return series.make(missing)
 
 
-def _folder(out: Path, point: Point, seed: int) -> Path:
-    """Returns where a run is made until it has its record."""
-    name = records.path_of(out, point.label, seed).parent.name
-    return out / UNFINISHED / name / f"seed_{seed}"
+@dataclasses.dataclass
+class _Series:
+    """Makes runs, one after the other; leaves to other processes what they hold."""
 
+    sizes: dict[str, int]  # images that a run trains on, by label
+    own: int  # how many runs are the shard's, made or not
+    until: float  # of `time.perf_counter`, after which no run is begun
+    show: Show
+    say: Print
+    on_run: Callable[[records.Record], None]
+    built: dict[str, tuple[Program, float]] = dataclasses.field(default_factory=dict)
+    took: list[float] = dataclasses.field(default_factory=list)  # seconds of each run
+    before: int = 0  # images of the runs that are done
 
-def _with_seed(config: Config, seed: int) -> Config:
-    return dataclasses.replace(config, seed=seed)
+    def make(self, missing: list[Making]) -> bool:
+        """Makes runs; returns whether none is missing in the end.
+
+        What another process holds is tried again after all others, once, since that
+        process may have ended.
+        """
+        queue = collections.deque(missing)
+        held: dict[str, str] = {}  # run and process
+        while queue:
+            if time.perf_counter() > self.until:
+                self.say(f"--time_limit is over; {len(queue)} runs remaining")
+                return False
+            run = queue.popleft()
+            place = f"[{self.own - len(queue)}/{self.own}] {run}"
+            try:
+                if run.record.exists():
+                    self.say(f"{place}: made by another process")
+                    self.before += self.sizes[run.point.label]
+                elif not self._make_one(run, place, len(queue)):
+                    self.say(f"interrupted in {run}; rerun the same command to resume.")
+                    return False
+                held.pop(str(run), None)
+            except run_folder.InUseError:
+                holder = run.holder or "another process"
+                if str(run) not in held:
+                    queue.append(run)
+                    self.say(f"{run} is left to {holder}, which holds it")
+                held[str(run)] = holder
+            if all(run.point is not other.point for other in queue):
+                self.built.pop(run.point.label, None)
+        if held:
+            named = ", ".join(f"{run} ({holder})" for run, holder in held.items())
+            self.say(
+                f"held by other processes: {named}; rerun the same command should one"
+                " of them end without its record."
+            )
+        return not held
+
+    def _make_one(self, run: Making, place: str, left: int) -> bool:
+        """Makes a run and reports it; returns False if it was interrupted.
+
+        Raises:
+          InUseError: If another process holds it.
+        """
+        begun, label = time.perf_counter(), run.point.label
+        if run.holder:  # before minutes of compilation
+            raise run_folder.InUseError(run.holder)
+        if label not in self.built:
+            self.say(f"compiling {label} ...")
+            self.built[label] = build(run.point.config)
+        before = self.before
+        record = making.make(
+            run,
+            *self.built[label],
+            lambda phase, done: self.show(f"{run}, {phase}", before + done),
+        )
+        if record is None:
+            return False
+        self.before += self.sizes[label]
+        self.took.append(time.perf_counter() - begun)
+        minutes = statistics.median(self.took) * left / 60
+        self.say(
+            f"{place}: {outcome(record.result)}; {self.took[-1]:.0f} s, about"
+            f" {minutes:.0f} min left"
+        )
+        self.on_run(record)
+        return True

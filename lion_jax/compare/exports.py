@@ -45,7 +45,10 @@ def report(analysis: Analysis) -> dict[str, Any]:
     """Returns all numbers as JSON's types; None for what is not finite."""
     return {
         "format": FORMAT,
-        "options": analysis.options._asdict(),
+        "options": {
+            "primary": analysis.options.primary,
+            "targets": analysis.options.targets,
+        },
         "targets": {
             model: {"validation_accuracy": target, "named": analysis.named(model)}
             for model, target in analysis.targets.items()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from lion_jax import cli, recipes
-from lion_jax.compare import measures
+from lion_jax.compare import measures, shards
 from lion_jax.config import About, Config, ConfigError
 
 Configs = Annotated[
@@ -30,6 +30,11 @@ class RunFlags:
     With --sweep, every configuration is trained with every combination of the swept
     values, and no run evaluates on the test set: settings are chosen on validation.
     --config.<field> sets a field of all configurations.
+
+    Several processes, also on several machines, divide the runs by --shard and share
+    --out: run k of the whole list, seed by seed and all configurations in turn, belongs
+    to shard k mod N, whatever is there already. The runs of a seed, which are compared
+    in pairs, are then made by several processes; with --shard_by=seed by one.
     """
 
     configs: Configs = dataclasses.field(default_factory=list)
@@ -52,11 +57,38 @@ class RunFlags:
         float,
         About("seconds after which no further run is started", gt=0),
     ] = math.inf
+    shard: Annotated[
+        str,
+        About(
+            "I/N: the runs of shard I of N alone, counted from 0 as in job arrays, such"
+            " as $SLURM_ARRAY_TASK_ID/8; empty: all"
+        ),
+    ] = ""
+    shard_by: Annotated[
+        str,
+        About(
+            "what is dealt out to the shards: single runs, which differ in number by 1"
+            " at most, or seeds, so that one machine makes all runs of a seed",
+            choices=shards.BY,
+        ),
+    ] = shards.BY[0]
     compilation_cache: cli.CompilationCache = ""
 
     def load(self) -> Config:
         """Returns the first file's configuration; without files, the default one."""
         return cli.load_config(paths(self.configs)[0]) if self.configs else Config()
+
+
+@dataclasses.dataclass
+class StatusFlags:
+    """Shows how many runs of how many are in --out, and who works on what.
+
+    Locks name their process; whether it is still at work is known on its own machine,
+    and elsewhere where the shared disk passes locks on.
+    """
+
+    out: Annotated[Path | None, About("folder of the records (required)")] = None
+    json: Annotated[bool, About("print one JSON object, for scripts")] = False
 
 
 @dataclasses.dataclass

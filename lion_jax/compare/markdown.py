@@ -40,6 +40,17 @@ def bracket(low: float, high: float, decimals: int, infinite: str = "infinite") 
     return f"[{', '.join(texts)}]"
 
 
+def spans(numbers: list[int]) -> str:
+    """Returns whole numbers in short: `0-7, 9`."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
+
 def p_value(p: float) -> str:
     """Returns a p value in two digits, zeros included."""
     return "< 0.0001" if p < 0.0001 else f"{p:#.2g}"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lion_jax.compare import pairs, titles
-from lion_jax.compare.markdown import items, table
+from lion_jax.compare.markdown import items, spans, table
 from lion_jax.compare.records import Record, flat, what_is_run
 from lion_jax.config.reference import parse
 
@@ -47,7 +47,7 @@ def _configurations(by_label: pairs.Group) -> tuple[tuple[str, ...], list[tuple]
                 f"{optimizer['learning_rate']:g}",
                 decay(optimizer),
                 betas(optimizer),
-                seeds([run.seed for run in runs]),
+                spans([run.seed for run in runs]),
                 len(runs),
                 sum(run.diverged for run in runs),
             )
@@ -71,17 +71,6 @@ def betas(optimizer: dict[str, Any]) -> str:
     if optimizer["name"] == "sgd":
         return f"momentum {optimizer['momentum']:g}"
     return f"{optimizer['b1']:g}, {optimizer['b2']:g}"
-
-
-def seeds(numbers: list[int]) -> str:
-    """Returns seeds in short: `0-7, 9`."""
-    spans: list[list[int]] = []
-    for seed in sorted(set(numbers)):
-        if spans and seed == spans[-1][1] + 1:
-            spans[-1][1] = seed
-        else:
-            spans.append([seed, seed])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
 def images_of(runs: list[Record]) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from lion_jax import config, identity
 from lion_jax.config.reference import REFERENCES
@@ -49,6 +49,11 @@ def path_of(out: Path, label: str, seed: int) -> Path:
     return out / FOLDER / quote(label, safe=",=") / f"seed_{seed}.json"
 
 
+def run_at(path: Path) -> tuple[str, int]:
+    """Returns label and seed of a run by where its record, or its folder, is."""
+    return unquote(path.parent.name), int(path.stem.removeprefix("seed_"))
+
+
 def what_is_run(config: dict[str, Any]) -> dict[str, Any]:
     """Returns a resolved configuration without its seed and its places.
 
@@ -77,7 +82,8 @@ def write(record: Record, out: Path) -> None:
     """Writes a record whole or not at all."""
     path = path_of(out, record.label, record.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+    text = json.dumps(dataclasses.asdict(record), indent=1) + "\n"
+    write_whole(path, text, shared=True)
 
 
 def read(path: Path) -> Record:

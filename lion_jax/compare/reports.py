@@ -105,12 +105,16 @@ def markdown_of(analysis: Analysis) -> str:
 
 def _head(analysis: Analysis) -> str:
     """Returns how many runs there are, on what data, of which commits."""
+    there = {(run.label, run.seed) for run in analysis.runs}
+    asked = analysis.options.asked
     data = ", ".join(sorted({run.config["data"]["name"] for run in analysis.runs}))
     commits = sorted({str(run.environment.get("commit")) for run in analysis.runs})
     return (
         f"{len(analysis.final)} final runs and"
         f" {len(analysis.runs) - len(analysis.final)} trials on {data}; commit"
         f" {', '.join(commits)}."
+        + f" {len(there)} of {len(asked | there)} runs are there."
+        * bool(asked)
     )
 
 
