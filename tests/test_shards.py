@@ -441,8 +441,8 @@ def test_status_counts_runs_and_names_who_works_on_what(tmp_path, made):
         f" process 7 on {HERE} since then has ended",
         "shards:",
         "  1/8 by run: US",
-        "missing runs belong to: "
-        + ", ".join(f"{i}/8 by run" for i in (1, 2, 4, 5, 6, 7)),
+        "shards with missing runs, not at work: "
+        + ", ".join(f"{i}/8 by run" for i in (2, 4, 5, 6, 7)),
     ]
     assert (values["runs_there"], values["runs_missing"]) == (2, 6)
     assert values["missing"] == {"tiny_adamw": [0, 2, 3], "tiny_lion": [1, 2, 3]}

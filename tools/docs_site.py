@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 SERVED = (
     *("*.md", "LICENSE", "docs/*.md", "notebooks/*.ipynb", "benchmarks/*", "configs/*"),
-    *("lion_jax/**/*.py", "tests/*.py", "tools/*.py", "results/**/*.*"),
+    *("launch/*", "lion_jax/**/*.py", "tests/*.py", "tools/*.py", "results/**/*.*"),
 )
 
 

@@ -121,8 +121,9 @@ def as_text(status: Status) -> str:
         lines.append(f"{label:<{widths[0]}}  {numbers}  {seeds}".rstrip())
     for title, works in ("begun", status.unfinished), ("shards", status.shards):
         lines += [f"{title}:", *(f"  {work}" for work in works)] if works else []
-    if status.missing_shards:
-        lines.append(f"missing runs belong to: {', '.join(status.missing_shards)}")
+    busy = {work.what for work in status.shards if work.at_work is not False}
+    if idle := [name for name in status.missing_shards if name not in busy]:
+        lines.append(f"shards with missing runs, not at work: {', '.join(idle)}")
     return "\n".join(lines)
 
 
