@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -37,11 +38,14 @@ from lion_jax.compare import (
     status,
     unfinished,
 )
+from lion_jax.compare.flags import RunFlags, paths
 from lion_jax.compare.shards import Shard
 from lion_jax.config import ConfigError
+from lion_jax.flags import CommandLine
 from lion_jax.training import locks, run_folder
 from lion_jax.training.program import Program
 
+LAUNCH = Path(__file__).parents[1] / "launch"
 OLD = Path(__file__).parent / "data" / "version_0_1" / "compare"
 HERE = socket.gethostname()
 LABELS = ["tiny_lion", "tiny_adamw"]
@@ -495,6 +499,34 @@ def test_a_report_names_the_runs_that_are_missing(tmp_path, made, monkeypatch):
     assert " 4 of 4 runs are there." in all_there
     assert "missing:" not in all_there
     assert "are there" not in unknown
+
+
+# ---------------------------------------------------------------------------- launch/
+
+
+@pytest.mark.slow
+def test_the_slurm_script_gives_each_task_its_shard_and_the_words():
+    script = LAUNCH / "slurm_array.sh"
+    env = os.environ | {"SLURM_ARRAY_TASK_ID": "3", "PYTHON": "echo"}
+    words = ["bash", script, "--configs", "A.py", "--out", "a folder"]
+    for more, shards_there in ({}, 8), ({"SHARDS": "16"}, 16):
+        ran = subprocess.run(words, env=env | more, capture_output=True, text=True)
+        own = "-m lion_jax.compare run --configs A.py --out a folder --shard"
+        assert ran.stdout == f"{own} 3/{shards_there}\n", ran.stderr
+    assert "\n#SBATCH --array=0-7\n" in script.read_text()
+
+
+def test_the_job_of_kubernetes_has_a_pod_for_each_shard():
+    text = (LAUNCH / "kubernetes_indexed_job.yaml").read_text()
+    (completions,) = re.findall(r"completions: (\d+)", text)
+    assert f'--shard "$JOB_COMPLETION_INDEX/{completions}"' in text
+    (line,) = re.findall(
+        r"exec python -m lion_jax.compare (.*?)\n +resources", text, re.S
+    )
+    argv = shlex.split(line.replace("$JOB_COMPLETION_INDEX", "7"))
+    flags = CommandLine("compare run", RunFlags, argv[1:]).flags
+    assert shards.parse(flags.shard) == Shard(7, int(completions))
+    assert len(paths(flags.configs)) == 2
 
 
 # ----------------------------------------------------------------- processes that train
