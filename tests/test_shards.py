@@ -22,7 +22,7 @@ import kills
 import pytest
 from command_line import ending
 from rich.console import Console
-from small_runs import small_config
+from small_runs import build_once, small_config
 
 from lion_jax import compare, identity
 from lion_jax.compare import __main__ as command
@@ -30,6 +30,7 @@ from lion_jax.compare import (
     analysis,
     api,
     campaign,
+    compiled,
     making,
     records,
     reports,
@@ -283,6 +284,7 @@ def test_a_record_that_appears_before_the_lock_is_taken_is_kept(
     complete, said = run(out, seeds=1)
     assert complete
     assert made == kept == []
+    assert "[1/2] tiny_lion, seed 0: made by another process" in said
     assert "0 done, 2 remaining" in said
     assert not (out / campaign.UNFINISHED).exists()
 
@@ -557,11 +559,15 @@ def started(argv, where="loop._end_epoch", calls=10**6):
 
 
 @pytest.mark.slow
-def test_a_killed_shard_goes_on_beside_the_whole_campaign(tmp_path, kill):
-    """Two processes in one folder, after a third was killed there."""
+def test_a_killed_shard_goes_on_beside_the_whole_campaign(
+    tmp_path, kill, small_data, monkeypatch, capsys
+):
+    """A process and this one in one folder, after a third was killed there."""
+    monkeypatch.setattr(command.runtime, "start", lambda *_, **__: None)
+    monkeypatch.setattr(compiled, "Program", build_once)
     (tmp_path / "lion.py").write_text(CONFIG)
     out = tmp_path / "out"
-    argv = ["run", "--configs", tmp_path / "lion.py", f"--out={out}", "--seeds=3"]
+    argv = ["run", "--configs", str(tmp_path / "lion.py"), f"--out={out}", "--seeds=3"]
     kill("loop._end_epoch", 1, *argv, "--shard=1/2")
     begun = [(label, seed) for label, seed, _ in unfinished.folders(out)]
     assert begun == [("tiny_lion", 1)]
@@ -569,13 +575,11 @@ def test_a_killed_shard_goes_on_beside_the_whole_campaign(tmp_path, kill):
     assert "0 of 3 runs are there" in text
     assert re.search(r"seed 1, \d of 1 epochs: held by nobody; process .* ended", text)
     assert "0/2 by run, 1/2 by run" in text
-    processes = [started([*argv, "--shard=1/2"]), started(argv)]
-    ends = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], ends
-    lines = [line for text, _ in ends for line in text.splitlines()]
-    trained = [line for line in lines if ": validation" in line]
-    assert len(trained) == 3, lines
-    assert {(r.label, r.seed) for r in records.read_all(out)} == {
-        ("tiny_lion", seed) for seed in range(3)
-    }
+    other = started([*argv, "--shard=1/2"])
+    assert command.main(argv) == 0
+    outs = [*other.communicate(timeout=300), capsys.readouterr().out]
+    assert other.returncode == 0, outs
+    trained = [line for line in "".join(outs).splitlines() if ": validation" in line]
+    assert len(trained) == 3, outs
+    assert there(out) == {("tiny_lion", seed) for seed in range(3)}
     assert not (out / campaign.UNFINISHED).exists()

@@ -139,12 +139,13 @@ class _Series:
             run = queue.popleft()
             place = f"[{self.own - len(queue)}/{self.own}] {run}"
             try:
-                if run.record.exists():
-                    self.say(f"{place}: made by another process")
-                    self.before += self.sizes[run.point.label]
-                elif not self._make_one(run, place, len(queue)):
+                if not self._make_one(run, place, len(queue)):
                     self.say(f"interrupted in {run}; rerun the same command to resume.")
                     return False
+                held.pop(str(run), None)
+            except making.RecordedError:
+                self.say(f"{place}: made by another process")
+                self.before += self.sizes[run.point.label]
                 held.pop(str(run), None)
             except run_folder.InUseError:
                 holder = run.holder or "another process"
@@ -167,9 +168,13 @@ class _Series:
 
         Raises:
           InUseError: If another process holds it.
+          RecordedError: If another process has made it.
         """
         begun, label = time.perf_counter(), run.point.label
-        if run.holder:  # before minutes of compilation
+        # Both before minutes of compilation; `making.make` asks again.
+        if run.record.exists():
+            raise making.RecordedError
+        if run.holder:
             raise run_folder.InUseError(run.holder)
         if label not in self.built:
             self.say(f"compiling {label} ...")

@@ -12,6 +12,10 @@ from lion_jax.training.console import Show
 from lion_jax.training.program import Program
 
 
+class RecordedError(Exception):
+    """A run that another process has recorded meanwhile."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Making:
     """A run that has no record yet."""
@@ -56,15 +60,17 @@ def make(
 
     Raises:
       InUseError: If another process holds the folder.
+      RecordedError: If another process has made the record since it was missing.
     """
     with run_folder.occupied(run.folder, run.config):
-        if run.record.exists():  # since it was seen to be missing
-            record = records.read(run.record)
-        elif (record := _made(run, program, seconds_compile, show)) is None:
-            return None
-        else:
+        recorded = run.record.exists()
+        record = None if recorded else _made(run, program, seconds_compile, show)
+        if record:
             records.write(record, run.out)
-    unfinished.remove(run.out, run.folder)
+    if record or recorded:
+        unfinished.remove(run.out, run.folder)
+    if recorded:
+        raise RecordedError
     return record
 
 
