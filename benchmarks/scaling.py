@@ -94,10 +94,9 @@ def main(argv: Sequence[str]) -> int:
     rows = json.loads(kept.read_text()) if kept.exists() else {}
     for devices in flags.devices:
         for mode in flags.modes:
-            config = configs.override(
-                base,
-                {"mesh.mode": mode, "batch_size": str(flags.images * devices)},
-            )
+            batch = str(flags.images * devices)
+            sizes = {"batch_size": batch, "eval_batch_size": batch}
+            config = configs.override(base, sizes | {"mesh.mode": mode})
             row = figures(config, gpu("h100"), devices, flags.network)
             row |= {"images": flags.images, "network": flags.network}
             settings = [mode, *(f"{name}={value}" for name, value in changed.items())]
