@@ -35,7 +35,7 @@ def small_dataset():
 
 def small_config(**options):
     config = Config(
-        epochs=3, batch_size=64, eval_batch_size=64, image_size=28, devices=1, **options
+        epochs=3, batch_size=64, eval_batch_size=64, image_size=14, devices=1, **options
     )
     config.data.name = data.SAMPLE
     config.model.name = STEM

@@ -43,7 +43,7 @@ from lion_jax.config import *
 def get_config():
     return Config(
         name="tiny_{optimizer}", epochs=2, batch_size=64, eval_batch_size=64,
-        image_size=28, devices=1, data=DataConfig(name="fashion_mnist_sample"),
+        image_size=14, devices=1, data=DataConfig(name="fashion_mnist_sample"),
         model=ModelConfig(name="small_models:stem"), augment=AugmentConfig(flip=True),
         optimizer=OptimizerConfig(name="{optimizer}", learning_rate={rate}),
         early_stopping=EarlyStoppingConfig(patience=0))

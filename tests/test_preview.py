@@ -35,7 +35,7 @@ def test_a_dry_run_shows_what_a_run_has_and_writes_nothing(tmp_path, monkeypatch
     # A training step is about three forward passes of two FLOPs per product.
     assert numbers["flops"] > 6 * config.batch_size * sum(sizes)
     said = out.getvalue()
-    assert f"{STEM}: 28 x 28 x 1 images, resized to 28 x 28 x 3, 10 classes" in said
+    assert f"{STEM}: 28 x 28 x 1 images, resized to 14 x 14 x 3, 10 classes" in said
     assert "an epoch: 6 steps of 64 images; at most 3 epochs" in said
     for name, size in numbers["parameters"].items():
         assert f"{name} " in said
