@@ -203,7 +203,7 @@ def test_the_best_state_is_tested_at_every_ending(tmp_path, ending):
     """Bug 3 of the original: best was restored only after early stopping."""
     config = small_config()
     config.optimizer.learning_rate, config.optimizer.weight_decay = 10.0, 0.05
-    config.epochs = 5
+    config.epochs = 4
     if ending == "early_stopping":
         config.early_stopping.patience = 1
         config.epochs = 50
