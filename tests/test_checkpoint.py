@@ -42,6 +42,7 @@ def save_all(checkpoints, losses):
     return history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("losses", "best"),
     [

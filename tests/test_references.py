@@ -380,6 +380,7 @@ BAD_CODE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "said"), BAD_CODE, ids=[case[1][:40] for case in BAD_CODE]
 )
@@ -572,6 +573,7 @@ def test_a_run_begins_with_the_weights_of_an_own_model(trained, tmp_path):
     assert after["train_loss"] < before["val_loss"]
 
 
+@pytest.mark.slow
 def test_another_version_of_a_package_is_reported(trained, tmp_path, monkeypatch):
     _, code = trained
     folder = shutil.copytree(code / "run", tmp_path / "run")
