@@ -148,7 +148,7 @@ def _run(
             f"ready after {seconds_compile:.1f} s: {parameters:,} parameters on"
             f" {mesh.size} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
         )
-        if mesh.size > 1:
+        if config.mesh_mode != "data":
             held = program.memory()
             say(
                 f"each device holds {held['parameters'] / 1e6:.3g} MB of parameters and"
