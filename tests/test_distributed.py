@@ -114,6 +114,7 @@ def test_a_mean_of_float32_takes_64_bits():
     assert bits == {"reduce_scatter": 32, "all_gather": 32}
 
 
+@pytest.mark.slow
 def test_a_step_has_one_vote_and_one_outcome_for_all_arrays():
     init, step = stepper(8)
     grads = gradients(0, 8)

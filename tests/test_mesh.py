@@ -57,6 +57,7 @@ def test_every_mode_trains_as_data_parallel(mode):
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mu_dtype", ["float32", "int8"])
 @pytest.mark.parametrize("mode", ["zero1", "fsdp"])
 def test_equal_sums_give_equal_bits(mode, mu_dtype):
