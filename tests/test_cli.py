@@ -232,7 +232,8 @@ def test_a_full_disk_is_reported_in_one_line(command):
         "--config.epochs=2",
     )
     assert ran.returncode == 1
-    (line,) = ran.stderr.splitlines()
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    line = ran.stderr
     assert line.startswith("error: ")
     for said in ("step 62 cannot be saved", "File too large", "free space"):
         assert said in line
