@@ -23,7 +23,7 @@ class Shard:
 
     index: int = 0
     count: int = 1
-    by: str = "run"  # what is dealt out: single runs, or seeds with all their runs
+    by: str = "run"  # what is assigned: single runs, or seeds with all their runs
 
     def __str__(self) -> str:
         """Returns what `--shard` takes."""
@@ -31,7 +31,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What is dealt out included."""
+        """Returns the shard's number and what is assigned, such as `2/8 by seed`."""
         return f"{self} by {self.by}"
 
     def own(self, seeds: Sequence[int], things: Sequence[T]) -> list[tuple[T, int]]:
@@ -109,14 +109,14 @@ def locked(shard: Shard, out: Path) -> Iterator[None]:
         with run_folder.locked(out):
             yield
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locks.held(shard.lock(out)))
-        except locks.HeldError as holder:
-            raise run_folder.InUseError(
-                f"shard {shard} of {out} is in use by {holder}; wait for it to end, or"
-                " give another --shard."
-            ) from None
+
+    def refusal(holder: str) -> run_folder.InUseError:
+        return run_folder.InUseError(
+            f"shard {shard} of {out} is in use by {holder}; wait for it to end, or give"
+            " another --shard."
+        )
+
+    with locks.held(shard.lock(out), refusal):
         yield
 
 

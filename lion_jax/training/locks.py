@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -80,16 +80,20 @@ def is_held(path: Path) -> bool | None:
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, refusal: Callable[[str], Exception] = HeldError) -> Iterator[None]:
     """Holds a lock, whose file and folders are made if absent.
 
     Without `fcntl` (Windows), or on a disk without locks, nothing is excluded, and a
     warning is given.
 
+    Args:
+      path: The lock file.
+      refusal: Makes what is raised if another process holds it, from that one's name.
+
     Raises:
-      HeldError: If another process holds it.
+      HeldError: If another process holds it, unless `refusal` makes something else.
     """
-    with _acquired(path) as file:
+    with _acquired(path, refusal) as file:
         file.truncate(0)
         file.write(f"{this_process()}\n")
         file.flush()
@@ -100,7 +104,7 @@ def held(path: Path) -> Iterator[None]:
                 file.truncate(0)
 
 
-def _acquired(path: Path) -> IO[str]:
+def _acquired(path: Path, refusal: Callable[[str], Exception]) -> IO[str]:
     """Returns the locked file, at its path, after a few attempts."""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -118,7 +122,7 @@ def _acquired(path: Path) -> IO[str]:
                 if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                     stack.pop_all()
                     return file
-    raise HeldError(str(read(path) or "an unknown process"))
+    raise refusal(str(read(path) or "an unknown process"))
 
 
 def _lock(file: IO[str], path: Path) -> None:

@@ -127,13 +127,13 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
       InUseError: If another process holds it.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locks.held(folder / LOCK))
-        except locks.HeldError as holder:
-            raise InUseError(
-                f"{folder} is in use by {holder}; wait for it to end, or {ELSEWHERE}."
-            ) from None
+
+    def refusal(holder: str) -> InUseError:
+        return InUseError(
+            f"{folder} is in use by {holder}; wait for it to end, or {ELSEWHERE}."
+        )
+
+    with locks.held(folder / LOCK, refusal):
         yield
 
 
