@@ -35,8 +35,7 @@ from lion_jax import config as configs
 from lion_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
-PER_HOST = 8
-MODES = "data", "zero1", "fsdp"
+MODES = configs.fields_of(Config)["mesh.mode"].choices
 
 
 def figures(config: Config, target: Gpu, devices: int, network: float) -> Any:

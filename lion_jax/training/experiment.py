@@ -149,12 +149,7 @@ def _run(
             f" {mesh.size} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
         )
         if config.mesh_mode != "data":
-            held = program.memory()
-            say(
-                f"each device holds {held['parameters'] / 1e6:.3g} MB of parameters and"
-                f" {held['optimizer_state'] / 1e6:.3g} MB of the optimizer's state"
-                f" (mesh.mode={config.mesh_mode})"
-            )
+            say(sharding.describe(config.mesh_mode, program.memory()))
         if profile:
             profiling.report(config, program, folder / run_folder.PROFILE, console)
 

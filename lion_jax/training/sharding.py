@@ -1,6 +1,7 @@
 """Where arrays live: one mesh of all devices with one axis, `data`."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,15 @@ def batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
+def describe(mode: str, held: Mapping[str, int]) -> str:
+    """Returns in words what a device holds of a state, from `Program.memory`."""
+    return (
+        f"each device holds {held['parameters'] / 1e6:.3g} MB of parameters and"
+        f" {held['optimizer_state'] / 1e6:.3g} MB of the optimizer's state"
+        f" (mesh.mode={mode})"
+    )
+
+
 def bytes_of_a_part(array: Any) -> int:
     """Returns how many bytes of an array one device holds."""
     part = array.sharding.shard_shape(array.shape)
@@ -111,13 +121,14 @@ class Layout:
 
     def of_model(self, abstract: PyTree[Any]) -> PyTree[NamedSharding]:
         """Returns a sharding for each array of a model."""
-        place = self.part if self.mode == "fsdp" else lambda _: self.whole
-        return jax.tree.map(place, abstract)
+        return self._placed(abstract, self.mode == "fsdp")
 
     def of_optimizer(self, abstract: PyTree[Any]) -> PyTree[NamedSharding]:
         """Returns a sharding for each array of an optimizer's state."""
-        place = self.part if self.mode != "data" else lambda _: self.whole
-        return jax.tree.map(place, abstract)
+        return self._placed(abstract, self.mode != "data")
+
+    def _placed(self, abstract: PyTree[Any], in_parts: bool) -> PyTree[NamedSharding]:
+        return jax.tree.map(self.part if in_parts else lambda _: self.whole, abstract)
 
     def spread(self, rows: Array) -> Array:
         """Returns the numbers of a batch's examples, some for each device; traced."""
