@@ -41,7 +41,7 @@ def run(
       shard: `(i, n)` makes the runs of shard i of n alone, counted from 0, so that
         processes can share `out`: run k of all, seed by seed and all configurations in
         turn, belongs to shard k mod n.
-      shard_by: "run", or "seed" to deal out seeds, each with all its runs.
+      shard_by: "run", or "seed" to assign seeds, each with all its runs.
       console: Where progress is shown; None for the standard output;
         `Console(quiet=True)` for nowhere.
       on_run: Called with each run's record once it is written.

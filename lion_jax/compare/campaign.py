@@ -30,7 +30,7 @@ __all__ = ["UNFINISHED", "Campaign", "Point", "check", "plan", "run"]
 
 SPLIT = (
     "Note: with this number of shards each makes runs of some configurations only, so"
-    " that optimizers differ in their machines too; --shard_by=seed deals out seeds."
+    " that optimizers differ in their machines too; --shard_by=seed assigns seeds."
 )
 
 

@@ -67,7 +67,7 @@ class RunFlags:
     shard_by: Annotated[
         str,
         About(
-            "what is dealt out to the shards: single runs, which differ in number by 1"
+            "what is assigned to the shards: single runs, which differ in number by 1"
             " at most, or seeds, so that one machine makes all runs of a seed",
             choices=shards.BY,
         ),
