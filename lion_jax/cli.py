@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 import absl.logging
 
 from lion_jax import recipes, startup
+from lion_jax.cluster import ending
 from lion_jax.config import About, Config, ConfigError, check
 from lion_jax.references import importable
 
@@ -50,11 +51,17 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except (*mistakes, *failures, ConfigError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = f"error: {' '.join(str(error).split())}"
         status = 1 if isinstance(error, failures) else startup.CALLER_MISTAKE
-    except KeyboardInterrupt:
+        ending.fail(error, status, line)
+        print(line, file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        ending.fail(interruption, startup.INTERRUPTED, "interrupted")
         print("interrupted", file=sys.stderr)
         status = startup.INTERRUPTED
+    except Exception as error:
+        ending.fail(error, 1, "")
+        raise
     sys.exit(status)
 
 

@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
-        **{name: _version(name) for name in PACKAGES},
+        **versions(),
         "system": platform.platform(),
         "processors": os.cpu_count(),
         "processor": _processor(),
@@ -47,6 +47,11 @@ def describe() -> dict[str, Any]:
         "switches": {name: _switch(name) for name in SWITCHES},
         "variables": {x: os.environ[x] for x in VARIABLES if x in os.environ},
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Returns the versions of the packages that compute, by name."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -23,24 +23,36 @@ def caught_signals() -> Iterator[Interrupted]:
     """
     received: list[int] = []
 
-    def note(number, frame) -> None:
-        del frame
+    def note(number: int) -> None:
         received.append(number)
         if signal.Signals(number).name in IMPATIENT:
             signal.signal(number, signal.SIG_DFL)
 
+    with handled(note):
+        yield lambda: received[0] if received else 0
+
+
+@contextlib.contextmanager
+def handled(handle: Callable[[int], None], *, but: str = "") -> Iterator[None]:
+    """Gives the signals that end a run to a function, but for one of them.
+
+    Args:
+      handle: Takes a signal's number.
+      but: The name of a signal that is left alone.
+    """
     before = {}
     try:
         if threading.current_thread() is threading.main_thread():
-            for number in _numbers():
+            for number in _numbers(but):
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    before[number] = signal.signal(number, note)
-        yield lambda: received[0] if received else 0
+                    before[number] = signal.signal(number, lambda n, _: handle(n))
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _numbers() -> list[int]:
-    """Returns the deferred signals that this system has."""
-    return [getattr(signal, name) for name in DEFERRED if hasattr(signal, name)]
+def _numbers(but: str) -> list[int]:
+    """Returns the deferred signals that this system has, but for one."""
+    names = [name for name in DEFERRED if name != but and hasattr(signal, name)]
+    return [getattr(signal, name) for name in names]

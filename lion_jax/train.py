@@ -1,12 +1,14 @@
 """Trains one model once: `python -m lion_jax.train --config quickstart`."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
 
-from lion_jax import cli, data, runtime, training
+from lion_jax import cli, cluster, data, runtime, training
+from lion_jax.cluster import joining, launchers
 from lion_jax.config import About, Config
 from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, run_folder
@@ -58,10 +60,45 @@ class Flags:
         ),
     ] = False
     compilation_cache: cli.CompilationCache = ""
+    coordinator: Annotated[
+        str,
+        About(
+            "host:port of process 0 of a run of several; empty: as the launcher says;"
+            " off: a run of one"
+        ),
+    ] = ""
+    processes: Annotated[
+        int, About("how many make the run; 0: as the launcher says", ge=0)
+    ] = 0
+    process: Annotated[
+        int, About("which one this is, from 0; -1: as the launcher says", ge=-1)
+    ] = -1
+    join_timeout: Annotated[
+        int, About("seconds to wait for the other processes", ge=1)
+    ] = 300
+    heartbeat: Annotated[
+        int,
+        About("seconds without a sign of life until a process is dead", ge=5),
+    ] = 30
+    stall_timeout: Annotated[
+        int,
+        About("seconds without progress until several give up; 0: never", ge=0),
+    ] = 1800
 
     def load(self) -> Config:
         """Returns the file's configuration; without a file, the default one."""
         return cli.load_config(self.file) if self.file else Config()
+
+    def join(self) -> None:
+        """Joins the other processes of the run, if there are any."""
+        given = self.coordinator, self.processes, self.process
+        if found := launchers.place(*given, os.environ):
+            joining.join(
+                found,
+                heartbeat=self.heartbeat,
+                stall=self.stall_timeout,
+                patience=self.join_timeout,
+            )
 
 
 def main(argv: list[str]) -> int:
@@ -69,6 +106,7 @@ def main(argv: list[str]) -> int:
     line = CommandLine(PROG, Flags, argv, file_of=Flags.load, tables=TABLES)
     config = line.configure(cli.load_config(line.flags.file))
     runtime.start(line.flags.compilation_cache, **config.arithmetic())
+    line.flags.join()
     if line.flags.dry_run:
         training.dry_run(config)
         return 0
@@ -90,7 +128,7 @@ def train(
 
     It is 0, 1 if the run diverged, 128 + n after signal n.
     """
-    reporter = Reporter(tracker, config, folder)
+    reporter = Reporter(tracker if cluster.is_primary() else "", config, folder)
     finished = (folder / run_folder.RESULT).exists()
     try:
         result = training.run(

@@ -65,7 +65,31 @@ FILES = "test_names_that_are_none_and_files_that_are_none"
 LAYOUTS = "test_layouts_that_are_none_are_refused_and_the_remedies_work"
 TESTS = "test_test_splits_that_are_none_are_refused_and_the_remedies_work"
 # Of remedies that other tests follow: words of the message, and the test.
+PLACES = "test_a_place_that_is_half_known_is_refused_and_the_remedies_work"
+TOGETHER = "test_several_processes_make_the_run_of_one"
 ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            "but it must be HOST:PORT of process 0; give",
+            "processes needs another, 0 to {}; give --process 0",
+            "but it must be a number; unset it, or set",
+        ),
+        PLACES,
+    ),
+    **dict.fromkeys(
+        (
+            "give a --workdir on a disk that all processes share",
+            "does not answer there within {} s ({}); start it, or give",
+            "was started twice; give each another --process",
+            "cannot listen there ({}); give another port",
+            "give all the same data",
+            "install the same everywhere",
+        ),
+        TOGETHER,
+    ),
+    "all of which are used; leave --config.devices at 0": (
+        "test_several_processes_use_all_their_devices"
+    ),
     "set --config.{}={}, for instance": (
         "test_every_default_is_the_remedy_that_its_refusal_names"
     ),

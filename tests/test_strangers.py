@@ -36,6 +36,7 @@ from lion_jax.training import (
     checkpoint,
     console,
     curves,
+    interval,
     locks,
     loop,
     manifest,
@@ -173,16 +174,16 @@ def test_a_killed_epoch_goes_on_from_its_last_save_in_between(
 
 def test_states_within_an_epoch_are_saved_when_the_minutes_are_over(monkeypatch):
     now = 0.0
-    monkeypatch.setattr(loop, "perf_counter", lambda: now)
-    interval, never = loop._Interval(10.0), loop._Interval(0.0)
+    monkeypatch.setattr(interval, "perf_counter", lambda: now)
+    ten, never = interval.Interval(10.0), interval.Interval(0.0)
     assert Config().save_every_minutes == 10
     now = 599.0
-    assert not interval.is_over()
+    assert not ten.is_over()
     now = 600.0
-    assert interval.is_over()
+    assert ten.is_over()
     assert not never.is_over()
-    interval.restart()
-    assert not interval.is_over()
+    ten.restart()
+    assert not ten.is_over()
 
 
 @pytest.mark.parametrize("name", interruption.DEFERRED)

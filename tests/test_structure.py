@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lion_jax"
 # Each room (a folder, or a module outside of one) and the rooms that it may import.
 SHARED = {"config", "cli", "flags", "suggestions", "environment", "files", "runtime"}
-SHARED |= {"identity", "interruption", "recipes", "references"}
+SHARED |= {"identity", "interruption", "recipes", "references", "cluster"}
 ROOMS = {
     "__init__": {"optimizer", "startup"},
     "__main__": {"recipes"},
@@ -24,7 +24,8 @@ ROOMS = {
     "data": {"files", "config", "references"},
     "config": set(),
     "references": {"config"},
-    "cli": {"config", "recipes", "startup", "references"},
+    "cluster": {"config", "interruption", "startup"},
+    "cli": {"cluster", "config", "recipes", "startup", "references"},
     "flags": {"config", "suggestions", "options", "arguments"},
     "arguments": {"config"},
     "options": {"config"},
@@ -39,7 +40,7 @@ ROOMS = {
     "xla_flags": set(),
     "runtime": {"files", "xla_flags"},
     "training": {
-        *("config", "data", "environment", "files", "identity"),
+        *("cluster", "config", "data", "environment", "files", "identity"),
         *("interruption", "models", "optimizer", "plots", "references"),
     },
     "compare": {"training", "data", "plots"} | SHARED,

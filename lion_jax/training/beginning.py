@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import parse
-from lion_jax.training import pretrained, stored
+from lion_jax.training import pretrained, sharding, stored
 from lion_jax.training.console import Print
 from lion_jax.training.optimizers import frozen
 from lion_jax.training.pretrained import Weights
@@ -84,7 +84,7 @@ def first_state(
         name = stored.name_of(path[1:])
         if name not in fitted.taken:
             return array
-        return jax.device_put(fitted.taken[name].astype(array.dtype), array.sharding)
+        return sharding.put(fitted.taken[name].astype(array.dtype), array.sharding)
 
     chosen = Model(*jax.tree_util.tree_map_with_path(choose, model))
     return program.begin_with(chosen)

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from lion_jax.training import averaging, manifest, stored
+from lion_jax import cluster
+from lion_jax.training import averaging, manifest, quarantine, stored
 from lion_jax.training.history import Epoch, History
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import Model, TrainState
@@ -65,7 +66,7 @@ def open_folder(
     folder = folder.absolute()
     if to_save:
         folder.mkdir(parents=True, exist_ok=True)
-        stored.quarantine_damaged(folder)
+        quarantine.set_damaged_aside(folder)
     best = _policies.BestN(
         get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
     )
@@ -116,7 +117,7 @@ def save(
     first = not checkpoints.steps
     listed = stored.list_of(folder, step)
     # Of a step that is saved again, the old list would call the new files damaged.
-    listed.unlink(missing_ok=True)
+    cluster.by_primary(lambda: listed.unlink(missing_ok=True))
     custom = {"history": [record.to_dict() for record in history], "seconds": seconds}
     if checkpoints.signature is not None:
         custom["signature"] = dataclasses.asdict(checkpoints.signature)
@@ -133,12 +134,9 @@ def save(
         if not saved:
             raise RuntimeError("Orbax declined")
         if first:
-            stored.require_equal(
-                Path(str(checkpoints.orbax.directory)) / str(step),
-                parts,
-                folder,
-            )
-        manifest.write(folder / str(step), listed)
+            there = Path(str(checkpoints.orbax.directory)) / str(step)
+            stored.require_equal(there, parts, folder)
+        cluster.by_primary(lambda: manifest.write(folder / str(step), listed))
     except CheckpointError:
         raise
     except Exception as error:  # Orbax raises what its many parts raise
@@ -150,7 +148,8 @@ def save(
     step_names = {str(step) for step in checkpoints.steps}
     for path in listed.parent.glob("*.json"):
         if path.stem not in step_names:
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process may be quicker
+    cluster.progress()
 
 
 def find(checkpoints: Checkpoints, which: Which) -> int | None:
@@ -209,7 +208,7 @@ def restore(
 
 def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
     folder = checkpoints.folder
-    stored.require_sound(folder, step)
+    cluster.by_primary(lambda: stored.require_sound(folder, step))
     try:
         saved = checkpoints.orbax.checkpointables_metadata(step).metadata
         saved = {name: saved[name] for name in wanted}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lion_jax import cluster
 from lion_jax.plots import COLORS, save
 from lion_jax.training.history import Epoch
 from lion_jax.training.run_folder import CURVES
@@ -42,6 +43,8 @@ class Events:
     def __init__(self, folder: Path, resume_at: int) -> None:
         """Begins a file that replaces older ones from a step on."""
         self._writer: Any = None
+        if not cluster.is_primary():
+            return
         with optional("TensorBoard's event file"):
             # Imported here: no other path needs it, and it takes most of a second.
             from tensorboardX.event_file_writer import EventsWriter

@@ -9,6 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
+from lion_jax import cluster
 from lion_jax.config import Config
 from lion_jax.training import lowering, sharding
 from lion_jax.training.state import Evaluated, Examples, Model, TrainState
@@ -63,7 +64,7 @@ class Evaluation:
         self._batch_size = task.eval_batch_size
         # One program for both splits.
         counts = {name: np.int32(count) for name, count in self._counts.items()}
-        self._numbers = jax.device_put(counts, whole)
+        self._numbers = sharding.put(counts, whole)
         self._streams: dict[str, Stream] = {}
         if task.streamed:
             self._streams = {
@@ -77,7 +78,7 @@ class Evaluation:
                 name: Examples(*(_pad(a, length) for a in examples))
                 for name, examples in held_out.items()
             }
-            self._placed = jax.device_put(padded, whole)
+            self._placed = sharding.put(padded, whole)
         self._zeros = lowering.sums(task, mesh)
         self._step = self._compile(lowering.evaluation(config, task, mesh))
 
@@ -103,6 +104,7 @@ class Evaluation:
         for batch in range(-(-self._counts[name] // self._batch_size)):
             if batch % AHEAD == 0:
                 sums.top5.block_until_ready()
+                cluster.progress()
                 if interrupted():
                     break
             number = self._numbers[name]

@@ -14,10 +14,11 @@ import jax
 from jax.sharding import Mesh
 from rich.console import Console
 
-from lion_jax import data, environment, identity, interruption
+from lion_jax import cluster, data, identity
 from lion_jax.config import Config
 from lion_jax.config.reference import located
 from lion_jax.training import (
+    agreement,
     beginning,
     checkpoint,
     classes,
@@ -104,6 +105,8 @@ def run(
       >>> print(result.stop_reason, result.best_epoch)  # doctest: +SKIP
       epochs 1
     """
+    if not cluster.is_primary():
+        console = Console(quiet=True)
     console = console or Console()
     # What is moved to the devices here is meant, whatever the guard of the process.
     with unfailing(console), jax.transfer_guard("allow"):
@@ -124,6 +127,7 @@ def _run(
     resolved = identity.resolve(config)
     run_folder.check(folder, resolved)
     result = run_folder.read_result(folder)
+    agreement.on_run(resolved, finished=result is not None)
     if result and not _goes_on(config, folder, result):
         say(f"This run is finished: {folder / run_folder.RESULT}")
         testing.report(say, result)
@@ -132,11 +136,14 @@ def _run(
     # ----------------------------------------------------------------- devices, data
     mesh = sharding.make_mesh(sharding.check_devices(config))
     task, splits, weights = _prepare(config, folder, mesh, say)
+    occupied = run_folder.occupied(folder, resolved, reopened=result is not None)
     with (
-        run_folder.occupied(folder, resolved, reopened=result is not None),
-        interruption.caught_signals() as interrupted,
+        cluster.entered_by_primary(occupied),
+        cluster.caught_signals() as interrupted,
     ):
-        _describe_environment(say, folder, identity.packages(resolved))
+        cluster.require_shared(folder, run_folder.LOCK)
+        packages = identity.packages(resolved)
+        cluster.by_primary(lambda: run_folder.describe(folder, packages, say))
 
         # ---------------------------------------------------------------- compilation
         say(f"compiling {config.model.name} ...")
@@ -184,7 +191,7 @@ def _prepare(
     config: Config, folder: Path, mesh: Mesh, say: Print
 ) -> tuple[Task, Splits, beginning.Weights | None]:
     """Loads the data; checks all that can be known before anything is compiled."""
-    dataset = data.load(*requested(config))
+    dataset = cluster.primary_first(lambda: data.load(*requested(config)))
     splits = split(config, dataset)
     sizes = [len(part.labels) for part in splits]
     say(f"data: {dataset.name} {dataset.version}, from {dataset.source};")
@@ -192,6 +199,7 @@ def _prepare(
     if isinstance(splits.train.images, data.Rows):
         say(f"      {placement.describe(dataset)}")
     task = make_task(config, dataset, splits, mesh)
+    agreement.on_data(task, splits)
     fitting.check(config, task, dataset)
     saves, weights = folder / run_folder.CHECKPOINTS, None
     if saves.exists():  # the weights to begin with are needed no more
@@ -204,6 +212,8 @@ def _prepare(
 def _draw(
     config: Config, folder: Path, program: Program, records: History, result: Result
 ) -> None:
+    if not cluster.is_primary():
+        return
     with curves.optional(run_folder.CURVES):
         curves.plot(folder, records, f"{config.name}, seed {config.seed}")
     with curves.optional(run_folder.CONFUSION):
@@ -221,25 +231,3 @@ def _goes_on(config: Config, folder: Path, result: Result) -> bool:
     return len(records) == result.stopped_epoch and not history.stop_reason(
         records, **history.rules(config)
     )
-
-
-def _describe_environment(say: Print, folder: Path, packages: dict[str, str]) -> None:
-    """Writes environment.json; reports what may change the numbers of a resumed run."""
-    path = folder / run_folder.ENVIRONMENT
-    now = packages | environment.describe()
-    try:
-        before = run_folder.read_json(path)
-    except run_folder.RunFolderError as error:  # a by-product: the run needs it not
-        say(f"warning: {error}")
-        before = None
-    if before is not None:
-        earlier = before.pop("earlier", [])
-        if different := environment.differences(before, now):
-            say(
-                "warning: this run was begun under other conditions, so its numbers"
-                f" may differ from an undisturbed run's: {', '.join(different)}"
-            )
-            earlier = [*earlier, before]
-        if earlier:
-            now["earlier"] = earlier
-    run_folder.write_json(path, now)

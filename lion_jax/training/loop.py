@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import jax
 
-from lion_jax import environment
+from lion_jax import cluster, environment
 from lion_jax.config import Config
 from lion_jax.interruption import Interrupted
 from lion_jax.training import checkpoint, curves, history, run_folder, testing
@@ -20,6 +19,7 @@ from lion_jax.training.beginning import Weights, first_state
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.console import Print, Show, epoch_line
 from lion_jax.training.history import Epoch, History, Result
+from lion_jax.training.interval import Interval
 from lion_jax.training.program import Program
 from lion_jax.training.state import TrainState
 
@@ -93,20 +93,6 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
     return result
 
 
-class _Interval:
-    """When a state within an epoch is to be saved."""
-
-    def __init__(self, minutes: float) -> None:
-        self._seconds = 60 * minutes if minutes else math.inf
-        self.restart()
-
-    def restart(self) -> None:
-        self._last = perf_counter()
-
-    def is_over(self) -> bool:
-        return perf_counter() - self._last >= self._seconds
-
-
 def _run_epochs(
     run: Run,
     checkpoints: Checkpoints,
@@ -132,7 +118,7 @@ def _epochs(
     elapsed: float,
     events: curves.Events,
 ) -> TrainState:
-    interval = _Interval(run.config.save_every_minutes)
+    interval = Interval(run.config.save_every_minutes)
     while not run.interrupted() and not history.stop_reason(
         records, **history.rules(run.config)
     ):
@@ -176,7 +162,8 @@ def _report(
     run.print(epoch_line(records[-1], run.config.epochs))
     if what := history.what_diverged(records, int(state.metrics.first_bad_step)):
         run.print(f"diverged: {what}")
-    run.on_epoch(records[-1])
+    if cluster.is_primary():
+        run.on_epoch(records[-1])
 
 
 def _train_epoch(
@@ -204,6 +191,7 @@ def _train_epoch(
                 loss, done = running.popleft()
                 shown = f"{text}, loss {float(jax.device_get(loss)):.4f}"
                 run.show(shown, done * program.batch_size)
+                cluster.progress()
             if step < end:
                 with jax.transfer_guard("allow"):
                     save(state)

@@ -11,6 +11,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
+from lion_jax import cluster
 from lion_jax.config import Config
 from lion_jax.training.console import printer
 from lion_jax.training.program import Program
@@ -108,6 +109,10 @@ def report(config: Config, program: Program, folder: Path, console: Console) -> 
         state, loss = program.train_step(state, inputs, program.scan_steps)
         loss.block_until_ready()
 
+    if not cluster.is_primary():  # which takes these steps with all others
+        for _ in range(WARM_UP + STEPS):
+            step()
+        return
     record(folder, step)
     costs = most_expensive(folder, program.compiled)
     console.print(table(costs))

@@ -67,9 +67,9 @@ class Program:
             rows = self.scan_steps * config.batch_size
             self._stream = Stream(splits.train, rows, sharding.batch(mesh))
             self._train = self._stream.abstract()
-            self._positions = jax.device_put(np.arange(n, dtype=np.int32), self._whole)
+            self._positions = sharding.put(np.arange(n, dtype=np.int32), self._whole)
         else:
-            self._train = jax.device_put(splits.train, self._whole)
+            self._train = sharding.put(splits.train, self._whole)
         self._lower = partial(
             lowering.training, config, task, self.abstract, self._train, n, mesh
         )
@@ -98,7 +98,7 @@ class Program:
           done: Steps of it that were taken before.
         """
         _, order_key, augment_key = self._keys(np.uint32(seed))
-        order, batches = self._order(order_key, jnp.int32(epoch)), None
+        order, batches = self._order(order_key, np.int32(epoch)), None
         if self._stream:
             rows, order = np.asarray(order), self._positions
             sizes = self.batch_size, self.scan_steps

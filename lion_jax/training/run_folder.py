@@ -4,11 +4,11 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lion_jax import identity
+from lion_jax import cluster, environment, identity
 from lion_jax.config import ConfigError
 from lion_jax.config.reference import REFERENCES
 from lion_jax.files import write_whole
@@ -120,6 +120,30 @@ def occupied(
         yield
 
 
+def describe(
+    folder: Path, packages: dict[str, str], say: Callable[[str], None]
+) -> None:
+    """Writes environment.json; reports what may change the numbers of a resumed run."""
+    path = folder / ENVIRONMENT
+    now = packages | environment.describe()
+    try:
+        before = read_json(path)
+    except RunFolderError as error:  # a by-product: the run needs it not
+        say(f"warning: {error}")
+        before = None
+    if before is not None:
+        earlier = before.pop("earlier", [])
+        if different := environment.differences(before, now):
+            say(
+                "warning: this run was begun under other conditions, so its numbers"
+                f" may differ from an undisturbed run's: {', '.join(different)}"
+            )
+            earlier = [*earlier, before]
+        if earlier:
+            now["earlier"] = earlier
+    write_json(path, now)
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Makes a folder if need be, and holds it against other processes (`locks`).
@@ -156,8 +180,12 @@ def _unreadable(path: Path, error: Exception) -> RunFolderError:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all; non-finite numbers become null."""
-    write_whole(path, json.dumps(finite(content), indent=2) + "\n")
+    """Writes a JSON file whole or not at all; non-finite numbers become null.
+
+    Of several processes, this and what else writes here does so in process 0 alone.
+    """
+    if cluster.is_primary():
+        write_whole(path, json.dumps(finite(content), indent=2) + "\n")
 
 
 def read_result(folder: Path) -> Result | None:
@@ -179,13 +207,15 @@ def read_result(folder: Path) -> Result | None:
 
 def rewrite_metrics(folder: Path, history: Iterable[Epoch]) -> None:
     """Makes metrics.jsonl equal to the history, one line per epoch."""
-    write_whole(folder / METRICS, "".join(_line(record) for record in history))
+    if cluster.is_primary():
+        write_whole(folder / METRICS, "".join(_line(record) for record in history))
 
 
 def append_metrics(folder: Path, record: Epoch) -> None:
     """Adds an epoch's line to metrics.jsonl."""
-    with (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(_line(record))
+    if cluster.is_primary():
+        with (folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(_line(record))
 
 
 def read_metrics(folder: Path) -> list[Epoch]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, PyTree
 
+from lion_jax import cluster
 from lion_jax.config import Config, ConfigError
 from lion_jax.config import check_devices as divide
 from lion_jax.optimizer import signs
@@ -54,7 +56,13 @@ def check_devices(config: Config) -> int:
     Raises:
       ConfigError: If there are too few devices, or they do not divide a batch.
     """
-    return divide(config, count_devices())
+    available = count_devices()
+    if cluster.processes() > 1 and config.devices not in (0, available):
+        raise ConfigError(
+            f"devices={config.devices}, but {cluster.processes()} processes have"
+            f" {available}, all of which are used; leave --config.devices at 0."
+        )
+    return divide(config, available)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -65,6 +73,23 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch(mesh: Mesh) -> NamedSharding:
     """The leading axis sharded across the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def put(tree: PyTree[Any], sharding: Sharding) -> PyTree[Array]:
+    """Puts arrays of the host on the devices, also of several processes.
+
+    Each process has all of every array, and sends what its own devices need.
+    """
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def of_all(array: Any) -> Array:
+        array = np.asarray(array)
+        return jax.make_array_from_callback(
+            array.shape, sharding, lambda index: array[index]
+        )
+
+    return jax.tree.map(of_all, tree)
 
 
 def describe(mode: str, held: Mapping[str, int]) -> str:

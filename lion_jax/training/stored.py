@@ -1,9 +1,7 @@
-"""Stored checkpoints: names, lists of checksums, arrays, damage and quarantine."""
+"""Stored checkpoints: their names, lists of checksums and arrays."""
 
 import contextlib
-import logging
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,12 +13,10 @@ from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from lion_jax.training import manifest
-from lion_jax.training.run_folder import CHECKSUMS, DAMAGED
+from lion_jax.training.run_folder import CHECKSUMS
 
 STEP = re.compile("0|[1-9][0-9]*")
 MAGIC = frozenset("*?[")  # of glob, to which Orbax gives paths as they are
-
-_log = logging.getLogger(__name__)
 
 
 class CheckpointError(Exception):
@@ -64,60 +60,11 @@ def steps_in(folder: Path) -> list[Path]:
     return sorted((x for x in named if x.is_dir()), key=lambda path: int(path.name))
 
 
-def quarantine_damaged(folder: Path) -> None:
-    """Moves damaged checkpoints to `damaged/` beside their folder; removes none.
-
-    A checkpoint without a list of checksums was saved just before its run was killed,
-    or copied without its list: it is used if all its arrays can be read.
-
-    Raises:
-      CheckpointError: If all are damaged; nothing is changed then.
-    """
-    damaged: dict[Path, Exception] = {}
-    present, unlisted = steps_in(folder), []
-    for saved in present:
-        listed = list_of(folder, int(saved.name))
-        try:
-            if listed.exists():
-                manifest.check(saved, listed)
-            else:
-                _require_readable(folder, saved)
-                unlisted.append(saved)
-        except manifest.DamageError as error:
-            damaged[saved] = error
-    if damaged and len(damaged) == len(present):
-        raise CheckpointError(
-            f"{'; '.join(map(str, damaged.values()))}: no sound checkpoint is left, and"
-            f" nothing was changed; restore {folder} from a copy, or begin"
-            " anew in another folder."
-        )
-    for saved, error in damaged.items():
-        aside = folder.parent / DAMAGED
-        _log.warning("%s: step %s is quarantined in %s.", error, saved.name, aside)
-        quarantine(folder, saved)
-    for saved in unlisted:
-        _log.warning(
-            "%s has no list of checksums in %s; it can be read and is used as it is.",
-            saved,
-            folder.parent / CHECKSUMS,
-        )
-        manifest.write(saved, list_of(folder, int(saved.name)))
-
-
-def quarantine(folder: Path, saved: Path) -> None:
-    """Moves a checkpoint to `damaged/` beside its folder, also to another disk."""
-    aside = folder.parent / DAMAGED / saved.name
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(exist_ok=True)
-    shutil.move(saved, aside)
-    list_of(folder, int(saved.name)).unlink(missing_ok=True)
-
-
 def read(path: Path, only: str = "") -> PyTree[np.ndarray]:
-    """Reads a checkpoint to the host, or one part; `path` is a plain name."""
+    """Reads a checkpoint to the host, or a part of it; `path` is a plain name."""
     described = ocp.checkpointables_metadata(str(path)).metadata
-    described = {name: x for name, x in described.items() if only in ("", name)}
-    abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), described)
+    wanted = {name: x for name, x in described.items() if only in ("", name)}
+    abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), wanted)
     # One after the other: of several, a failure would leave the others unawaited.
     return {
         name: ocp.load_checkpointables(str(path), {name: tree})[name]
@@ -159,10 +106,8 @@ def read_model(folder: Path, step: int) -> dict[str, np.ndarray]:
 
 def unrestorable(folder: Path, step: int, error: Exception) -> CheckpointError:
     """Returns the error of a step that a library cannot restore."""
-    return CheckpointError(
-        f"{folder / str(step)} cannot be restored ({shortened(error)});"
-        " begin anew in another folder."
-    )
+    reason = f"{folder / str(step)} cannot be restored ({shortened(error)})"
+    return CheckpointError(f"{reason}; begin anew in another folder.")
 
 
 def named(parts: Iterable[PyTree[Any]]) -> dict[str, Any]:
@@ -180,7 +125,7 @@ def name_of(path: tuple[Any, ...]) -> str:
 
 
 def require_equal(path: Path, state: PyTree[Any], folder: Path) -> None:
-    """Reads a checkpoint back to the host and compares it with what was saved.
+    """Reads a checkpoint back and compares it with what was saved from this host.
 
     Args:
       path: The checkpoint, by its plain name.
@@ -195,13 +140,14 @@ def require_equal(path: Path, state: PyTree[Any], folder: Path) -> None:
         if there.keys() != saved.keys():
             raise ValueError(f"{len(there)} of {len(saved)} arrays were restored")
         for name, array in saved.items():
-            if np.asarray(array).tobytes() != there[name].tobytes():
-                raise ValueError(f"{name} has other values")
+            for shard in array.addressable_shards:
+                if shard.data.tobytes() != there[name][shard.index].tobytes():
+                    raise ValueError(f"{name} has other values")
     except Exception as error:  # Orbax raises what its many parts raise
         raise CheckpointError(
-            f"{folder}: the first checkpoint was saved, but cannot be read"
-            f" back ({shortened(error)}); nothing was lost yet: rerun with"
-            " another folder (--workdir or --out), or on another disk."
+            f"{folder}: the first checkpoint was saved, but cannot be read back"
+            f" ({shortened(error)}); nothing was lost yet: rerun with another folder"
+            " (--workdir or --out), or on another disk."
         ) from error
 
 
@@ -238,13 +184,3 @@ def shortened(error: Exception) -> str:
     """Returns an error in a few words: libraries append whole stack traces."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 400 else f"{text[:400]} ..."
-
-
-def _require_readable(folder: Path, saved: Path) -> None:
-    try:
-        with plain_name(folder) as name:
-            read(Path(name) / saved.name)
-    except Exception as error:  # Orbax raises what its many parts raise
-        raise manifest.DamageError(
-            f"{saved} has no list of checksums and cannot be read ({shortened(error)})"
-        ) from error

@@ -35,9 +35,19 @@ class Stream:
 
     def window(self, rows: Int[np.ndarray, " b"]) -> Examples:
         """Returns chosen examples on the devices."""
-        examples = Examples(self._examples.images[rows], self._examples.labels[rows])
         with jax.transfer_guard("allow"):
-            return jax.device_put(examples, self._sharding)
+            return Examples(*(self._sent(array, rows) for array in self._examples))
+
+    def _sent(self, array: Any, rows: Int[np.ndarray, " b"]) -> jax.Array:
+        """Sends rows of an array, of which this host reads those of its devices."""
+        if self._sharding.is_fully_addressable:
+            return jax.device_put(array[rows], self._sharding)
+        shape = len(rows), *array.shape[1:]
+
+        def part(index: Any) -> np.ndarray:
+            return array[rows[index[0]]]
+
+        return jax.make_array_from_callback(shape, self._sharding, part)
 
     def abstract(self) -> Examples:
         """Returns shapes, dtypes and sharding of a window."""

@@ -1,0 +1,46 @@
+"""What the processes of a run must have alike, compared before anything is written."""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import numpy as np
+
+from lion_jax import cluster, environment, identity
+from lion_jax.config import flatten
+from lion_jax.training.task import Splits, Task
+
+PLACES = frozenset({"data.data_dir", "data.cache_dir"})  # a host's own
+
+
+def on_run(resolved: dict[str, Any], *, finished: bool) -> None:
+    """Compares what was asked for, and the versions that compute it.
+
+    Args:
+      resolved: The resolved configuration as nested dictionaries.
+      finished: Whether the run's folder holds its result.
+
+    Raises:
+      ConfigError: Names what differs.
+    """
+    values = flatten(identity.portable(identity.without(resolved, PLACES)))
+    values |= {"finished": finished}
+    cluster.require_agreement("configuration", values, "start all by one command")
+    versions = environment.versions()
+    cluster.require_agreement("version", versions, "install the same everywhere")
+
+
+def on_data(task: Task, splits: Splits) -> None:
+    """Compares the data, without reading all images once more.
+
+    Raises:
+      ConfigError: Names what differs.
+    """
+    labels = {
+        f"labels of {name}": zlib.crc32(np.ascontiguousarray(part.labels).tobytes())
+        for name, part in splits._asdict().items()
+    }
+    # The images are those whose mean and deviation the signature has.
+    signature = dataclasses.asdict(task.signature)
+    values = {**signature, **labels, "streamed": task.streamed}
+    cluster.require_agreement("data set", values, "give all the same data")

@@ -1,0 +1,385 @@
+"""Several processes that make one run, over gloo: equal to one, and ended together."""
+
+import shutil
+import socket
+
+import numpy as np
+import processes
+import pytest
+import small_runs
+
+from lion_jax import cluster
+from lion_jax.cluster import launchers
+from lion_jax.config import ConfigError
+from lion_jax.training import run_folder, sharding
+
+HEARTBEAT = 5
+EPOCH = "loop._end_epoch"  # called once at the end of each epoch
+THIS = socket.gethostname()
+FLAGS = {
+    "epochs": 2,
+    "batch_size": 64,
+    "eval_batch_size": 64,
+    "image_size": 14,
+    "data.name": "fashion_mnist_sample",
+    "model.name": small_runs.STEM,
+    "augment.flip": "true",
+    "early_stopping.patience": 0,
+    "optimizer.learning_rate": 1e-3,
+    "optimizer.weight_decay": 0.1,
+}
+CONFIG = """from lion_jax.config import Config
+
+
+def get_config():
+    return Config()
+"""
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Makes a run of several processes in a folder, each with flags of its own.
+
+    Of several devices in all, each process has its share.
+    """
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "config.py").write_text(CONFIG)
+    words = ["--config=config.py", "--compilation_cache=off"]
+    words += [f"--config.{name}={value}" for name, value in FLAGS.items()]
+    with processes.server() as run_all:
+
+        def start(workdir, count, *more, fates=(), own=(), environ=(), host=""):
+            address = f"{host or '127.0.0.1'}:{processes.free_port()}"
+            jobs = []
+            for number in range(count):
+                line = [*words, f"--workdir={workdir}", *more]
+                if count > 1:
+                    line += [f"--coordinator={address}", f"--processes={count}"]
+                    line += [f"--process={number}", f"--heartbeat={HEARTBEAT}"]
+                line += dict(own).get(number, [])
+                jobs.append((dict(fates).get(number, []), dict(environ), line))
+            statuses, texts, seconds = run_all(folder, *jobs, devices=4 // count)
+            return folder / workdir, statuses, texts, seconds
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def alone(start):
+    """The losses of one process that has all devices."""
+    folder, statuses, texts, _ = start("alone", 1)
+    assert statuses == [0], texts
+    return losses(folder)
+
+
+def losses(folder):
+    names = "train_loss", "val_loss"
+    return [row[name] for row in small_runs.records(folder) for name in names]
+
+
+def last_line(text):
+    return text.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_make_the_run_of_one(start, alone, count):
+    folder, statuses, texts, _ = start(f"of_{count}", count)
+    assert statuses == [0] * count, texts
+    np.testing.assert_allclose(losses(folder), alone, rtol=0, atol=1e-5)
+    assert "4 x cpu" in texts[0]
+    assert "epoch" not in texts[1]  # process 0 speaks
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_saves_on_all_and_any_number_resumes(start, alone):
+    options = "--config.mesh.mode=fsdp", "--config.data.placement=host"
+    fates = {1: [("terminated", EPOCH, 1)]}
+    folder, statuses, texts, _ = start("lr[1e-3]", 2, *options, fates=fates)
+    assert statuses == [143, 143], texts
+    assert "rerun the same command to resume" in texts[0]
+    assert len(small_runs.records(folder)) < 2
+    folder, statuses, texts, _ = start("lr[1e-3]", 1)
+    assert statuses == [0], texts
+    assert "resumed at step" in texts[0]
+    np.testing.assert_allclose(losses(folder), alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_that_is_killed_ends_all_and_the_same_command_resumes(start, alone, number):
+    folder, statuses, texts, seconds = start(
+        f"killed_{number}", 2, fates={number: [("killed", EPOCH, 2)]}
+    )
+    assert statuses[number] == -9
+    assert statuses[1 - number] == 1, texts
+    assert max(seconds) - min(seconds) < HEARTBEAT + 10
+    reason = "another process died or cannot be reached; rerun the same command"
+    other = f"error: process {1 - number} on {THIS}: {reason} to resume."
+    assert last_line(texts[1 - number]) == other
+    if number:
+        shutil.rmtree(folder / run_folder.CHECKSUMS)  # as of a copy without them
+        folder, statuses, texts, _ = start(f"killed_{number}", 2)
+        assert statuses == [0, 0], texts
+        np.testing.assert_allclose(losses(folder), alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_error_of_one_ends_all_and_is_said(start, number):
+    _, statuses, texts, seconds = start(
+        f"raises_{number}", 2, fates={number: [("raises", EPOCH, 1)]}
+    )
+    assert statuses == [1, 1], texts
+    assert max(seconds) - min(seconds) < HEARTBEAT + 5
+    said = [x for x in "\n".join(texts).splitlines() if x.startswith("error: ")]
+    assert set(said) == {f"error: process {number} on {THIS}: ValueError: out of luck"}
+    assert "Traceback" in texts[number]
+    assert "Traceback" not in texts[1 - number]
+
+
+@pytest.mark.slow
+def test_one_that_hangs_is_given_up(start):
+    fates = {1: [("hangs", EPOCH, 2)]}
+    _, statuses, texts, seconds = start("hangs", 2, "--stall_timeout=4", fates=fates)
+    assert statuses == [1, 1], texts
+    assert max(seconds) < 60
+    assert "no progress for 4 s (--stall_timeout); rerun the same" in "".join(texts)
+
+
+@pytest.mark.slow
+def test_different_configurations_are_refused_and_a_proxy_is_passed(start):
+    folder, statuses, texts, _ = start(
+        "apart",
+        2,
+        own={1: ["--config.seed=3"]},
+        environ=dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9"),
+        host=THIS,  # gRPC asks no proxy for 127.0.0.1
+    )
+    assert statuses == [2, 2], texts
+    line = (
+        f"error: process 1 on {THIS} has another configuration than process 0: seed"
+        " (0 there, 3 here); start all by one command."
+    )
+    assert [last_line(text) for text in texts] == [line] * 2
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_folders_that_are_not_shared_are_refused(start):
+    fates = {1: [("impatient", "run_folder.check", 1)]}
+    own = {1: ["--workdir=elsewhere"]}
+    folder, statuses, texts, _ = start("here", 2, own=own, fates=fates)
+    assert statuses == [2, 2], texts
+    line = (
+        f"error: elsewhere is another folder for process 1 on {THIS} than for process"
+        " 0; give a --workdir on a disk that all processes share."
+    )
+    assert [last_line(text) for text in texts] == [line] * 2
+    assert not (folder / run_folder.CHECKPOINTS).exists()
+
+
+@pytest.mark.slow
+def test_a_number_given_twice_is_refused(start):
+    own = {2: ["--process=1"]}
+    _, statuses, texts, _ = start("twice", 3, "--join_timeout=5", own=own)
+    assert statuses == [2, 2, 2], texts
+    assert [len(text.splitlines()) for text in texts] == [1, 1, 1]
+    said = sorted(texts[1:], key=len)
+    assert "was started twice; give each another --process, from 0 to 2." in said[0]
+    assert "waited 5 s for the others; start all of them, each with" in said[1]
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_is_not_there_is_refused(start):
+    own = {0: ["--process=1"]}
+    _, statuses, texts, _ = start("nobody", 2, "--join_timeout=2", own=own)
+    assert statuses == [2, 2], texts
+    assert "process 0 does not answer there within 2 s (Connection ref" in texts[0]
+    assert len(texts[0].splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_refused(start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = f"--coordinator=127.0.0.1:{port}", "--processes=2", "--process=0"
+        _, statuses, texts, _ = start("taken", 1, *flags)
+    assert statuses == [2], texts
+    assert "process 0 cannot listen there" in texts[0]
+    assert texts[0].strip().endswith("give another port.")
+
+
+STEP = {
+    "SLURM_JOB_ID": "17",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_GPUS_ON_NODE": "8",
+}
+MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu7", "gpu7"),
+        ("gpu7,cpu1", "gpu7"),
+        ("node[003-004]", "node003"),
+        ("a-[03,7-9],b2", "a-03"),
+    ],
+)
+def test_a_step_of_slurm_knows_its_place(nodes, first):
+    found = launchers.place("", 0, -1, STEP | {"SLURM_STEP_NODELIST": nodes})
+    host, port = found.coordinator.split(":")
+    assert host == first
+    assert 61440 <= int(port) < 65536
+    assert (found.processes, found.process) == (8, 5)
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices"),
+    [
+        ("0,1,2,3,4,5,6,7", (2, 3)),  # all tasks of the node see all GPUs
+        ("2,3", None),  # bound to the task
+        ("", None),  # no GPUs
+    ],
+)
+def test_tasks_of_one_node_divide_the_gpus_that_all_see(visible, devices):
+    environ = STEP | {"SLURM_STEP_NODELIST": "a[1-2]", "CUDA_VISIBLE_DEVICES": visible}
+    assert launchers.place("", 0, -1, environ).local_devices == devices
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {name: value for name, value in STEP.items() if name != "SLURM_STEP_ID"},
+        STEP | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_NODELIST": "a1"},
+        {"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0"},
+        {"JOB_COMPLETION_INDEX": "3", "KUBERNETES_SERVICE_HOST": "10.0.0.1"},
+    ],
+)
+def test_what_is_no_process_of_several_is_alone(environ):
+    assert launchers.place("", 0, -1, environ) is None
+
+
+def test_off_is_alone_whatever_the_launcher_says():
+    environ = STEP | {"SLURM_STEP_NODELIST": "a[1-2]"}
+    assert launchers.place("off", 0, -1, environ) is None
+
+
+def test_open_mpi_of_one_host_needs_no_coordinator():
+    environ = MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "4", "PMIX_NAMESPACE": "job@1"}
+    found = launchers.place("", 0, -1, environ)
+    assert found.coordinator.startswith("127.0.0.1:")
+    assert (found.processes, found.process) == (4, 3)
+    elsewhere = launchers.place("node1:99", 0, -1, MPI)
+    assert elsewhere == launchers.Place("node1:99", 4, 3)
+
+
+def test_an_indexed_job_and_variables_name_the_place():
+    environ = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2"}
+    indexed = launchers.place("", 0, -1, environ | {"JOB_COMPLETION_INDEX": "1"})
+    named = launchers.place("", 0, -1, environ | {"JAX_PROCESS_ID": "1"})
+    assert indexed == named == launchers.Place("a:1", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "words", "remedy", "mended"),
+    [
+        (
+            ("", 2, 0),
+            {},
+            "--processes=2: --coordinator is missing",
+            "such as --coordinator node1:8476",
+            ("node1:8476", 2, 0),
+        ),
+        (
+            ("", 0, -1),
+            MPI,
+            "--processes=4: --coordinator is missing",
+            "off makes a run of this process only",
+            ("off", 0, -1),
+        ),
+        (
+            ("node1", 2, 0),
+            {},
+            "--coordinator=node1, but it must be HOST:PORT of process 0",
+            "give such as --coordinator node1:8476",
+            ("node1:8476", 2, 0),
+        ),
+        (
+            ("node1:1", 2, -1),
+            {},
+            "--process is missing, but each of 2 processes needs another, 0 to 1",
+            "give --process 0 to one of them",
+            ("node1:1", 2, 0),
+        ),
+        (
+            ("node1:1", 2, 2),
+            {},
+            "--process is 2, but each of 2 processes needs another, 0 to 1",
+            "give --process 0 to one of them",
+            ("node1:1", 2, 0),
+        ),
+        (
+            ("node1:1", 0, 0),
+            {},
+            "--coordinator=node1:1: of how many processes?",
+            "--coordinator off is a run of one",
+            ("off", 0, 0),
+        ),
+        (
+            ("node1:1", 0, 1),
+            {"JAX_NUM_PROCESSES": "x"},
+            "JAX_NUM_PROCESSES='x', but it must be a number",
+            "unset it, or set it to one",
+            ("node1:1", 2, 1),
+        ),
+    ],
+)
+def test_a_place_that_is_half_known_is_refused_and_the_remedies_work(
+    flags, environ, words, remedy, mended
+):
+    with pytest.raises(ConfigError) as error:
+        launchers.place(*flags, environ)
+    assert words in str(error.value)
+    assert remedy in str(error.value)
+    environ = {name: value for name, value in environ.items() if value != "x"}
+    found = launchers.place(*mended, environ)
+    assert found is None if mended[0] == "off" else found.processes == 2
+
+
+def test_several_processes_use_all_their_devices(monkeypatch):
+    monkeypatch.setattr(cluster, "processes", lambda: 2)
+    config = small_runs.small_config()
+    with pytest.raises(ConfigError, match="devices=1, but 2 processes have 8, all of"):
+        sharding.check_devices(config)
+    config.devices = 0
+    assert sharding.check_devices(config) == 8
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"jax": "1"}, None),
+        ({"jax": "2"}, r"process 0 on .* has another version than process 0: jax"),
+        ({}, r"jax \('1' there, None here\); install the same everywhere\."),
+    ],
+)
+def test_what_must_be_equal_everywhere_is_compared(monkeypatch, values, line):
+    monkeypatch.setattr(cluster, "processes", lambda: 2)
+    monkeypatch.setattr(cluster, "wait", lambda: None)
+    monkeypatch.setattr(cluster, "told_by_primary", lambda _: '{"jax": "1"}')
+
+    def compare():
+        cluster.require_agreement("version", values, "install the same everywhere")
+
+    if line is None:
+        compare()
+    else:
+        with pytest.raises(ConfigError, match=line):
+            compare()
