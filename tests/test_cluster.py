@@ -13,7 +13,7 @@ from lion_jax.cluster import launchers
 from lion_jax.config import ConfigError
 from lion_jax.training import run_folder, sharding
 
-HEARTBEAT = 5
+HEARTBEAT = 10
 EPOCH = "loop._end_epoch"  # called once at the end of each epoch
 THIS = socket.gethostname()
 FLAGS = {
@@ -77,8 +77,9 @@ def losses(folder):
     return [row[name] for row in small_runs.records(folder) for name in names]
 
 
-def last_line(text):
-    return text.strip().splitlines()[-1]
+def errors(text):
+    """The lines that are said to the user; JAX's runtime may print some of its own."""
+    return [line for line in text.splitlines() if line.startswith("error: ")]
 
 
 @pytest.mark.slow
@@ -116,7 +117,7 @@ def test_one_that_is_killed_ends_all_and_the_same_command_resumes(start, alone, 
     assert max(seconds) - min(seconds) < HEARTBEAT + 10
     reason = "another process died or cannot be reached; rerun the same command"
     other = f"error: process {1 - number} on {THIS}: {reason} to resume."
-    assert last_line(texts[1 - number]) == other
+    assert errors(texts[1 - number]) == [other]
     if number:
         shutil.rmtree(folder / run_folder.CHECKSUMS)  # as of a copy without them
         folder, statuses, texts, _ = start(f"killed_{number}", 2)
@@ -132,8 +133,10 @@ def test_an_error_of_one_ends_all_and_is_said(start, number):
     )
     assert statuses == [1, 1], texts
     assert max(seconds) - min(seconds) < HEARTBEAT + 5
-    said = [x for x in "\n".join(texts).splitlines() if x.startswith("error: ")]
-    assert set(said) == {f"error: process {number} on {THIS}: ValueError: out of luck"}
+    said = f"error: process {number} on {THIS}: ValueError: out of luck"
+    assert errors(texts[number]) == [said]
+    # Process 0 speaks for the others too.
+    assert errors(texts[1 - number]) == ([said] if number else [])
     assert "Traceback" in texts[number]
     assert "Traceback" not in texts[1 - number]
 
@@ -161,7 +164,7 @@ def test_different_configurations_are_refused_and_a_proxy_is_passed(start):
         f"error: process 1 on {THIS} has another configuration than process 0: seed"
         " (0 there, 3 here); start all by one command."
     )
-    assert [last_line(text) for text in texts] == [line] * 2
+    assert [errors(text) for text in texts] == [[line], [line]]
     assert not folder.exists()
 
 
@@ -175,7 +178,7 @@ def test_folders_that_are_not_shared_are_refused(start):
         f"error: elsewhere is another folder for process 1 on {THIS} than for process"
         " 0; give a --workdir on a disk that all processes share."
     )
-    assert [last_line(text) for text in texts] == [line] * 2
+    assert [errors(text) for text in texts] == [[line], [line]]
     assert not (folder / run_folder.CHECKPOINTS).exists()
 
 
