@@ -1,21 +1,27 @@
 """Several processes that make one run, over gloo: equal to one, and ended together."""
 
+import os
+import re
 import shutil
 import socket
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import processes
 import pytest
 import small_runs
 
-from lion_jax import cluster
+from lion_jax import cluster, train
 from lion_jax.cluster import launchers
 from lion_jax.config import ConfigError
+from lion_jax.flags import CommandLine
 from lion_jax.training import run_folder, sharding
 
 HEARTBEAT = 10
 EPOCH = "loop._end_epoch"  # called once at the end of each epoch
 THIS = socket.gethostname()
+LAUNCH = Path(__file__).parents[1] / "launch"
 FLAGS = {
     "epochs": 2,
     "batch_size": 64,
@@ -386,3 +392,53 @@ def test_what_must_be_equal_everywhere_is_compared(monkeypatch, values, line):
     else:
         with pytest.raises(ConfigError, match=line):
             compare()
+
+
+@pytest.mark.parametrize(
+    ("srun", "queued"), [(0, False), (138, True), (143, True), (1, False)]
+)
+def test_the_slurm_script_queues_itself_again_after_a_signal(tmp_path, srun, queued):
+    """With an `srun` and an `scontrol` that only say what they were called with."""
+    for name, status in (("srun", srun), ("scontrol", 0)):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@"\nexit {status}\n')
+        program.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["bash", LAUNCH / "slurm_run.sh", "--config", "A.py", "--workdir", "a folder"],
+        env=os.environ | {"PATH": path, "SLURM_JOB_ID": "7", "PYTHON": "python3"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == srun
+    lines = ["srun python3 -m lion_jax.train --config A.py --workdir a folder"]
+    lines += ["scontrol requeue 7"] if queued else []
+    assert ran.stdout.splitlines() == lines
+
+
+def test_the_jobset_has_one_number_of_pods_and_names_the_first():
+    text = (LAUNCH / "kubernetes_jobset.yaml").read_text()
+    counts = re.findall(r"(?:completions|parallelism): (\d+)|\"(\d+)\" # pods", text)
+    assert len({number for pair in counts for number in pair if number}) == 1
+    assert len(counts) == 3
+    (jobset,) = re.findall(r"metadata:\n  name: (\w+)", text)
+    (job,) = re.findall(r"replicatedJobs:\n    - name: (\w+)", text)
+    environ = dict(re.findall(r"name: (JAX_\w+)\n +value: \"?([^\"\s]+)", text))
+    environ["JOB_COMPLETION_INDEX"] = "1"
+    found = launchers.place("", 0, -1, environ)
+    assert found == launchers.Place(f"{jobset}-{job}-0-0.{jobset}:8476", 2, 1)
+
+
+def test_skypilot_gives_the_flags_of_a_place():
+    text = (LAUNCH / "skypilot.yaml").read_text()
+    run = text.partition("run: |\n")[2].replace("exec python", "echo")
+    environ = {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NUM_NODES": "2"}
+    said = subprocess.run(
+        ["sh", "-c", run],
+        env=os.environ | environ | {"SKYPILOT_NODE_RANK": "1"},
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    flags = CommandLine("train", train.Flags, said[2:], file_of=train.Flags.load).flags
+    given = flags.coordinator, flags.processes, flags.process
+    assert launchers.place(*given, {}) == launchers.Place("10.0.0.1:8476", 2, 1)
