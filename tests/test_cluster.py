@@ -168,7 +168,8 @@ def test_different_configurations_are_refused_and_a_proxy_is_passed(start):
     assert statuses == [2, 2], texts
     line = (
         f"error: process 1 on {THIS} has another configuration than process 0: seed"
-        " (0 there, 3 here); start all by one command."
+        " (0 there, 3 here); start all by one command, or each alone with --coordinator"
+        " off."
     )
     assert [errors(text) for text in texts] == [[line], [line]]
     assert not folder.exists()

@@ -154,7 +154,8 @@ def require_shared(folder: Path, file: str) -> None:
                 f"{folder} is another folder for {name()} than for process 0; give a"
                 " --workdir on a disk that all processes share."
             )
-        os.listdir(folder.parent if folder.exists() else ".")  # NFS looks again
+        with contextlib.suppress(OSError):
+            os.listdir(folder)  # a network disk looks again
         time.sleep(0.2)
     wait()
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 import socket
 import tempfile
@@ -60,6 +61,8 @@ def join(place: Place, *, heartbeat: int, stall: int, patience: int) -> None:
             heartbeat_timeout_seconds=heartbeat,
         )
     ending.watch(client(), place, heartbeat, stall)
+    if place.process:  # process 0 speaks
+        logging.getLogger("lion_jax").setLevel(logging.WARNING)
 
 
 def _reach(coordinator: str, host: str, port: int, until: float, patience: int) -> None:

@@ -25,7 +25,8 @@ def on_run(resolved: dict[str, Any], *, finished: bool) -> None:
     """
     values = flatten(identity.portable(identity.without(resolved, PLACES)))
     values |= {"finished": finished}
-    cluster.require_agreement("configuration", values, "start all by one command")
+    remedy = "start all by one command, or each alone with --coordinator off"
+    cluster.require_agreement("configuration", values, remedy)
     versions = environment.versions()
     cluster.require_agreement("version", versions, "install the same everywhere")
 

@@ -55,9 +55,8 @@ def open_folder(
 
     Args:
       folder: The folder, or a link to it; made if absent.
-      to_save: Whether it is opened to save in; then what an interrupted save left
-        there is removed, and what is damaged is moved to `damaged/` beside it. A
-        reader must not: a run may be saving at the time.
+      to_save: Whether to save in it: what an interrupted save left is removed, and what
+        is damaged moved to `damaged/`. A reader must not: a run may be saving.
       signature: The model's, to be saved with each checkpoint.
 
     Raises:
@@ -109,29 +108,27 @@ def save(
       seconds: Time that went into the epoch that is not over.
 
     Raises:
-      CheckpointError: If it cannot be saved, as on a full disk, or is the run's first
-        and cannot be read back.
+      CheckpointError: If it cannot be saved, or is the run's first and not read back.
     """
     step, folder = int(state.step), checkpoints.folder
     at_epoch_end = bool(history) and history[-1].step == step
-    first = not checkpoints.steps
+    first = not cluster.told_by_primary(lambda: "there" if checkpoints.steps else "")
     listed = stored.list_of(folder, step)
     # Of a step that is saved again, the old list would call the new files damaged.
     cluster.by_primary(lambda: listed.unlink(missing_ok=True))
     custom = {"history": [record.to_dict() for record in history], "seconds": seconds}
-    if checkpoints.signature is not None:
-        custom["signature"] = dataclasses.asdict(checkpoints.signature)
+    if signature := checkpoints.signature:
+        custom["signature"] = dataclasses.asdict(signature)
     parts = {"model": _model(averaging.evaluated(state)), "training": _training(state)}
     try:
-        saved = checkpoints.orbax.save_checkpointables(
+        if not checkpoints.orbax.save_checkpointables(
             step,
             {**parts},  # Orbax adds the metrics to it
             metrics=_metrics(history[-1]) if at_epoch_end else None,
             custom_metadata=cast(Any, custom),
             force=True,
             overwrite=True,
-        )
-        if not saved:
+        ):
             raise RuntimeError("Orbax declined")
         if first:
             there = Path(str(checkpoints.orbax.directory)) / str(step)
@@ -145,20 +142,25 @@ def save(
             f" ({stored.shortened(error)}); free space or make the folder writable, and"
             " rerun the same command: it resumes from the last state saved."
         ) from error
-    step_names = {str(step) for step in checkpoints.steps}
-    for path in listed.parent.glob("*.json"):
-        if path.stem not in step_names:
-            path.unlink(missing_ok=True)  # another process may be quicker
+    kept = {stored.list_of(folder, step) for step in checkpoints.steps}
+    others = {*listed.parent.glob("*.json")} - kept
+    cluster.by_primary(lambda: [path.unlink() for path in others])
     cluster.progress()
 
 
 def find(checkpoints: Checkpoints, which: Which) -> int | None:
     """Returns the step of the best or of the latest checkpoint, or None."""
-    infos = checkpoints.orbax.checkpoints
-    if which == "best":
-        infos = sorted((i for i in infos if i.metrics), key=lambda i: _rank(i.metrics))
-        return infos[0].step if infos else None
-    return infos[-1].step if infos else None
+
+    def step() -> str:
+        infos = checkpoints.orbax.checkpoints
+        if which == "best":
+            ranked = (info for info in infos if info.metrics)
+            infos = sorted(ranked, key=lambda info: _rank(info.metrics), reverse=True)
+        return str(infos[-1].step) if infos else ""
+
+    # Hosts may see a shared folder as it was at different times.
+    found = cluster.told_by_primary(step)
+    return int(found) if found else None
 
 
 def restore_model(

@@ -181,7 +181,8 @@ def _run(
             say("rerun the same command to resume.")
             raise InterruptedRunError(interrupted())
 
-    console.print(epochs_table(run_folder.read_metrics(folder), result.best_epoch))
+    if cluster.is_primary():
+        console.print(epochs_table(run_folder.read_metrics(folder), result.best_epoch))
     say(f"curves: {folder / run_folder.CURVES}")
     testing.report(say, result)
     return result

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from rich.console import Console
 from rich.table import Table
 
-from lion_jax import data
+from lion_jax import cluster, data
 from lion_jax.config import Config
 from lion_jax.training import beginning, fitting, sharding, stored
 from lion_jax.training.console import printer
@@ -41,10 +41,10 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
       >>> numbers["bytes"]["parameters"] == 4 * parameters  # doctest: +SKIP
       True
     """
-    console = console or Console()
+    console = console or Console(quiet=not cluster.is_primary())
     devices = sharding.check_devices(config)
     mesh = sharding.make_mesh(devices)
-    dataset = data.load(*requested(config))
+    dataset = cluster.primary_first(lambda: data.load(*requested(config)))
     splits = split(config, dataset)
     started = time.perf_counter()
     task = make_task(config, dataset, splits, mesh)

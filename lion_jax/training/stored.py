@@ -106,8 +106,10 @@ def read_model(folder: Path, step: int) -> dict[str, np.ndarray]:
 
 def unrestorable(folder: Path, step: int, error: Exception) -> CheckpointError:
     """Returns the error of a step that a library cannot restore."""
-    reason = f"{folder / str(step)} cannot be restored ({shortened(error)})"
-    return CheckpointError(f"{reason}; begin anew in another folder.")
+    return CheckpointError(
+        f"{folder / str(step)} cannot be restored ({shortened(error)});"
+        " begin anew in another folder."
+    )
 
 
 def named(parts: Iterable[PyTree[Any]]) -> dict[str, Any]:
