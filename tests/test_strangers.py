@@ -189,11 +189,15 @@ def test_states_within_an_epoch_are_saved_when_the_minutes_are_over(monkeypatch)
 @pytest.mark.parametrize("name", interruption.DEFERRED)
 def test_every_signal_that_ends_a_run_is_deferred(name):
     number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with interruption.caught_signals() as interrupted:
-        signal.raise_signal(number)
-        assert interrupted() == number
-    assert signal.getsignal(number) == before
+    # Under nohup the tests themselves ignore SIGHUP.
+    outside = signal.signal(number, signal.SIG_DFL)
+    try:
+        with interruption.caught_signals() as interrupted:
+            signal.raise_signal(number)
+            assert interrupted() == number
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, outside)
 
 
 def test_a_warning_sent_twice_does_not_kill_and_an_ignored_signal_stays_ignored():
