@@ -22,15 +22,16 @@ def job(where, calls, *arguments, fate="killed"):
     return json.dumps([where, calls, fate, *map(str, arguments)])
 
 
+def asked(program):
+    """Starts a program that reads jobs and writes answers, a line each."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, program], text=True, **pipes)
+
+
 @contextlib.contextmanager
 def server():
     """Yields what does a job in a process, which must end by SIGKILL."""
-    process = subprocess.Popen(
-        [sys.executable, __file__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = asked(__file__)
 
     def kill(where, calls, *arguments):
         print(job(where, calls, *arguments), file=process.stdin, flush=True)

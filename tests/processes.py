@@ -11,10 +11,11 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+import kills
 
 import lion_jax.cluster
 
@@ -43,12 +44,7 @@ FATES = {
 @contextlib.contextmanager
 def server():
     """Yields what makes a run: statuses, texts and seconds, a value per process."""
-    process = subprocess.Popen(
-        [sys.executable, __file__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = kills.asked(__file__)
 
     def run(folder, *processes, devices=2):
         job = json.dumps([str(folder), devices, processes])
