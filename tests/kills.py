@@ -42,20 +42,28 @@ def server():
         yield kill
 
 
-def end_at(where, calls, fate):
+def at_call(where, calls, happen):
+    """Has something happen just before the n-th call of `module.function`."""
     module, _, name = where.rpartition(".")
     module = importlib.import_module(f"lion_jax.training.{module}")
     original, counted = getattr(module, name), itertools.count(1)
 
-    def dying(*args, **options):
+    def replaced(*args, **options):
         if next(counted) == calls:
-            if fate == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            print(fate, flush=True)
-            time.sleep(600)
+            happen()
         return original(*args, **options)
 
-    setattr(module, name, dying)
+    setattr(module, name, replaced)
+
+
+def end_at(where, calls, fate):
+    def end():
+        if fate == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        print(fate, flush=True)
+        time.sleep(600)
+
+    at_call(where, calls, end)
 
 
 def work(where, calls, fate, *arguments):

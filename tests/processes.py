@@ -6,7 +6,6 @@ small run. JAX has no devices in it yet, and so no threads.
 
 import contextlib
 import importlib
-import itertools
 import json
 import os
 import signal
@@ -26,16 +25,15 @@ def fail():
     raise ValueError("out of luck")
 
 
-def send(number):
-    os.kill(os.getpid(), number)
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(2)  # JAX looks for it once in a while
 
 
 FATES = {
     "raises": fail,
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "terminated": lambda: send(signal.SIGTERM),
-    "interrupted": lambda: send(signal.SIGINT),
+    "terminated": terminate,
     "hangs": lambda: time.sleep(600),
     "impatient": lambda: setattr(lion_jax.cluster, "SECONDS_OF_A_DISK", 1.0),
 }
@@ -61,20 +59,6 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def befall(fate, where, calls):
-    """Has something happen at the n-th call of `module.function`."""
-    module, _, name = where.rpartition(".")
-    module = importlib.import_module(f"lion_jax.training.{module}")
-    original, counted = getattr(module, name), itertools.count(1)
-
-    def replaced(*args, **options):
-        if next(counted) == calls:
-            FATES[fate]()
-        return original(*args, **options)
-
-    setattr(module, name, replaced)
-
-
 def work(folder, devices, fates, environ, arguments):
     """What a process does; it does not return."""
     import jax
@@ -84,8 +68,8 @@ def work(folder, devices, fates, environ, arguments):
     os.chdir(folder)
     os.environ.update(environ)
     jax.config.update("jax_num_cpu_devices", devices)
-    for fate in fates:
-        befall(*fate)
+    for fate, where, calls in fates:
+        kills.at_call(where, calls, FATES[fate])
     cli.run(train.main, train.MISTAKES, train.FAILURES, arguments)
 
 

@@ -147,9 +147,9 @@ class _Watch(threading.Thread):
         os._exit(status)  # JAX would wait for the others, in vain
 
 
-def _print(line: str) -> None:
+def _print(line: str, stream: int = 2) -> None:
     with contextlib.suppress(OSError):
-        os.write(2, f"{line}\n".encode(errors="replace"))
+        os.write(stream, f"{line}\n".encode(errors="replace"))
 
 
 @contextlib.contextmanager
@@ -167,7 +167,7 @@ def on_abort(why: Callable[[], tuple[str, int]], stream: int = 2) -> Iterator[No
         del number
         line, status = why()
         if line:
-            os.write(stream, f"{line}\n".encode(errors="replace"))
+            _print(line, stream)
         os._exit(status)
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(leave)

@@ -146,17 +146,7 @@ def _run(
         cluster.by_primary(lambda: run_folder.describe(folder, packages, say))
 
         # ---------------------------------------------------------------- compilation
-        say(f"compiling {config.model.name} ...")
-        started = time.perf_counter()
-        program = Program(config, task, splits, mesh)
-        seconds_compile = time.perf_counter() - started
-        parameters = sum(x.size for x in jax.tree.leaves(program.abstract.params))
-        say(
-            f"ready after {seconds_compile:.1f} s: {parameters:,} parameters on"
-            f" {mesh.size} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
-        )
-        if config.mesh_mode != "data":
-            say(sharding.describe(config.mesh_mode, program.memory()))
+        program, seconds_compile = _compile(config, task, splits, mesh, say)
         if profile:
             profiling.report(config, program, folder / run_folder.PROFILE, console)
 
@@ -208,6 +198,24 @@ def _prepare(
     else:
         weights = beginning.check(config, task)
     return task, splits, weights
+
+
+def _compile(
+    config: Config, task: Task, splits: Splits, mesh: Mesh, say: Print
+) -> tuple[Program, float]:
+    """Compiles the steps, and says what they compute on; returns the seconds too."""
+    say(f"compiling {config.model.name} ...")
+    started = time.perf_counter()
+    program = Program(config, task, splits, mesh)
+    seconds = time.perf_counter() - started
+    parameters = sum(x.size for x in jax.tree.leaves(program.abstract.params))
+    say(
+        f"ready after {seconds:.1f} s: {parameters:,} parameters on"
+        f" {mesh.size} x {jax.devices()[0].device_kind}, {config.optimizer.name}"
+    )
+    if config.mesh_mode != "data":
+        say(sharding.describe(config.mesh_mode, program.memory()))
+    return program, seconds
 
 
 def _draw(
