@@ -192,12 +192,12 @@ def test_folders_that_are_not_shared_are_refused(start):
 @pytest.mark.slow
 def test_a_number_given_twice_is_refused(start):
     own = {2: ["--process=1"]}
-    _, statuses, texts, _ = start("twice", 3, "--join_timeout=5", own=own)
+    _, statuses, texts, _ = start("twice", 3, "--join_timeout=10", own=own)
     assert statuses == [2, 2, 2], texts
     assert [len(text.splitlines()) for text in texts] == [1, 1, 1]
     said = sorted(texts[1:], key=len)
     assert "was started twice; give each another --process, from 0 to 2." in said[0]
-    assert "waited 5 s for the others; start all of them, each with" in said[1]
+    assert "waited 10 s for the others; start all of them, each with" in said[1]
 
 
 @pytest.mark.slow
