@@ -1,5 +1,6 @@
 """Distributed Lion: the vote, its one bit a value, its zeros and its NaN."""
 
+import inspect
 import re
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from lion_jax import scale_by_lion
-from lion_jax.optimizer import distributed
+from lion_jax.optimizer import distributed, momentum, votes
 from lion_jax.optimizer.distributed import scale_by_distributed_lion
 
 pytestmark = pytest.mark.usefixtures("full_compilation")
@@ -59,13 +60,13 @@ def test_all_devices_take_the_step_most_vote_for(devices):
     for seed in range(5):
         grads = gradients(seed, devices)
         updates, state = jax.block_until_ready(step(state, grads))
-        votes = []
+        cast = []
         for i in range(devices):
             mine = jax.tree.map(lambda g, i=i: g[i], grads)
             signs, states[i] = alone.update(mine, states[i])
-            votes.append(signs)
+            cast.append(signs)
         for name, update in updates.items():
-            expected = np.sign(sum(np.asarray(v[name]) for v in votes))
+            expected = np.sign(sum(np.asarray(v[name]) for v in cast))
             for i in range(devices):
                 np.testing.assert_array_equal(update[i], expected)
                 mine, kept = state.mu[name][i], states[i].mu[name]
@@ -96,7 +97,11 @@ def test_a_vote_takes_one_bit_and_an_outcome_two(devices):
     grads = jnp.ones((devices, n))
     lowered = step.lower(init(grads[0]), grads)
     flags = 8 * devices / n  # a byte from each: of the arrays with a NaN
-    assert bits_per_value(lowered, n) == {"all_to_all": 1, "all_gather": 2 + flags}
+    outcome = 1 if devices % 2 else 2  # of an odd number there are no ties
+    assert bits_per_value(lowered, n) == {
+        "all_to_all": 1,
+        "all_gather": outcome + flags,
+    }
     if devices == 8:
         text = lowered.compile().as_text()
         assert not re.findall(r"f32\[[\d,]*\]\S* all-", text)
@@ -127,15 +132,87 @@ def test_a_step_has_one_vote_and_one_outcome_for_all_arrays():
 @pytest.mark.parametrize("devices", range(1, 10))
 def test_votes_are_counted_in_their_bytes(devices):
     rng = np.random.default_rng(devices)
-    votes = rng.random((devices, 64)) < rng.random(64)
-    votes[:, :2] = [False, True]
-    counts = votes.sum(0)
-    digits = distributed._counted(jnp.asarray(np.packbits(votes, axis=1)))
+    plus = rng.random((devices, 64)) < rng.random(64)
+    plus[:, :2] = [False, True]
+    counts = plus.sum(0)
+    digits = votes._counted(jnp.asarray(np.packbits(plus, axis=1)))
     bits = np.unpackbits(np.asarray(digits), axis=1)
     np.testing.assert_array_equal(2 ** np.arange(len(bits)) @ bits, counts)
     for bound in range(1, devices + 1):
-        reached = np.unpackbits(np.asarray(distributed._at_least(digits, bound)))
+        reached = np.unpackbits(np.asarray(votes._at_least(digits, bound)))
         np.testing.assert_array_equal(reached, counts >= bound)
+
+
+def elected(signs, step, vote, ties):
+    """What NumPy makes of the devices' signs: a bit of each, and their count."""
+    devices = len(signs)
+    even = (step + np.arange(devices)) % 2 == 0
+    count = ((signs > 0) | ((signs == 0) & even[:, None])).sum(0)
+    mean = (2 * count.astype(np.float32) - devices) / devices
+    if vote == "majority":
+        alternate = ties == "alternate" and devices % 2 == 0
+        tie = (1 if step % 2 == 0 else -1) if alternate else 0
+        mean = np.where(mean == 0, tie, np.sign(mean))
+    if devices == 1:
+        return signs[0]
+    return np.where(np.isnan(signs).any(), np.nan, mean)
+
+
+@pytest.mark.parametrize("devices", range(1, 10))
+def test_votes_are_those_that_numpy_counts(devices):
+    """Of signs and zeros, ties among them, in three arrays of which one has a NaN."""
+    rng = np.random.default_rng(devices)
+    signs = {
+        "w": rng.integers(-1, 2, (devices, 29)).astype(np.float32),
+        "tied": np.where(np.arange(3 * devices).reshape(-1, 3) % 2, 1.0, -1.0),
+        "bad": rng.integers(-1, 2, (devices, 4)).astype(np.float32),
+    }
+    signs["bad"][devices // 2, 1] = np.nan
+    rules = ("majority", "stand"), ("majority", "alternate"), ("mean", "stand")
+    for vote, ties in rules:
+
+        def elect(mine, step, vote=vote, ties=ties):
+            return votes.elect(mine, step, "devices", vote, ties)
+
+        step = jax.jit(jax.vmap(elect, (0, None), axis_name="devices"))
+        for number in np.int32([0, 1]):
+            got = step(signs, number)
+            for name, each in signs.items():
+                expected = elected(each, number, vote, ties)
+                # XLA divides by multiplication.
+                np.testing.assert_allclose(got[name], [expected] * devices, rtol=3e-7)
+
+
+@pytest.mark.parametrize("value", ["vote", "ties"])
+def test_an_unknown_rule_is_refused(value):
+    with pytest.raises(ValueError, match=f"{value}="):
+        inspect.unwrap(scale_by_distributed_lion)("data", **{value: "most"})
+
+
+@pytest.mark.parametrize("mu_dtype", [None, "bfloat16", "int8"])
+def test_synchronised_momenta_are_their_mean(mu_dtype):
+    tx = scale_by_distributed_lion("data", mu_dtype=mu_dtype)
+    grads = jax.random.normal(jax.random.key(0), (4, 64, 64))
+
+    def one(g):
+        _, state = tx.update(g, tx.init(g))
+        return state, distributed.synchronised(state, "data")
+
+    before, after = jax.vmap(one, axis_name="data")(grads)
+    values, means = (jax.vmap(momentum.values)(state) for state in (before, after))
+    expected = np.asarray(values, np.float64).mean(0)
+    # An int8 code is 1/16 to 1/8 of its value from the next one.
+    rtol = {None: 1e-5, "bfloat16": 2**-8, "int8": 1 / 8}[mu_dtype]
+    np.testing.assert_allclose(
+        np.asarray(means, np.float64), [expected] * 4, rtol=rtol, atol=1e-5
+    )
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    mine = distributed.of_each_device((before, jnp.zeros(1)))
+    assert [*jax.tree.leaves(mine)] == [
+        False,
+        *[True] * (len(jax.tree.leaves(before)) - 1),
+        False,
+    ]
 
 
 @pytest.mark.slow

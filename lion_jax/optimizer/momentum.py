@@ -92,6 +92,28 @@ def values(state: LionState | QuantizedLionState) -> optax.Updates:
     return jax.tree.map(decoded, state.mu)
 
 
+def with_values(state: Any, values: optax.Updates, exponents: Any = None) -> Any:
+    """Returns a state with other momenta, stored as its own are.
+
+    Args:
+      state: A `LionState` or `QuantizedLionState`.
+      values: The momenta, a tree like `values(state)`.
+      exponents: Of the codes, for int8 momenta.
+    """
+    if isinstance(state, LionState):
+        mu = jax.tree.map(lambda m, x: x.astype(m.dtype), state.mu, values)
+        return state._replace(mu=mu)
+    each = iter(exponents)
+
+    def encoded(m: Array, x: Array) -> Array:
+        if m.dtype != jnp.int8:
+            return x.astype(m.dtype)
+        return int8.store(x, next(each), int8.walk(state.count))
+
+    mu = jax.tree.map(encoded, state.mu, values)
+    return state._replace(mu=mu, exponents=exponents)
+
+
 def opened(state: Any, gradients: optax.Updates, b2: Any) -> Any:
     """Returns a state's momenta, int8 ones with what their codes mean.
 
