@@ -65,7 +65,9 @@ def _check_value(field: Field, value: Any) -> None:
 
 def _check_needs(field: Field, values: Mapping[str, Any]) -> None:
     needed = f"{field.group}.{field.about.needs}"
-    if field.about.needs and not values[needed] and values[field.path] != field.default:
+    if not field.about.needs or values[field.path] == field.default:
+        return
+    if values[needed] in (0, "none"):
         rule = f"must be {field.default!r} without {needed}"
         raise _wrong(field, values[field.path], rule)
 
@@ -129,15 +131,31 @@ def _check_patch(config: Config, tables: Tables) -> None:
 
 def _check_mesh(config: Config) -> None:
     """Refuses two modes at once, and signs where an optimizer's steps have others."""
-    mode, optimizer = config.mesh.mode, config.optimizer
+    mode, vote, optimizer = config.mesh.mode, config.mesh.vote, config.optimizer
     field = fields_of(Config)["mesh.mode"]
     if config.shard_parameters and mode not in (field.default, "fsdp"):
         raise ConfigError(
             f"mesh.mode={mode!r}, but shard_parameters=True is an older name of"
             " mesh.mode=fsdp; set --config.shard_parameters=false."
         )
-    if mode != "zero1":
+    if vote != "none" and config.mesh_mode != "data":
+        raise ConfigError(
+            f"mesh.vote={vote!r}, but mesh.mode={config.mesh_mode!r}: devices that vote"
+            " have a whole momentum each; set --config.mesh.mode=data, and leave"
+            " shard_parameters out."
+        )
+    if vote == "mean" and config.mesh.ties != "stand":
+        raise ConfigError(
+            f"mesh.ties={config.mesh.ties!r}, but a mean of votes has no ties; set"
+            " --config.mesh.ties=stand."
+        )
+    if mode != "zero1" and vote == "none":
         return
+    sends, remedy = (
+        ("mesh.mode='zero1'", "mode=fsdp")
+        if mode == "zero1"
+        else (f"mesh.vote={vote!r}", "vote=none")
+    )
     for name, value, signs in (
         ("name", optimizer.name, "lion"),
         ("mode", optimizer.mode, "hard"),
@@ -145,9 +163,9 @@ def _check_mesh(config: Config) -> None:
     ):
         if value != signs:
             raise ConfigError(
-                f"mesh.mode='zero1', but optimizer.{name}={value!r}: it sends the signs"
+                f"{sends}, but optimizer.{name}={value!r}: it sends the signs"
                 f" of Lion's step, which has others unless optimizer.{name} is"
-                f" {signs!r}; set --config.mesh.mode=fsdp."
+                f" {signs!r}; set --config.mesh.{remedy}."
             )
 
 

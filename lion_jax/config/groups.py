@@ -158,6 +158,31 @@ class MeshConfig:
             also=("zero", "parallel", "strategy", "parallelism", "dp", "ddp"),
         ),
     ] = "data"
+    vote: Annotated[
+        Literal["none", "majority", "mean"],
+        About(
+            "Lion with one-bit communication: each device has a momentum of its own"
+            " part of the batch, and the step is what the majority of their signs is,"
+            " or their mean; none: exact Lion",
+            also=("distributed_lion", "majority_vote", "onebit", "compression"),
+        ),
+    ] = "none"
+    ties: Annotated[
+        Literal["stand", "alternate"],
+        About(
+            "of an even number of votes: no step, or up in one step and down in the"
+            " next, which saves a bit",
+            needs="vote",
+        ),
+    ] = "stand"
+    sync_every: Annotated[
+        int,
+        About(
+            "steps between which devices that vote average their momenta; 0: never",
+            ge=0,
+            needs="vote",
+        ),
+    ] = 0
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ AHEAD = 8  # batches between two checks for an interruption
 def abstract_state(config: Config, task: Task, mesh: Mesh) -> TrainState:
     """Returns shapes, dtypes and shardings of the training state."""
     shapes = jax.eval_shape(lambda: init_state(task, jax.random.key(0)))
-    layout = sharding.Layout(mesh, config.mesh_mode)
+    layout = sharding.Layout.of(config, mesh)
     optimizer = _placed(shapes.opt_state, layout.of_optimizer)
     return _placed(shapes, layout.of_model)._replace(opt_state=optimizer)
 
@@ -33,7 +33,7 @@ def abstract_model(
 ) -> Model:
     """Returns shapes, dtypes and shardings of the model alone."""
     shapes = jax.eval_shape(lambda: init_model(make_model, jax.random.key(0)))
-    return _placed(shapes, sharding.Layout(mesh, config.mesh_mode).of_model)
+    return _placed(shapes, sharding.Layout.of(config, mesh).of_model)
 
 
 def _placed(shapes: Any, place: Callable[[Any], Any]) -> Any:

@@ -15,8 +15,8 @@ from lion_jax import data, references
 from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import references_of
 from lion_jax.training import calls, stored
+from lion_jax.training.loss import Batch, loss_of
 from lion_jax.training.optimizers import make_schedule
-from lion_jax.training.step import Batch, loss_of
 from lion_jax.training.task import Task
 
 

@@ -65,7 +65,7 @@ def make_optimizer(
         optimizer = own.optimizer(config, rate, mask)
     else:
         options = {name: getattr(config, name) for name in parameters(config.name)}
-        if layout.mode == "zero1":
+        if layout.vote or layout.mode == "zero1":
             options["exchange"] = layout.exchanged
         optimizer = OPTIMIZERS[config.name](rate, mask, **options)
     # Joining what is divided would move it.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 from lion_jax import cluster
 from lion_jax.config import Config, ConfigError
 from lion_jax.config import check_devices as divide
-from lion_jax.optimizer import signs
+from lion_jax.optimizer import distributed, signs, votes
 
 AXIS = "data"
 MIN_SHARDED_SIZE = 2**16  # smaller arrays cost more to gather than to keep
@@ -62,7 +62,14 @@ def check_devices(config: Config) -> int:
             f"devices={config.devices}, but {cluster.processes()} processes have"
             f" {available}, all of which are used; leave --config.devices at 0."
         )
-    return divide(config, available)
+    devices = divide(config, available)
+    if devices == 1 and config.mesh.vote != "none":
+        raise ConfigError(
+            f"mesh.vote={config.mesh.vote!r}, but there is one device, and none to vote"
+            " with; set --config.mesh.vote=none, or on a CPU the environment's"
+            " XLA_FLAGS=--xla_force_host_platform_device_count=8 for 8 devices."
+        )
+    return devices
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -107,6 +114,14 @@ def bytes_of_a_part(array: Any) -> int:
     return math.prod(part) * array.dtype.itemsize
 
 
+class Vote(NamedTuple):
+    """How devices vote on the steps, as in the configuration's `mesh`."""
+
+    rule: votes.Rule
+    ties: votes.Ties
+    sync_every: int  # steps; 0: never
+
+
 @dataclass(frozen=True)
 class Layout:
     """What a device holds of the parameters and of the optimizer's state.
@@ -114,10 +129,20 @@ class Layout:
     Args:
       mesh: The devices; None for one, on which nothing is divided.
       mode: `mesh.mode` of the configuration.
+      vote: Where each device has momenta of its own: how these vote.
     """
 
     mesh: Mesh | None
     mode: str = "data"
+    vote: Vote | None = None
+
+    @classmethod
+    def of(cls, config: Config, mesh: Mesh) -> "Layout":
+        """Returns a configuration's layout."""
+        rule, fields = config.mesh.vote, config.mesh
+        if rule == "none":
+            return cls(mesh, config.mesh_mode)
+        return cls(mesh, config.mesh_mode, Vote(rule, fields.ties, fields.sync_every))
 
     @property
     def whole(self) -> NamedSharding:
@@ -150,6 +175,11 @@ class Layout:
 
     def of_optimizer(self, abstract: PyTree[Any]) -> PyTree[NamedSharding]:
         """Returns a sharding for each array of an optimizer's state."""
+        if self.vote:
+            own = distributed.of_each_device(abstract)
+            assert self.mesh is not None
+            each, whole = batch(self.mesh), self.whole
+            return jax.tree.map(lambda mine: each if mine else whole, own)
         return self._placed(abstract, self.mode != "data")
 
     def _placed(self, abstract: PyTree[Any], in_parts: bool) -> PyTree[NamedSharding]:
@@ -181,8 +211,9 @@ class Layout:
         return jax.lax.with_sharding_constraint(whole, parts)
 
     def exchanged(self, directions: optax.Updates, count: Any) -> optax.Updates:
-        """Returns whole directions of steps from the parts of the devices, as signs."""
-        del count
+        """Returns a step's directions, from the devices' parts or their votes."""
+        if vote := self.vote:
+            return votes.elect(directions, count, AXIS, vote.rule, vote.ties)
 
         def gather(direction: Array) -> Array:
             axis = self.axis(direction.shape)

@@ -133,3 +133,20 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     metrics: Metrics  # of the current epoch
     stats_ema: Any = None  # of the statistics' average; None without one
+
+
+class Outputs(NamedTuple):
+    """What a loss was computed from, and the model's statistics after it."""
+
+    losses: Float[Array, " b"]
+    logits: Float[Array, "b k"]
+    batch_stats: PyTree[Array]
+
+
+class Stepped(NamedTuple):
+    """What a step made of a state and a batch."""
+
+    loss: Float[Array, ""]
+    outputs: Outputs
+    params: PyTree[Array]
+    opt_state: optax.OptState

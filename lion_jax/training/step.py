@@ -5,35 +5,29 @@ whole splits or windows of them (`lion_jax.training.streaming`), and sums for lo
 accuracy stay there until an epoch ends.
 """
 
-import enum
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, PyTree
 
-from lion_jax.training import calls
+from lion_jax.training import calls, voting
 from lion_jax.training.averaging import advance
-from lion_jax.training.state import Evaluated, Examples, Metrics, Model, TrainState
+from lion_jax.training.loss import Batch, loss_of
+from lion_jax.training.state import (
+    Evaluated,
+    Examples,
+    Metrics,
+    Model,
+    Outputs,
+    Stepped,
+    TrainState,
+)
 from lion_jax.training.task import Task
-
-
-class Use(enum.IntEnum):
-    """What a step's random key is used for; each use folds its number into the key.
-
-    `images.Augmentation` draws from the key itself, and from its own numbers below 3.
-    """
-
-    MODEL = 3
-    MIXUP = 4
-
-    def key(self, key: Key[Array, ""], part: Int[Array, ""] | int) -> Key[Array, ""]:
-        """Returns this use's own key for one of the parts of a step's batch."""
-        return jax.random.fold_in(jax.random.fold_in(key, self.value), part)
 
 
 def init_model(
@@ -55,7 +49,9 @@ def begin(task: Task, model: Model) -> TrainState:
     return TrainState(
         step=jnp.zeros([], jnp.int32),
         **model._asdict(),
-        opt_state=task.optimizer.init(model.params),
+        opt_state=voting.for_each_device(
+            task.optimizer.init(model.params), task.layout
+        ),
         metrics=Metrics.zeros(),
         stats_ema=task.stats_ema and task.stats_ema.init(model.batch_stats),
     )
@@ -64,56 +60,6 @@ def begin(task: Task, model: Model) -> TrainState:
 def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
     """Returns the order of n examples in an epoch, a function of key and epoch only."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), n).astype(jnp.int32)
-
-
-class Batch(NamedTuple):
-    """Part of a step's examples."""
-
-    images: UInt8[Array, "b h w c"]
-    labels: Int[Array, " b"]
-    part: Int[Array, ""] | int  # its number within the step, for keys of its own
-
-
-class Outputs(NamedTuple):
-    """What a loss was computed from, and the model's statistics after it."""
-
-    losses: Float[Array, " b"]
-    logits: Float[Array, "b k"]
-    batch_stats: PyTree[Array]
-
-
-def loss_of(
-    params: PyTree[Array],
-    batch_stats: PyTree[Array],
-    batch: Batch,
-    key: Key[Array, ""],
-    *,
-    task: Task,
-    graph: nnx.GraphDef,
-) -> tuple[Float[Array, ""], Outputs]:
-    """Computes a batch's mean loss in training.
-
-    Args:
-      params: The model's parameters.
-      batch_stats: Its batch-norm statistics before.
-      batch: Images, already cropped and mirrored, and labels.
-      key: The step's key.
-      task: The fixed part of the experiment.
-      graph: `task.graph()`.
-
-    Returns:
-      The loss to differentiate; losses and logits per example, statistics after.
-    """
-    drawn = Use.MODEL.key(key, batch.part) if task.call.needs_key else None
-    x = task.standardize(batch.images)
-    x, mix = task.augment.mix(x, key=Use.MIXUP.key(key, batch.part))
-    logits, batch_stats = task.call(
-        graph, params, batch_stats, x, train=True, key=drawn
-    )
-    targets = mix(jax.nn.one_hot(batch.labels, logits.shape[-1]))
-    targets = optax.smooth_labels(targets, task.label_smoothing)
-    losses = optax.softmax_cross_entropy(logits, targets)
-    return losses.mean(), Outputs(losses, logits, batch_stats)
 
 
 def train_step(
@@ -143,6 +89,31 @@ def train_step(
     pixels, labels = _cut(task, examples, rows)
     key = jax.random.fold_in(key, state.step)
     batch = Batch(task.augment(pixels, key=key), labels, 0)
+    take = partial(_take, task, graph)
+    if task.layout.vote:
+        take = voting.by_vote(take, task.layout)
+    loss, outputs, params, opt_state = take(state, batch, key)
+    everything = jnp.ones(labels.shape, bool)
+    return TrainState(
+        step=state.step + 1,
+        params=params,
+        batch_stats=outputs.batch_stats,
+        opt_state=opt_state,
+        metrics=state.metrics.add(
+            outputs.losses, outputs.logits, labels, everything, state.step + 1
+        ),
+        stats_ema=advance(task.stats_ema, state.stats_ema, outputs.batch_stats),
+    ), loss
+
+
+def _take(
+    task: Task,
+    graph: nnx.GraphDef,
+    state: TrainState,
+    batch: Batch,
+    key: Key[Array, ""],
+) -> Stepped:
+    """Computes a batch's gradient and takes the optimizer's step."""
     differentiate = jax.value_and_grad(
         partial(loss_of, task=task, graph=graph), has_aux=True
     )
@@ -156,17 +127,7 @@ def train_step(
         grads = task.layout.divided(grads)
         updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-    everything = jnp.ones(labels.shape, bool)
-    return TrainState(
-        step=state.step + 1,
-        params=params,
-        batch_stats=outputs.batch_stats,
-        opt_state=opt_state,
-        metrics=state.metrics.add(
-            outputs.losses, outputs.logits, labels, everything, state.step + 1
-        ),
-        stats_ema=advance(task.stats_ema, state.stats_ema, outputs.batch_stats),
-    ), loss
+    return Stepped(loss, outputs, params, opt_state)
 
 
 def _accumulate(
@@ -196,7 +157,11 @@ def _accumulate(
     (total, batch_stats), per_part = jax.lax.scan(
         take_in,
         (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats),
-        Batch(cut(batch.images), cut(batch.labels), jnp.arange(parts)),
+        Batch(
+            cut(batch.images),
+            cut(batch.labels),
+            batch.part * parts + jnp.arange(parts),
+        ),
     )
     losses, logits = map(join, per_part)
     grads = jax.tree.map(lambda x: x / parts, total)

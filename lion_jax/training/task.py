@@ -141,7 +141,7 @@ def make_task(
     signature = Signature.of(config, dataset, splits.train)
     steps = total_steps(config, len(splits.train.labels))
     make_model = model_maker(config, signature)
-    layout = sharding.Layout(mesh, config.mesh_mode)
+    layout = sharding.Layout.of(config, mesh)
     return Task(
         signature=signature,
         make_model=make_model,

@@ -1,0 +1,102 @@
+"""Distributed Lion in training: each device by itself, but for a vote on every step.
+
+With `mesh.vote` each device computes the gradient of its own part of the batch, clips
+it, has a momentum of such gradients and norms its part by the part's own statistics.
+What the devices send each other is their votes, the mean of the statistics for
+evaluation, and with `mesh.sync_every` now and then the mean of their momenta. So
+parameters stay the same on all devices; momenta are arrays with an axis for these.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, PyTree
+
+from lion_jax.optimizer.distributed import of_each_device, synchronised
+from lion_jax.training import sharding
+from lion_jax.training.loss import Batch
+from lion_jax.training.state import Outputs, Stepped, TrainState
+
+EACH: Any = PartitionSpec(sharding.AXIS)
+ALL: Any = PartitionSpec()
+# From a state, a batch and the step's key to what a step makes of them.
+Take = Callable[[TrainState, Batch, Any], Stepped]
+
+
+def for_each_device(state: optax.OptState, layout: sharding.Layout) -> optax.OptState:
+    """Gives all devices that vote an optimizer's first state."""
+    if not layout.vote:
+        return state
+    devices = layout.whole.mesh.size
+
+    def repeated(x: Array, own: bool) -> Array:
+        return jnp.broadcast_to(x, (devices, *x.shape)) if own else x
+
+    return jax.tree.map(repeated, state, of_each_device(state))
+
+
+def by_vote(take: Take, layout: sharding.Layout) -> Take:
+    """Returns a step of devices that vote, of one that each of them can take alone.
+
+    Args:
+      take: Takes a step, with the directions that `layout.exchanged` returns.
+      layout: The devices, and how they vote.
+    """
+    vote = layout.vote
+    assert vote
+
+    def alone(state, images, labels, key):
+        state = state._replace(opt_state=_mapped(lambda x: x[0], state.opt_state))
+        part = lax.axis_index(sharding.AXIS)
+        stepped = take(state, Batch(images, labels, part), key)
+        opt_state = stepped.opt_state
+        if vote.sync_every:
+            due = (state.step + 1) % vote.sync_every == 0
+            opt_state = lax.cond(due, _synchronised, lambda x: x, opt_state)
+        loss, batch_stats = _mean((stepped.loss, stepped.outputs.batch_stats))
+        return stepped._replace(
+            loss=loss,
+            outputs=stepped.outputs._replace(batch_stats=batch_stats),
+            opt_state=_mapped(lambda x: x[None], opt_state),
+        )
+
+    def together(state: TrainState, batch: Batch, key: Any) -> Stepped:
+        own = of_each_device(state.opt_state)
+        optimizer = jax.tree.map(lambda mine: EACH if mine else ALL, own)
+        places = jax.tree.map(lambda _: ALL, state)._replace(opt_state=optimizer)
+        outputs = Outputs(losses=EACH, logits=EACH, batch_stats=ALL)
+        # JAX would sum the gradients of replicated parameters itself if it checked.
+        return jax.shard_map(
+            alone,
+            mesh=layout.whole.mesh,
+            in_specs=(places, EACH, EACH, ALL),
+            out_specs=Stepped(ALL, outputs, ALL, optimizer),
+            check_vma=False,
+        )(state, batch.images, batch.labels, key)
+
+    return together
+
+
+def _mapped(f: Callable[[Array], Array], state: optax.OptState) -> optax.OptState:
+    """Applies a function to what each device has of its own."""
+    own = of_each_device(state)
+    return jax.tree.map(lambda x, mine: f(x) if mine else x, state, own)
+
+
+def _synchronised(state: optax.OptState) -> optax.OptState:
+    return synchronised(state, sharding.AXIS)
+
+
+def _mean(tree: PyTree[Array]) -> PyTree[Array]:
+    """Returns the devices' means; whole numbers, such as counts, are equal on all."""
+    return jax.tree.map(
+        lambda x: (
+            lax.pmean(x, sharding.AXIS) if jnp.issubdtype(x.dtype, jnp.floating) else x
+        ),
+        tree,
+    )
