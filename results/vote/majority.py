@@ -1,0 +1,14 @@
+"""Eight devices take the step that most of them vote for; a tie is no step."""
+
+import runpy
+from pathlib import Path
+
+from lion_jax.config import Config
+
+
+def get_config() -> Config:
+    exact = Path(__file__).with_name("exact.py")
+    config = runpy.run_path(str(exact))["get_config"]()
+    config.name = "vote_majority"
+    config.mesh.vote = "majority"
+    return config
