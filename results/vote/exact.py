@@ -1,7 +1,7 @@
 """Exact Lion, beside which devices that vote are measured: a small ResNet, the sample.
 
 Blocks as ResNet-50's in three stages of two, a quarter of its width, 222,298 weights.
-Twelve epochs of 31 steps without an early stop, warm-up and cosine, on eight devices
+Six epochs of 31 steps without an early stop, warm-up and cosine, on eight devices
 with 16 images each. Batch norm is over the whole batch.
 """
 
@@ -19,7 +19,7 @@ def get_config() -> Config:
     return Config(
         name="vote_exact",
         devices=8,
-        epochs=12,
+        epochs=6,
         batch_size=128,
         eval_batch_size=256,
         image_size=28,
