@@ -102,9 +102,23 @@ def test_a_vote_takes_one_bit_and_an_outcome_two(devices):
         "all_to_all": 1,
         "all_gather": outcome + flags,
     }
+    assert votes.bits(devices, "majority", "stand") == 1 + outcome
     if devices == 8:
         text = lowered.compile().as_text()
         assert not re.findall(r"f32\[[\d,]*\]\S* all-", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("vote", "ties"), [("majority", "alternate"), ("mean", "stand")]
+)
+def test_other_outcomes_take_what_is_said(vote, ties):
+    tx = scale_by_distributed_lion("data", vote=vote, ties=ties)
+    init, step = stepper(8, tx)
+    n = 48_000
+    grads = jnp.ones((8, n))
+    sent = bits_per_value(step.lower(init(grads[0]), grads), n)
+    assert sum(sent.values()) == votes.bits(8, vote, ties) + 8 * 8 / n
 
 
 def test_a_mean_of_float32_takes_64_bits():

@@ -398,11 +398,44 @@ def two_modes(place, patch):
     )
 
 
-@leads_out_of("which has others unless optimizer.{} is {}; set --config.mesh.mode=")
+@leads_out_of("which has others unless optimizer.{} is {}; set --config.mesh.")
 def signs_of_another_optimizer(place, patch):
     argv = ["--config=sample_resnet50_adamw", "--config.mesh.mode={}"]
     yield "", started(train, argv[0], argv[1].format("zero1"))
     yield "set --config.mesh.mode=fsdp", started(train, argv[0], argv[1].format("fsdp"))
+
+
+@leads_out_of("have a whole momentum each; set --config.mesh.vote=none, or")
+def parts_of_a_vote(place, patch):
+    argv = "--config=sample_resnet50_lion", "--config.mesh.vote=majority"
+    parts = "--config.mesh.mode=fsdp"
+    yield "", started(train, *argv, parts)
+    none = started(train, argv[0], parts, "--config.mesh.vote=none")
+    yield "set --config.mesh.vote=none", none
+    data = "--config.mesh.mode=data", "--config.shard_parameters=false"
+    yield "or --config.mesh.mode=data", started(train, *argv, *data)
+
+
+@leads_out_of("but a mean of votes has no ties; set --config.mesh.ties=")
+def ties_of_a_mean(place, patch):
+    argv = "--config=sample_resnet50_lion", "--config.mesh.vote=mean"
+    yield "", started(train, *argv, "--config.mesh.ties=alternate")
+    stand = started(train, *argv, "--config.mesh.ties=stand")
+    yield "set --config.mesh.ties=stand", stand
+
+
+@leads_out_of("but one device has none to vote with; set --config.mesh.vote=none")
+def one_voter(place, patch):
+    def checked(devices, vote="majority"):
+        config = configs.Config(devices=devices)
+        config.mesh.vote = vote
+        return lambda: sharding.check_devices(config)
+
+    yield "", checked(1)
+    yield "set --config.mesh.vote=none", checked(1, "none")
+    yield "more --config.devices", checked(2)
+    assert jax.config.jax_num_cpu_devices == 8  # as the variable sets it
+    yield "or on a CPU JAX_NUM_CPU_DEVICES=8", checked(0)
 
 
 @leads_out_of("devices{} must divide it; set --config.{}={}")

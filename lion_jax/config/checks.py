@@ -141,8 +141,8 @@ def _check_mesh(config: Config) -> None:
     if vote != "none" and config.mesh_mode != "data":
         raise ConfigError(
             f"mesh.vote={vote!r}, but mesh.mode={config.mesh_mode!r}: devices that vote"
-            " have a whole momentum each; set --config.mesh.mode=data, and leave"
-            " shard_parameters out."
+            " have a whole momentum each; set --config.mesh.vote=none, or"
+            " --config.mesh.mode=data (with --config.shard_parameters=false)."
         )
     if vote == "mean" and config.mesh.ties != "stand":
         raise ConfigError(

@@ -5,6 +5,7 @@ interpolation; all take the step that most voted for, or the mean of the votes
 (`lion_jax.optimizer.votes`).
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from lion_jax.optimizer import momentum
 from lion_jax.optimizer.checks import check_choice
@@ -148,6 +149,25 @@ def synchronised(state: optax.OptState, axis_name: str) -> optax.OptState:
         return momentum.with_values(part, means, exponents)
 
     return jax.tree.map(mean, state, is_leaf=_is_lion)
+
+
+def regrouped(state: optax.OptState, devices: int) -> optax.OptState:
+    """Gives other devices the mean of the momenta of those that had them.
+
+    Args:
+      state: An optimizer's, in which momenta have a leading axis for devices.
+      devices: How many there are now.
+    """
+    own = of_each_device(state)
+    axes = jax.tree.map(lambda mine: 0 if mine else None, own)
+    alike = jax.vmap(
+        partial(synchronised, axis_name="devices"), (axes,), axes, axis_name="devices"
+    )(state)
+
+    def given(x: Array, mine: bool) -> Array:
+        return jnp.broadcast_to(x[0], (devices, *x.shape[1:])) if mine else x
+
+    return jax.tree.map(given, alike, own)
 
 
 def _is_lion(part: Any) -> bool:

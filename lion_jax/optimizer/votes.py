@@ -69,6 +69,13 @@ def elect(
     return structure.unflatten(leaves)
 
 
+def bits(devices: int, vote: Rule, ties: Ties) -> int:
+    """Returns how many bits per value a device sends, and receives, in a step."""
+    if vote == "mean":
+        return 1 + devices.bit_length()
+    return 3 if ties == "stand" and devices % 2 == 0 else 2
+
+
 def _flat(leaves: list[Array]) -> tuple[Int[Array, " n"], Callable[..., Any]]:
     """Joins the values of real leaves and the parts of complex ones, as one byte each.
 

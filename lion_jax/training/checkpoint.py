@@ -12,16 +12,15 @@ so that a disk or a path on which none can be restored shows at once.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import numpy as np
 from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from lion_jax import cluster
-from lion_jax.training import averaging, manifest, quarantine, stored
+from lion_jax.training import averaging, manifest, quarantine, stored, voting
 from lion_jax.training.history import Epoch, History
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import Model, TrainState
@@ -67,7 +66,10 @@ def open_folder(
         folder.mkdir(parents=True, exist_ok=True)
         quarantine.set_damaged_aside(folder)
     best = _policies.BestN(
-        get_metric_fn=_rank, n=1, reverse=True, keep_checkpoints_without_metrics=False
+        get_metric_fn=stored.rank,
+        n=1,
+        reverse=True,
+        keep_checkpoints_without_metrics=False,
     )
     # Otherwise a folder that cannot be written to leaves threads that wait for it, and
     # the process does not end before they time out, after five minutes.
@@ -119,12 +121,12 @@ def save(
     custom = {"history": [record.to_dict() for record in history], "seconds": seconds}
     if signature := checkpoints.signature:
         custom["signature"] = dataclasses.asdict(signature)
-    parts = {"model": _model(averaging.evaluated(state)), "training": _training(state)}
+    parts = stored.parts_of(state, averaging.evaluated(state))
     try:
         if not checkpoints.orbax.save_checkpointables(
             step,
             {**parts},  # Orbax adds the metrics to it
-            metrics=_metrics(history[-1]) if at_epoch_end else None,
+            metrics=stored.metrics_of(history[-1]) if at_epoch_end else None,
             custom_metadata=cast(Any, custom),
             force=True,
             overwrite=True,
@@ -155,7 +157,9 @@ def find(checkpoints: Checkpoints, which: Which) -> int | None:
         infos = checkpoints.orbax.checkpoints
         if which == "best":
             ranked = (info for info in infos if info.metrics)
-            infos = sorted(ranked, key=lambda info: _rank(info.metrics), reverse=True)
+            infos = sorted(
+                ranked, key=lambda info: stored.rank(info.metrics), reverse=True
+            )
         return str(infos[-1].step) if infos else ""
 
     # Hosts may see a shared folder as it was at different times.
@@ -173,7 +177,7 @@ def restore_model(
       step: From `find`.
       abstract: Its shapes, dtypes and shardings.
     """
-    loaded = _load(checkpoints, step, {"model": _model(abstract)})
+    loaded = _load(checkpoints, step, {"model": stored.model_of(abstract)})
     return Model(**loaded["model"])
 
 
@@ -198,22 +202,40 @@ def signature_of(checkpoints: Checkpoints, step: int) -> Signature | None:
 
 
 def restore(
-    checkpoints: Checkpoints, step: int, abstract: PyTree[Any]
+    checkpoints: Checkpoints,
+    step: int,
+    abstract: PyTree[Any],
+    voters: int = 0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[TrainState, History, float]:
-    """Returns the state saved at a step, on its devices, the history, the seconds."""
-    wanted = {"model": _model(abstract), "training": _training(abstract)}
-    loaded = _load(checkpoints, step, wanted)
+    """Returns the state saved at a step, on its devices, the history, the seconds.
+
+    Args:
+      checkpoints: From `open_folder`.
+      step: From `find`.
+      abstract: Its shapes, dtypes and shardings.
+      voters: Number of devices, if they vote: the state of another number of them
+        becomes theirs.
+      say: Told about that.
+    """
+    wanted = stored.parts_of(abstract, abstract)
+    loaded = _load(checkpoints, step, wanted, voters)
+    if voters:
+        loaded = voting.as_wanted(loaded, wanted, say)
     state = TrainState(**(loaded["model"] | loaded["training"]))
     custom: Any = checkpoints.orbax.checkpointables_metadata(step).custom_metadata
     return state, [Epoch.from_dict(row) for row in custom["history"]], custom["seconds"]
 
 
-def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
+def _load(
+    checkpoints: Checkpoints, step: int, wanted: dict[str, Any], voters: int = 0
+) -> dict[str, Any]:
     folder = checkpoints.folder
     cluster.by_primary(lambda: stored.require_sound(folder, step))
     try:
         saved = checkpoints.orbax.checkpointables_metadata(step).metadata
         saved = {name: saved[name] for name in wanted}
+        wanted = voting.as_saved(wanted, saved, voters)
         if different := stored.differences(saved, wanted):
             shown = ", ".join(different[:3]) + (", ..." if different[3:] else "")
             raise CheckpointError(
@@ -225,26 +247,3 @@ def _load(checkpoints: Checkpoints, step: int, wanted: dict[str, Any]):
         raise
     except Exception as error:  # Orbax raises what its many parts raise
         raise stored.unrestorable(folder, step, error) from error
-
-
-def _model(state: Model | TrainState) -> dict[str, Any]:
-    return {"params": state.params, "batch_stats": state.batch_stats}
-
-
-def _training(state: TrainState) -> dict[str, Any]:
-    names = ("step", "opt_state", "metrics")
-    if state.stats_ema is not None:  # the model saved is the average
-        names += ("params", "batch_stats", "stats_ema")
-    return {name: getattr(state, name) for name in names}
-
-
-def _metrics(record: Epoch) -> dict[str, Any]:
-    # Orbax sorts by these, and one NaN among them would make the order arbitrary.
-    loss = record.val_loss
-    finite = loss is not None and np.isfinite(loss)
-    return {"val_loss": loss if finite else float("inf"), "epoch": record.epoch}
-
-
-def _rank(metrics: Any) -> tuple[float, int]:
-    """Orders by loss; of equal losses the earliest is the best."""
-    return metrics["val_loss"], metrics["epoch"]

@@ -31,6 +31,7 @@ from lion_jax.training import (
     run_folder,
     sharding,
     testing,
+    voting,
 )
 from lion_jax.training.console import (
     Print,
@@ -215,6 +216,9 @@ def _compile(
     )
     if config.mesh_mode != "data":
         say(sharding.describe(config.mesh_mode, program.memory()))
+    if task.layout.vote:
+        images = config.batch_size // config.accumulate // mesh.size
+        say(voting.describe(task.layout, images))
     return program, seconds
 
 

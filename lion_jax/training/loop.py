@@ -65,8 +65,9 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
             state = first_state(config, run.program, run.print, run.weights)
         else:
             signature.require_data_of(checkpoint.signature_of(checkpoints, latest))
+            program = run.program
             state, records, elapsed = checkpoint.restore(
-                checkpoints, latest, run.program.abstract
+                checkpoints, latest, program.abstract, program.voters, run.print
             )
             run.print(f"resumed at step {latest}, with {len(records)} epochs done")
         state = _run_epochs(run, checkpoints, state, records, elapsed)

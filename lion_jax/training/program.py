@@ -52,6 +52,7 @@ class Program:
         # An epoch's steps at most.
         self.scan_steps = min(config.scan_steps, self.steps_per_epoch)
         self._schedule = make_schedule(config.optimizer, total_steps(config, n))
+        self.voters = mesh.size if task.layout.vote else 0
         self.evaluation = Evaluation(config, task, splits, mesh)
         self.evaluate = self.evaluation.evaluate
         self.abstract = self.evaluation.abstract

@@ -65,9 +65,9 @@ def check_devices(config: Config) -> int:
     devices = divide(config, available)
     if devices == 1 and config.mesh.vote != "none":
         raise ConfigError(
-            f"mesh.vote={config.mesh.vote!r}, but there is one device, and none to vote"
-            " with; set --config.mesh.vote=none, or on a CPU the environment's"
-            " XLA_FLAGS=--xla_force_host_platform_device_count=8 for 8 devices."
+            f"mesh.vote={config.mesh.vote!r}, but one device has none to vote with; set"
+            " --config.mesh.vote=none, more --config.devices, or on a CPU"
+            " JAX_NUM_CPU_DEVICES=8 in the environment."
         )
     return devices
 

@@ -13,7 +13,9 @@ from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from lion_jax.training import manifest
+from lion_jax.training.history import Epoch
 from lion_jax.training.run_folder import CHECKSUMS
+from lion_jax.training.state import Model, TrainState
 
 STEP = re.compile("0|[1-9][0-9]*")
 MAGIC = frozenset("*?[")  # of glob, to which Orbax gives paths as they are
@@ -156,9 +158,13 @@ def require_equal(path: Path, state: PyTree[Any], folder: Path) -> None:
 def leaves(tree: PyTree[Any]) -> dict[str, Any]:
     """Returns the leaves of a state by path, alike before and after it is stored."""
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        key_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def key_of(path: tuple[Any, ...]) -> str:
+    """Returns the name under which `leaves` has what lies at a path."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def differences(saved: PyTree[Any], wanted: PyTree[Any]) -> list[str]:
@@ -186,3 +192,30 @@ def shortened(error: Exception) -> str:
     """Returns an error in a few words: libraries append whole stack traces."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 400 else f"{text[:400]} ..."
+
+
+def metrics_of(record: Epoch) -> dict[str, Any]:
+    """Returns what checkpoints are ranked by, of an epoch's record."""
+    # One NaN among them would make the order arbitrary.
+    loss = record.val_loss
+    finite = loss is not None and np.isfinite(loss)
+    return {"val_loss": loss if finite else float("inf"), "epoch": record.epoch}
+
+
+def rank(metrics: Any) -> tuple[float, int]:
+    """Orders by loss; of equal losses the earliest is the best."""
+    return metrics["val_loss"], metrics["epoch"]
+
+
+def model_of(state: Model | TrainState) -> dict[str, Any]:
+    """Returns the part of a state that is saved as its model."""
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def parts_of(state: TrainState, model: Model | TrainState) -> dict[str, Any]:
+    """Returns what is saved: the model that is used, and the rest of the state."""
+    names = ("step", "opt_state", "metrics")
+    if state.stats_ema is not None:  # the model saved is the average
+        names += ("params", "batch_stats", "stats_ema")
+    rest = {name: getattr(state, name) for name in names}
+    return {"model": model_of(model), "training": rest}

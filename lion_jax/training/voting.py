@@ -8,6 +8,7 @@ parameters stay the same on all devices; momenta are arrays with an axis for the
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,8 +18,9 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, PyTree
 
-from lion_jax.optimizer.distributed import of_each_device, synchronised
-from lion_jax.training import sharding
+from lion_jax.optimizer import votes
+from lion_jax.optimizer.distributed import of_each_device, regrouped, synchronised
+from lion_jax.training import sharding, stored
 from lion_jax.training.loss import Batch
 from lion_jax.training.state import Outputs, Stepped, TrainState
 
@@ -38,6 +40,26 @@ def for_each_device(state: optax.OptState, layout: sharding.Layout) -> optax.Opt
         return jnp.broadcast_to(x, (devices, *x.shape)) if own else x
 
     return jax.tree.map(repeated, state, of_each_device(state))
+
+
+def describe(layout: sharding.Layout, images: int) -> str:
+    """Returns in words what devices that vote send each other.
+
+    Args:
+      layout: The devices, and how they vote.
+      images: Of a device's part of the batch, over which it norms.
+    """
+    vote, devices = layout.vote, layout.whole.mesh.size
+    assert vote
+    bits = votes.bits(devices, vote.rule, vote.ties)
+    said = (
+        f"{devices} devices vote on each step (mesh.vote={vote.rule}), each by"
+        f" {images} images of its own: {bits} bits per parameter, where float32"
+        " gradients take 64"
+    )
+    if vote.sync_every:
+        said += f"; momenta are averaged every {vote.sync_every} steps"
+    return said
 
 
 def by_vote(take: Take, layout: sharding.Layout) -> Take:
@@ -80,6 +102,57 @@ def by_vote(take: Take, layout: sharding.Layout) -> Take:
         )(state, batch.images, batch.labels, key)
 
     return together
+
+
+def as_saved(
+    wanted: dict[str, Any], saved: PyTree[Any], devices: int
+) -> dict[str, Any]:
+    """Returns the shapes of a state to restore, with momenta of those who saved it.
+
+    Args:
+      wanted: Shapes and shardings of a state.
+      saved: What is stored, as Orbax describes it.
+      devices: Number of those that vote; if 0, none do.
+    """
+    if not devices:
+        return wanted
+    there = stored.leaves(saved)
+
+    def as_there(path: Any, x: Any, own: bool) -> Any:
+        shape: Any = getattr(there.get(stored.key_of(path)), "shape", ())
+        if not own or shape[1:] != x.shape[1:] or shape[:1] == x.shape[:1]:
+            return x
+        evenly = shape[0] % devices == 0
+        place = x.sharding if evenly else sharding.replicated(x.sharding.mesh)
+        return jax.ShapeDtypeStruct(shape, x.dtype, sharding=place)
+
+    own = of_each_device(wanted)
+    return jax.tree_util.tree_map_with_path(as_there, wanted, own)
+
+
+def as_wanted(
+    loaded: dict[str, Any], wanted: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Returns a state loaded by `as_saved` with a momentum for each device.
+
+    Args:
+      loaded: The state.
+      wanted: Shapes and shardings, as given to `as_saved`.
+      say: Told if it was saved by another number of devices.
+    """
+    before, now = (_voters(tree) for tree in (loaded, wanted))
+    if before == now:
+        return loaded
+    say(f"momenta of {before} devices: each of {now} begins with their mean")
+    places = jax.tree.map(lambda x: x.sharding, wanted)
+    regroup = partial(regrouped, devices=now)
+    return jax.jit(regroup, out_shardings=places)(loaded)
+
+
+def _voters(state: PyTree[Any]) -> int:
+    own = of_each_device(state)
+    sizes = jax.tree.map(lambda x, mine: x.shape[0] if mine else 0, state, own)
+    return max(jax.tree.leaves(sizes))
 
 
 def _mapped(f: Callable[[Array], Array], state: optax.OptState) -> optax.OptState:
