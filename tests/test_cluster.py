@@ -99,6 +99,23 @@ def test_several_processes_make_the_run_of_one(start, alone, count):
 
 
 @pytest.mark.slow
+def test_devices_of_several_processes_vote_as_those_of_one(start):
+    """Also where they were signalled, and one process goes on with their momenta."""
+    vote = "--config.mesh.vote=majority"
+    folder, statuses, texts, _ = start("voters", 1, vote)
+    assert statuses == [0], texts
+    expected = losses(folder)
+    fates = {1: [("terminated", EPOCH, 2)]}
+    folder, statuses, texts, _ = start("voters_of_2", 2, vote, fates=fates)
+    assert statuses == [143, 143], texts
+    folder, statuses, texts, _ = start("voters_of_2", 1, vote)
+    assert statuses == [0], texts
+    assert "resumed at step" in texts[0]
+    assert "their mean" not in texts[0]
+    np.testing.assert_allclose(losses(folder), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_a_signal_to_one_saves_on_all_and_any_number_resumes(start, alone):
     options = "--config.mesh.mode=fsdp", "--config.data.placement=host"
     fates = {1: [("terminated", EPOCH, 1)]}
