@@ -1,5 +1,6 @@
 """Several processes that make one run, over gloo: equal to one, and ended together."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from lion_jax import cluster, train
 from lion_jax.cluster import launchers
 from lion_jax.config import ConfigError
 from lion_jax.flags import CommandLine
-from lion_jax.training import run_folder, sharding
+from lion_jax.training import agreement, run_folder, sharding, task
 
 HEARTBEAT = 10
 EPOCH = "loop._end_epoch"  # called once at the end of each epoch
@@ -410,6 +411,27 @@ def test_what_must_be_equal_everywhere_is_compared(monkeypatch, values, line):
     else:
         with pytest.raises(ConfigError, match=line):
             compare()
+
+
+@pytest.mark.parametrize(
+    ("part", "streamed", "other"),
+    [("train_images", False, True), ("test_labels", True, True), ("x", True, False)],
+)
+def test_data_that_differ_in_one_value_are_others(monkeypatch, part, streamed, other):
+    """The pixels of streamed images are not compared, which may take hours to read."""
+    compared = []
+    monkeypatch.setattr(cluster, "processes", lambda: 2)
+    monkeypatch.setattr(cluster, "require_agreement", lambda *x: compared.append(x[1]))
+    config, here = small_runs.small_config(), small_runs.small_dataset()
+    splits = task.split(config, here)
+    made = task.make_task(config, here, splits, sharding.make_mesh(1))
+    made = dataclasses.replace(made, streamed=streamed)
+    agreement.on_data(made, here)
+    there = {name: array.copy() for name, array in here.arrays.items()}
+    if part in there:
+        there[part].flat[3] += 1 if there[part].flat[3] < 9 else -1
+    agreement.on_data(made, dataclasses.replace(here, **there))
+    assert (compared[0] != compared[1]) == other
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 
 from lion_jax import cluster, environment, identity
 from lion_jax.config import flatten
-from lion_jax.training.task import Splits, Task
+from lion_jax.data import Dataset
+from lion_jax.training.task import Task
 
 PLACES = frozenset({"data.data_dir", "data.cache_dir"})  # a host's own
 
@@ -31,17 +32,21 @@ def on_run(resolved: dict[str, Any], *, finished: bool) -> None:
     cluster.require_agreement("version", versions, "install the same everywhere")
 
 
-def on_data(task: Task, splits: Splits) -> None:
-    """Compares the data, without reading all images once more.
+def on_data(task: Task, dataset: Dataset) -> None:
+    """Compares the data: all of them, or what is known of those that are streamed.
 
     Raises:
       ConfigError: Names what differs.
     """
-    labels = {
-        f"labels of {name}": zlib.crc32(np.ascontiguousarray(part.labels).tobytes())
-        for name, part in splits._asdict().items()
-    }
-    # The images are those whose mean and deviation the signature has.
-    signature = dataclasses.asdict(task.signature)
-    values = {**signature, **labels, "streamed": task.streamed}
+    if cluster.processes() == 1:
+        return
+    values = dataclasses.asdict(task.signature) | {"streamed": task.streamed}
+    if task.streamed:  # they may be larger than memory, and take long to read
+        values |= {
+            f"checksum of {name}": zlib.crc32(np.ascontiguousarray(array).data)
+            for name, array in dataset.arrays.items()
+            if name.endswith("labels")
+        }
+    else:
+        values |= {"checksum": dataset.sha256()}
     cluster.require_agreement("data set", values, "give all the same data")

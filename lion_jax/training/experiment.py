@@ -191,7 +191,7 @@ def _prepare(
     if isinstance(splits.train.images, data.Rows):
         say(f"      {placement.describe(dataset)}")
     task = make_task(config, dataset, splits, mesh)
-    agreement.on_data(task, splits)
+    agreement.on_data(task, dataset)
     fitting.check(config, task, dataset)
     saves, weights = folder / run_folder.CHECKPOINTS, None
     if saves.exists():  # the weights to begin with are needed no more
