@@ -58,4 +58,14 @@ def short(title: str) -> str:
 
 def _plain(config: dict[str, Any]) -> str:
     model, optimizer = config["model"]["name"], config["optimizer"]["name"]
-    return f"{of_model(model)}, {of_optimizer(optimizer)}"
+    return f"{of_model(model)}, {of_optimizer(optimizer)}{_vote(config)}"
+
+
+def _vote(config: dict[str, Any]) -> str:
+    """Returns how devices voted, if they did: it makes another algorithm of Lion."""
+    mesh = config.get("mesh", {})  # records of earlier versions lack it
+    if mesh.get("vote", "none") == "none":
+        return ""
+    every = mesh["sync_every"]
+    also = f" (momenta averaged every {every} steps)" if every else ""
+    return f" by {mesh['vote']} vote{also}"

@@ -2,7 +2,8 @@
 
 Blocks as ResNet-50's in three stages of two, a quarter of its width, 222,298 weights.
 Six epochs of 31 steps without an early stop, warm-up and cosine, on eight devices
-with 16 images each. Batch norm is over the whole batch.
+with 16 images each. Batch norm is over the whole batch. The learning rate is the best of
+five trials.
 """
 
 from lion_jax.config import (
@@ -31,7 +32,7 @@ def get_config() -> Config:
         ),
         optimizer=OptimizerConfig(
             name="lion",
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             weight_decay=0.1,
             decay="kernels",
             schedule="cosine",

@@ -10,5 +10,6 @@ def get_config() -> Config:
     exact = Path(__file__).with_name("exact.py")
     config = runpy.run_path(str(exact))["get_config"]()
     config.name = "vote_majority"
+    config.optimizer.learning_rate = 1e-2
     config.mesh.vote = "majority"
     return config

@@ -10,6 +10,7 @@ def get_config() -> Config:
     exact = Path(__file__).with_name("exact.py")
     config = runpy.run_path(str(exact))["get_config"]()
     config.name = "vote_synchronised"
+    config.optimizer.learning_rate = 3e-3
     config.mesh.vote = "majority"
     config.mesh.sync_every = 32
     return config
