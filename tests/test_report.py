@@ -22,6 +22,7 @@ from lion_jax.compare import (
     records,
     reports,
     stats,
+    titles,
 )
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.records import Record
@@ -264,6 +265,20 @@ def own_runs(name, accuracies, sha="1" * 64, **options):
     for run in runs:
         run.config["optimizer"] |= {"name": name, "options": options}
     return runs
+
+
+def test_votes_of_devices_are_named():
+    runs = [made_run(seed=seed) for seed in range(3)]
+    del runs[0].config["mesh"]  # of an earlier version
+    runs[1].config["mesh"] |= {"vote": "mean"}
+    runs[2].config["mesh"] |= {"vote": "majority", "sync_every": 32}
+    assert [
+        title for run in runs for title in titles.of_configurations([run]).values()
+    ] == [
+        "ResNet-50, Lion",
+        "ResNet-50, Lion by mean vote",
+        "ResNet-50, Lion by majority vote (momenta averaged every 32 steps)",
+    ]
 
 
 def test_three_optimizers_with_unequal_n_are_all_compared():

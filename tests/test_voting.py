@@ -1,9 +1,7 @@
 """Distributed Lion in the trainer: `mesh.vote`, `mesh.ties`, `mesh.sync_every`."""
 
-import dataclasses
 import functools
 import re
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,7 +9,6 @@ import optax
 import pytest
 from test_program import build, leaves, made_config, made_data, run
 
-from lion_jax.compare import titles
 from lion_jax.config import ConfigError, check
 from lion_jax.optimizer import momentum
 from lion_jax.optimizer.distributed import of_each_device
@@ -242,21 +239,6 @@ def test_what_cannot_be_voted_for_is_refused(fields, said):
     if "vote=none" in said:
         config.mesh.vote = "none"
         check(config)
-
-
-def test_a_comparison_names_the_vote():
-    config, runs = configured("resnet50"), []
-    for fields in {}, {"sync_every": 32}, {"vote": "none", "sync_every": 0}:
-        for name, value in fields.items():
-            setattr(config.mesh, name, value)
-        stored = dataclasses.asdict(config)
-        runs.append(SimpleNamespace(label=str(len(runs)), config=stored))
-    del runs[2].config["mesh"]  # of an earlier version
-    assert [*titles.of_configurations(runs).values()] == [
-        "ResNet-50, Lion by majority vote",
-        "ResNet-50, Lion by majority vote (momenta averaged every 32 steps)",
-        "ResNet-50, Lion",
-    ]
 
 
 def test_one_device_has_none_to_vote_with():
