@@ -131,8 +131,8 @@ def of_each_device(state: optax.OptState) -> PyTree[bool]:
 def synchronised(state: optax.OptState, axis_name: str) -> optax.OptState:
     """Gives all devices the mean of their momenta; inside of `jax.shard_map`.
 
-    Liu et al., Lion Cub, 2024, https://arxiv.org/abs/2411.16462, average momenta so now
-    and then: the devices' drift apart under votes.
+    Ishikawa et al., Lion Cub, 2024, https://arxiv.org/abs/2411.16462, synchronise some
+    momenta so, which drift apart between the devices otherwise.
 
     Args:
       state: One device's, with that of Lion in it, wherever.
