@@ -12,6 +12,7 @@ from lion_jax.compare.measures import TEST, Measure
 from lion_jax.compare.pairs import Comparison, Group
 from lion_jax.plots import save
 
+LONG = 16  # letters of a name that fit beside others
 SHOWN = ("test_accuracy", "last_test_accuracy")  # and the primary one, first
 
 
@@ -24,10 +25,15 @@ def draw(analysis: Analysis, path: Path) -> list[Path]:
     shown = [_shown(analysis, group, names) for group in analysis.groups]
     columns = max(map(len, shown))
     widest = max(max(map(len, analysis.groups)), 2)
+    every = [
+        runs for group in analysis.groups for same in group.values() for runs in same
+    ]
+    named = titles.of_configurations(every).values()
+    long = max(len(titles.short(title)) for title in named) > LONG
     figure, axes = drawing.axes(
         len(analysis.groups),
         2 * columns,
-        size=(1.0 + widest, 3.8),
+        size=(1.0 + widest, 6.5 if long else 3.8),
         width_ratios=(1.6 * widest, 1.5 * widest) * columns,
     )
     for row, group, measures in zip(axes, analysis.groups, shown, strict=True):
@@ -76,7 +82,7 @@ def _runs(axis: Any, group: Group, measure: Measure) -> None:
         for (x, y), (next_x, next_y) in itertools.pairwise(points):
             if next_x == x + 1 and np.isfinite((y, next_y)).all():
                 axis.plot([x, next_x], [y, next_y], color="0.6", lw=0.8, zorder=0)
-    axis.set_xticks(range(len(ticks)), ticks)
+    _set_ticks(axis, ticks)
     axis.set_xlim(-0.45, len(ticks) - 0.55)
     axis.set_title(titles.of_model(pairs.model_of(group)), loc="left")
     axis.set_ylabel(measure.heading.replace(" = ", "\n= "))
@@ -103,12 +109,22 @@ def _differences(axis: Any, analysis: Analysis, group: Group, measure: Measure) 
                 number + 0.15, mean, errors, fmt="D", color="k", capsize=4, ms=6
             )
         ticks.append(_tick(comparison))
-    axis.set_xticks(range(len(ticks)), ticks)
+    _set_ticks(axis, ticks)
     axis.set_xlim(-0.5, len(ticks) - 0.5)
     unit = {"%": ", points", "s": ", s"}.get(measure.unit, "")
     paired = "per seed" if shown[0].contrast.seeds else "of the means"
     better = "higher" if measure.better > 0 else "lower"
     axis.set_ylabel(f"difference {paired}{unit}\n({better} is better for the first)")
+
+
+def _set_ticks(axis: Any, ticks: list[str]) -> None:
+    """Names the places 0, 1, ...; long names are slanted, or they would overlap."""
+    places = range(len(ticks))
+    if max(len(line) for tick in ticks for line in tick.splitlines()) <= LONG:
+        axis.set_xticks(places, ticks)
+        return
+    lines = [tick.replace("\n", " ") for tick in ticks]
+    axis.set_xticks(places, lines, rotation=40, ha="right", rotation_mode="anchor")
 
 
 def _tick(comparison: Comparison) -> str:

@@ -112,6 +112,7 @@ def _common(run: Record) -> dict[str, Any]:
     values = what_is_run(run.config)
     optimizer = values.pop("optimizer")
     del values["name"]
+    values.pop("mesh", None)  # a vote of devices is a part of the optimizer
     code = values.pop(REFERENCES, {})
     values |= {f"code of {name}": text for name, text in code.items()}
     values.pop("code of optimizer.name", None)

@@ -66,6 +66,5 @@ def _vote(config: dict[str, Any]) -> str:
     mesh = config.get("mesh", {})  # records of earlier versions lack it
     if mesh.get("vote", "none") == "none":
         return ""
-    every = mesh["sync_every"]
-    also = f" (momenta averaged every {every} steps)" if every else ""
+    also = " (synchronised)" if mesh["sync_every"] else ""
     return f" by {mesh['vote']} vote{also}"
