@@ -24,11 +24,14 @@ def losses_and_gradients(name, dtype):
     images = jnp.asarray(rng.normal(size=(16, 28, 28, 3)), dtype)
     labels = jnp.asarray(rng.integers(0, 10, 16), jnp.int32)
     shape = {"image_size": 28, "num_classes": 10, "dtype": dtype}
-    rngs = nnx.Rngs(0)
-    if name == "stem":
-        model = stem(num_classes=10, channels=3, dtype=dtype, rngs=rngs)
-    else:
-        model = models.make(name, **shape, rngs=rngs)
+
+    def make():
+        if name == "stem":
+            sizes = {"num_classes": 10, "channels": 3}
+            return stem(**sizes, dtype=dtype, rngs=nnx.Rngs(0))
+        return models.make(name, **shape, rngs=nnx.Rngs(0))
+
+    model = nnx.eval_shape(make)  # the values are drawn below
     graph, *rest = nnx.split(model, nnx.Param, ...)
     # Values of NumPy's: JAX draws others where 64 bits are on.
     params, stats = jax.tree_util.tree_map_with_path(

@@ -209,6 +209,11 @@ def test_folders_that_are_not_shared_are_refused(start):
 
 @pytest.mark.slow
 def test_a_number_given_twice_is_refused(start):
+    """JAX tells the first that comes, once the second does.
+
+    Ten seconds are for that: they do not meet where process 0 comes after the others
+    have given up, which then say that it does not answer.
+    """
     own = {2: ["--process=1"]}
     _, statuses, texts, _ = start("twice", 3, "--join_timeout=10", own=own)
     assert statuses == [2, 2, 2], texts

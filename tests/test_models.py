@@ -145,13 +145,19 @@ def test_vit_starts_as_torchvisions():
 
 
 def shaken(make):
-    """A model with every parameter moved, so that none is 0 or 1 any more."""
-    graph, params, rest = nnx.split(made(make), nnx.Param, ...)
+    """A model of drawn parameters, none of them 0 or 1; no initializer is compiled."""
+    graph, *rest = nnx.split(nnx.eval_shape(make), nnx.Param, ...)
     rng = np.random.default_rng(9)
-    params = jax.tree.map(
-        lambda p: np.asarray(p) + 0.1 * rng.standard_normal(p.shape, np.float32), params
+
+    def value(path, x):
+        middle = path[-1].key in ("scale", "var")
+        spread = {1: 0.1}.get(x.ndim, 0.2) * (path[-1].key not in ("mean", "var"))
+        return jnp.float32(middle + spread * rng.standard_normal(x.shape))
+
+    trees = map(nnx.to_pure_dict, rest)
+    return nnx.merge(
+        graph, *(jax.tree_util.tree_map_with_path(value, t) for t in trees)
     )
-    return nnx.merge(graph, params, rest)
 
 
 def test_resnet_is_the_papers_function_of_its_parameters():
@@ -314,9 +320,8 @@ def test_cpu_gets_the_product_and_other_platforms_the_library():
 
 def rematerialised(name, remat):
     """Gradients and norm statistics of a batch; its program's products; its memory."""
-    model = models.make(
-        name, image_size=32, num_classes=5, remat=remat, rngs=nnx.Rngs(0)
-    )
+    shape = {"image_size": 32, "num_classes": 5, "remat": remat}
+    model = shaken(lambda: models.make(name, **shape, rngs=nnx.Rngs(0)))
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
     images = jax.random.normal(jax.random.key(1), (64, 32, 32, 3))

@@ -5,10 +5,7 @@ in the order in which somebody does it.
 """
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ import pytest
 from command_line import ending
 from jax import export as programs
 from PIL import Image
+from small_runs import interrupt_at
 
 from lion_jax import evaluate, export, predict, train, training
 from lion_jax.compare import __main__ as compare
@@ -42,20 +40,6 @@ OPTIMIZERS = {
     "adamw": "name='adamw', learning_rate=1e-2, weight_decay=0.03",
     "ademamix": "name='optax.contrib:ademamix', learning_rate=1e-2",
 }
-KILLED = """
-import os, signal, sys
-from lion_jax import train
-from lion_jax.training import loop
-end_epoch = loop._end_epoch
-
-def dying(run, state, epoch):
-    if epoch == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return end_epoch(run, state, epoch)
-
-loop._end_epoch = dying
-train.main(sys.argv[1:])
-"""
 
 
 @pytest.fixture
@@ -83,15 +67,11 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.standard_promotion("Optax's AdEMAMix divides integers by floats")
 def test_from_an_empty_folder_to_an_answer(place):
-    # Train, be killed, resume.
+    # Train, be told to end in the third epoch, resume.
     argv = ["--config", "lion.py", "--workdir", "run"]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *argv],
-        env=os.environ | {"LION_JAX_XLA": "off"},
-        capture_output=True,
-        text=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 20)
+        assert ending(argv, train)[0] == 128 + signal.SIGTERM
     assert not Path("run/result.json").exists()
     status, errors, said = ending(argv, train)
     assert (status, errors) == (0, "")
