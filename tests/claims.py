@@ -283,20 +283,9 @@ CLAIMS = {
         ),
     },
     "distributed.py": {
-        "all take the step that most voted for": (
-            "distributed::all_devices_take_the_step_most_vote_for"
-        ),
-        "one all-to-all and one all-gather in a step": (
-            "distributed::a_step_has_one_vote_and_one_outcome_for_all_arrays"
-        ),
-        "Votes are counted in their bytes": (
-            "distributed::votes_are_counted_in_their_bytes"
-        ),
-        "sends and receives 3 bits per value: 1 in the votes, 2 in the outcomes": (
-            "distributed::a_vote_takes_one_bit_and_an_outcome_two"
-        ),
-        "takes 64, 32 in its reduce-scatter and 32 in its all-gather": (
-            "distributed::a_mean_of_float32_takes_64_bits"
+        "all take the step that most voted for, or the mean of the votes": (
+            "distributed::all_devices_take_the_step_most_vote_for",
+            "distributed::votes_are_those_that_numpy_counts",
         ),
         "otherwise JAX sums the gradients of replicated parameters": (
             "distributed::jax_sums_gradients_of_replicated_parameters_unless_told"
@@ -304,14 +293,38 @@ CLAIMS = {
         "The updates are the same on all devices": (
             "distributed::replicated_parameters_stay_so_and_take_the_voted_step"
         ),
-        "an odd number goes back and forth by one step": (
+        "an odd number goes back and forth, by one step": (
             "distributed::zero_gradients_go_nowhere"
         ),
-        "makes the whole array's update NaN": (
+        "whole array's update NaN": (
             "distributed::nan_is_visible_everywhere_and_leaves_others_alone"
         ),
         "On a single device it is `scale_by_lion`": (
             "distributed::all_devices_take_the_step_most_vote_for"
+        ),
+        "Gives all devices the mean of their momenta": (
+            "distributed::synchronised_momenta_are_their_mean"
+        ),
+        "Gives other devices the mean of the momenta of those that had them": (
+            "voting::other_devices_begin_with_the_mean_of_the_momenta"
+        ),
+    },
+    "votes.py": {
+        "one all-to-all and one all-gather in a step": (
+            "distributed::a_step_has_one_vote_and_one_outcome_for_all_arrays",
+            "voting::a_step_has_one_vote_one_outcome_and_the_mean_of_the_statistics",
+        ),
+        "Votes are counted in their bytes": (
+            "distributed::votes_are_counted_in_their_bytes"
+        ),
+        "sends and receives 1 bit per value in the votes": (
+            "distributed::a_vote_takes_one_bit_and_an_outcome_two"
+        ),
+        "the digits of a count for a mean": (
+            "distributed::other_outcomes_take_what_is_said"
+        ),
+        "in its reduce-scatter and 32 in its all-gather": (
+            "distributed::a_mean_of_float32_takes_64_bits"
         ),
     },
     "signs.py": {
