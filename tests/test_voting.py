@@ -30,10 +30,10 @@ def configured(model="resnet_nano", vote="majority", ties="stand", sync_every=0)
     return config
 
 
-def voting(devices=DEVICES, mu_dtype="float32", accumulate=1, **fields):
+def voting(mu_dtype="float32", **fields):
     config = configured(**fields)
-    config.optimizer.mu_dtype, config.accumulate = mu_dtype, accumulate
-    return build(config, made_data(), devices)
+    config.optimizer.mu_dtype = mu_dtype
+    return build(config, made_data(), DEVICES)
 
 
 @functools.cache

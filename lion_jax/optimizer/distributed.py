@@ -5,6 +5,7 @@ interpolation; all take the step that most voted for, or the mean of the votes
 (`lion_jax.optimizer.votes`).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -128,6 +129,12 @@ def of_each_device(state: optax.OptState) -> PyTree[bool]:
     return jax.tree.map(mark, state, is_leaf=_is_lion)
 
 
+def map_own(f: Callable[[Array], Array], state: optax.OptState) -> optax.OptState:
+    """Applies a function to what each device has of its own; the rest stays."""
+    own = of_each_device(state)
+    return jax.tree.map(lambda x, mine: f(x) if mine else x, state, own)
+
+
 def synchronised(state: optax.OptState, axis_name: str) -> optax.OptState:
     """Gives all devices the mean of their momenta; inside of `jax.shard_map`.
 
@@ -163,11 +170,7 @@ def regrouped(state: optax.OptState, devices: int) -> optax.OptState:
     alike = jax.vmap(
         partial(synchronised, axis_name="devices"), (axes,), axes, axis_name="devices"
     )(state)
-
-    def given(x: Array, mine: bool) -> Array:
-        return jnp.broadcast_to(x[0], (devices, *x.shape[1:])) if mine else x
-
-    return jax.tree.map(given, alike, own)
+    return map_own(lambda x: jnp.broadcast_to(x[0], (devices, *x.shape[1:])), alike)
 
 
 def _is_lion(part: Any) -> bool:

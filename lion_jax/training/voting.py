@@ -19,7 +19,12 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, PyTree
 
 from lion_jax.optimizer import votes
-from lion_jax.optimizer.distributed import of_each_device, regrouped, synchronised
+from lion_jax.optimizer.distributed import (
+    map_own,
+    of_each_device,
+    regrouped,
+    synchronised,
+)
 from lion_jax.training import sharding, stored
 from lion_jax.training.loss import Batch
 from lion_jax.training.state import Outputs, Stepped, TrainState
@@ -35,11 +40,7 @@ def for_each_device(state: optax.OptState, layout: sharding.Layout) -> optax.Opt
     if not layout.vote:
         return state
     devices = layout.whole.mesh.size
-
-    def repeated(x: Array, own: bool) -> Array:
-        return jnp.broadcast_to(x, (devices, *x.shape)) if own else x
-
-    return jax.tree.map(repeated, state, of_each_device(state))
+    return map_own(lambda x: jnp.broadcast_to(x, (devices, *x.shape)), state)
 
 
 def describe(layout: sharding.Layout, images: int) -> str:
@@ -73,7 +74,7 @@ def by_vote(take: Take, layout: sharding.Layout) -> Take:
     assert vote
 
     def alone(state, images, labels, key):
-        state = state._replace(opt_state=_mapped(lambda x: x[0], state.opt_state))
+        state = state._replace(opt_state=map_own(lambda x: x[0], state.opt_state))
         part = lax.axis_index(sharding.AXIS)
         stepped = take(state, Batch(images, labels, part), key)
         opt_state = stepped.opt_state
@@ -84,7 +85,7 @@ def by_vote(take: Take, layout: sharding.Layout) -> Take:
         return stepped._replace(
             loss=loss,
             outputs=stepped.outputs._replace(batch_stats=batch_stats),
-            opt_state=_mapped(lambda x: x[None], opt_state),
+            opt_state=map_own(lambda x: x[None], opt_state),
         )
 
     def together(state: TrainState, batch: Batch, key: Any) -> Stepped:
@@ -153,12 +154,6 @@ def _voters(state: PyTree[Any]) -> int:
     own = of_each_device(state)
     sizes = jax.tree.map(lambda x, mine: x.shape[0] if mine else 0, state, own)
     return max(jax.tree.leaves(sizes))
-
-
-def _mapped(f: Callable[[Array], Array], state: optax.OptState) -> optax.OptState:
-    """Applies a function to what each device has of its own."""
-    own = of_each_device(state)
-    return jax.tree.map(lambda x, mine: f(x) if mine else x, state, own)
 
 
 def _synchronised(state: optax.OptState) -> optax.OptState:
