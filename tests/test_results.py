@@ -16,6 +16,7 @@ from lion_jax.compare.measures import test_measures as measures_of_the_test_set
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "results").rglob(records.FOLDER))
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+BESIDE = sorted((ROOT / "results" / "vote").glob("*.py"))
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 NUMBERS += ["ten", "eleven", "twelve"]
 EXPECTED = re.compile(
@@ -126,6 +127,19 @@ def folders():
 def test_every_expected_result_and_best_trial_is_that_of_the_records(path, folders):
     config = cli.load_config(str(path))
     problems(config, words(path.read_text().split('"""')[1]), folders)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", BESIDE, ids=lambda path: path.stem)
+def test_a_configuration_beside_records_is_that_of_its_runs(path, folders):
+    config = cli.load_config(str(path))
+    analysis = folders[path.parent.relative_to(ROOT).as_posix()]
+    runs = [run for run in analysis.final if run.label == config.name]
+    assert runs
+    for run in runs:
+        assert not records.differences(run.config, dataclasses.asdict(config))
+    text = path.with_name("exact.py").read_text()
+    check_best(config, words(text.split('"""')[1]), folders)
 
 
 def test_a_file_that_names_another_result_or_trial_is_found(folders):
