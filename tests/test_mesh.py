@@ -1,27 +1,33 @@
 """How a run is divided between devices: `mesh.mode`, and what its modes cost."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from test_program import build, leaves, made_config, made_data, run
 
 from lion_jax.config import ConfigError, OptimizerConfig, check
 from lion_jax.optimizer import signs
-from lion_jax.training import checkpoint, sharding
+from lion_jax.training import checkpoint, computed, lowering, sharding
+from lion_jax.training.evaluation import abstract_state
 from lion_jax.training.optimizers import make_optimizer
+from lion_jax.training.task import make_task, split
 
 DEVICES = 4
 MODEL = "vit_tiny"
+DIVIDED = sharding.Layout.divided
 CLIP_NORM = 0.01  # less than any gradient's
 
 
 def configured(mesh_mode, **optimizer):
     """All runs clip by a norm of all gradients, which zero1 and fsdp have in parts."""
     config = made_config(MODEL)
+    config.model.dtype = optimizer.pop("dtype", "float32")
     config.mesh.mode = mesh_mode
     config.optimizer.weight_decay = 0.1
     config.optimizer.clip_norm = CLIP_NORM
@@ -61,18 +67,26 @@ def test_every_mode_trains_as_data_parallel(mode):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mu_dtype", ["float32", "int8"])
-@pytest.mark.parametrize("mode", ["zero1", "fsdp"])
-def test_equal_sums_give_equal_bits(mode, mu_dtype):
+@pytest.mark.parametrize(
+    ("mode", "mu_dtype", "dtype"),
+    [
+        ("zero1", "float32", "float32"),
+        ("zero1", "float32", "bfloat16"),
+        ("zero1", "int8", "float32"),
+        ("fsdp", "float32", "bfloat16"),
+        ("fsdp", "int8", "float32"),
+    ],
+)
+def test_equal_sums_give_equal_bits(mode, mu_dtype, dtype):
     """Over 100 steps whose gradients are sums of whole numbers, exact in any order."""
-    found, expected = (of_whole_sums(m, mu_dtype) for m in (mode, "data"))
+    found, expected = (of_whole_sums(m, mu_dtype, dtype) for m in (mode, "data"))
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @functools.cache
-def of_whole_sums(mode, mu_dtype):
-    """Parameters and states after 100 steps of Lion in a mode."""
+def of_whole_sums(mode, mu_dtype, dtype):
+    """Parameters and states after 100 steps of Lion in a mode, of sums in a dtype."""
     shapes = {"w": (64, 128), "v": (256, 64), "b": (128,)}
     rng = np.random.default_rng(0)
     params = {k: rng.normal(size=n).astype(np.float32) for k, n in shapes.items()}
@@ -86,26 +100,62 @@ def of_whole_sums(mode, mu_dtype):
         placed = jax.device_put(params, layout.of_model(params))
         state = jax.eval_shape(tx.init, params)
         state = jax.jit(tx.init, out_shardings=layout.of_optimizer(state))(placed)
-        step = jax.jit(functools.partial(integer_step, tx, layout))
+        step = jax.jit(functools.partial(integer_step, tx, layout, dtype))
         for number in range(100):
             placed, state = step(placed, state, jax.random.key(number))
     assert len(divided(state)) == (2 if mode != "data" else 0)
     return leaves((placed, state))
 
 
-def integer_step(tx, layout, params, state, key):
+def integer_step(tx, layout, dtype, params, state, key):
     """A step whose gradient is a sum over the devices of whole numbers, many of 0."""
 
     def gradient(number, p):
         drawn = jax.random.fold_in(key, number)
-        each = jax.random.randint(drawn, (DEVICES, *p.shape), -1, 2).astype(jnp.float32)
-        return jax.lax.with_sharding_constraint(each, sharding.batch(layout.mesh)).sum(
-            0
-        )
+        each = jax.random.randint(drawn, (DEVICES, *p.shape), -1, 2).astype(dtype)
+        each = jax.lax.with_sharding_constraint(each, sharding.batch(layout.mesh))
+        return each.sum(0).astype(jnp.float32)
 
-    grads = {k: gradient(i, p) for i, (k, p) in enumerate(sorted(params.items()))}
-    updates, state = tx.update(layout.divided(grads), state, params)
+    def gradients(params):
+        return {k: gradient(i, p) for i, (k, p) in enumerate(sorted(params.items()))}
+
+    grads, dtypes = computed.with_dtypes(gradients, params)
+    assert set(dtypes.values()) == {jnp.dtype(dtype)}
+    if layout.mode != "data":
+        grads = layout.divided(grads, dtypes)
+    updates, state = tx.update(grads, state, params)
     return jax.tree.map(jnp.add, params, updates), state
+
+
+@pytest.mark.standard_promotion("Flax norms bfloat16 in float32")
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_gradients_are_sent_in_the_dtype_in_which_they_are_computed(accumulate):
+    """In bfloat16 those of blocks; sums of several parts of a batch are float32."""
+    config = configured("zero1", dtype="bfloat16")
+    config.accumulate = accumulate
+    dataset, mesh, sent = made_data(), sharding.make_mesh(DEVICES), {}
+
+    def recorded(layout, gradients, dtypes):
+        sent.update(nnx.traversals.flatten_mapping(dtypes))
+        return DIVIDED(layout, gradients, dtypes)
+
+    splits = split(config, dataset)
+    task = make_task(config, dataset, splits, mesh)
+    state = abstract_state(config, task, mesh)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharding.Layout, "divided", recorded)
+        n = len(splits.train.labels)
+        text = lowering.training(config, task, state, splits.train, n, mesh).as_text()
+    narrow = {path for path, dtype in sent.items() if dtype == jnp.bfloat16}
+    kernels = {path for path in sent if path[0] == "layers" and path[-1] == "kernel"}
+    assert len(kernels) > 5
+    if accumulate == 1:
+        assert narrow > kernels
+        assert narrow.isdisjoint({("positions",), ("head", "kernel")})
+    else:
+        assert not narrow
+    constrained = re.findall(r"sharding_constraint.*xbf16>", text)
+    assert len(constrained) == 2 * len(narrow)
 
 
 @pytest.mark.slow

@@ -200,15 +200,22 @@ class Layout:
             return params
         return jax.lax.with_sharding_constraint(params, self.whole)
 
-    def divided(self, gradients: PyTree[Array]) -> PyTree[Array]:
-        """Returns gradients of which each device has the part that it needs."""
-        if self.mode == "data":
-            return gradients
-        # First whole, or XLA would gather the whole batch's activations to compute a
-        # part of a gradient. It makes a reduce-scatter of both.
-        whole = jax.lax.with_sharding_constraint(gradients, self.whole)
-        parts = jax.tree.map(self.part, gradients)
-        return jax.lax.with_sharding_constraint(whole, parts)
+    def divided(self, gradients: PyTree[Array], dtypes: PyTree[Any]) -> PyTree[Array]:
+        """Returns gradients of which each device has the part that it needs.
+
+        Args:
+          gradients: Sums over the devices.
+          dtypes: In which they are sent, from `computed.with_dtypes`.
+        """
+
+        def part(gradient: Array, dtype: Any) -> Array:
+            # First whole, or XLA would gather the whole batch's activations to compute
+            # a part of a gradient. It makes a reduce-scatter of both.
+            sent = jax.lax.with_sharding_constraint(gradient.astype(dtype), self.whole)
+            sent = jax.lax.with_sharding_constraint(sent, self.part(gradient))
+            return sent.astype(gradient.dtype)
+
+        return jax.tree.map(part, gradients, dtypes)
 
     def exchanged(self, directions: optax.Updates, count: Any) -> optax.Updates:
         """Returns a step's directions, from the devices' parts or their votes."""

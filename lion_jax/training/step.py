@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from lion_jax.training import calls, voting
+from lion_jax.training import calls, computed, voting
 from lion_jax.training.averaging import advance
 from lion_jax.training.loss import Batch, loss_of
 from lion_jax.training.state import (
@@ -117,14 +117,16 @@ def _take(
     differentiate = jax.value_and_grad(
         partial(loss_of, task=task, graph=graph), has_aux=True
     )
-    whole = state._replace(params=task.layout.gathered(state.params))
-    (loss, outputs), grads = (
-        differentiate(whole.params, state.batch_stats, batch, key)
-        if task.accumulate == 1
-        else _accumulate(differentiate, task.accumulate, whole, batch, key)
-    )
+    if task.accumulate > 1:
+        differentiate = partial(_accumulate, differentiate, task.accumulate)
+    args = task.layout.gathered(state.params), state.batch_stats, batch, key
+    if task.layout.mode == "data":
+        (loss, outputs), grads = differentiate(*args)
+    else:
+        returned, dtypes = computed.with_dtypes(differentiate, *args)
+        (loss, outputs), grads = returned
+        grads = task.layout.divided(grads, dtypes[1])
     with jax.named_scope("optimizer"):
-        grads = task.layout.divided(grads)
         updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
     return Stepped(loss, outputs, params, opt_state)
@@ -133,7 +135,8 @@ def _take(
 def _accumulate(
     differentiate: Callable[..., Any],
     parts: int,
-    state: TrainState,
+    params: PyTree[Array],
+    batch_stats: PyTree[Array],
     batch: Batch,
     key: Key[Array, ""],
 ) -> tuple[tuple[Float[Array, ""], Outputs], PyTree[Array]]:
@@ -150,13 +153,13 @@ def _accumulate(
 
     def take_in(carried, part):
         total, batch_stats = carried
-        (_, outputs), grads = differentiate(state.params, batch_stats, part, key)
+        (_, outputs), grads = differentiate(params, batch_stats, part, key)
         added = jax.tree.map(jnp.add, total, grads)
         return (added, outputs.batch_stats), (outputs.losses, outputs.logits)
 
     (total, batch_stats), per_part = jax.lax.scan(
         take_in,
-        (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats),
+        (jax.tree.map(jnp.zeros_like, params), batch_stats),
         Batch(
             cut(batch.images),
             cut(batch.labels),

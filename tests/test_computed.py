@@ -1,0 +1,67 @@
+"""In which dtype a gradient was computed before it became a parameter's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lion_jax.training import computed
+
+
+def dtypes_of(function, *args):
+    """The names of the dtypes, and what was returned, from within a program."""
+    seen = []
+
+    @jax.jit
+    def program(*args):
+        returned, dtypes = computed.with_dtypes(function, *args)
+        seen.append(jax.tree.map(str, dtypes))
+        return returned
+
+    returned = program(*args)
+    jax.tree.map(np.testing.assert_array_equal, returned, jax.jit(function)(*args))
+    return seen[0]
+
+
+def narrow(x):
+    return jnp.sin(x.astype(jnp.bfloat16)).sum().astype(jnp.float32)
+
+
+CASES = {
+    "a cast": (narrow, "bfloat16"),
+    "in a call": (jax.jit(narrow), "bfloat16"),
+    "recomputed": (jax.checkpoint(narrow), "bfloat16"),
+    "reshaped": (lambda x: narrow(x.reshape(3, 4)), "bfloat16"),
+    "used twice": (lambda x: narrow(x) + narrow(2 * x), "float32"),
+    "no cast": (lambda x: jnp.sin(x).sum(), "float32"),
+    "in a loop": (
+        lambda x: jax.lax.scan(lambda s, y: (s + narrow(y), None), 0.0, x)[0],
+        "float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_known_by_their_last_conversion(case):
+    function, expected = CASES[case]
+    x = jnp.arange(12, dtype=jnp.float32).reshape(4, 3)
+    assert dtypes_of(jax.grad(function), x) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "computed_in"),
+    [
+        ("bfloat16", "float32", "bfloat16"),
+        ("float16", "float32", "float16"),
+        ("float32", "bfloat16", "bfloat16"),  # loses digits: what was before is gone
+        ("float16", "bfloat16", "bfloat16"),
+        ("bfloat16", "float16", "float16"),
+        ("int32", "float32", "float32"),
+    ],
+)
+def test_only_a_conversion_that_loses_nothing_is_turned_back(
+    before, after, computed_in
+):
+    x = jnp.arange(3, dtype=before)
+    tree = dtypes_of(lambda x: {"a": (x + x).astype(after), "b": x}, x)
+    assert tree == {"a": computed_in, "b": before}
