@@ -119,8 +119,9 @@ def integer_step(tx, layout, dtype, params, state, key):
     def gradients(params):
         return {k: gradient(i, p) for i, (k, p) in enumerate(sorted(params.items()))}
 
-    grads, dtypes = computed.with_dtypes(gradients, params)
+    gradients, _, dtypes = computed.traced(gradients, params)
     assert set(dtypes.values()) == {jnp.dtype(dtype)}
+    grads = gradients(params)
     if layout.mode != "data":
         grads = layout.divided(grads, dtypes)
     updates, state = tx.update(grads, state, params)
@@ -128,10 +129,10 @@ def integer_step(tx, layout, dtype, params, state, key):
 
 
 @pytest.mark.standard_promotion("Flax norms bfloat16 in float32")
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_gradients_are_sent_in_the_dtype_in_which_they_are_computed(accumulate):
+@pytest.mark.parametrize(("mode", "accumulate"), [("zero1", 2), ("fsdp", 1)])
+def test_what_is_sent_is_in_the_dtype_in_which_it_is_computed(mode, accumulate):
     """In bfloat16 those of blocks; sums of several parts of a batch are float32."""
-    config = configured("zero1", dtype="bfloat16")
+    config = configured(mode, dtype="bfloat16")
     config.accumulate = accumulate
     dataset, mesh, sent = made_data(), sharding.make_mesh(DEVICES), {}
 
@@ -139,13 +140,16 @@ def test_gradients_are_sent_in_the_dtype_in_which_they_are_computed(accumulate):
         sent.update(nnx.traversals.flatten_mapping(dtypes))
         return DIVIDED(layout, gradients, dtypes)
 
+    def narrow_constraints(lowered):
+        return len(re.findall(r"sharding_constraint.*xbf16>", lowered.as_text()))
+
     splits = split(config, dataset)
     task = make_task(config, dataset, splits, mesh)
     state = abstract_state(config, task, mesh)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharding.Layout, "divided", recorded)
         n = len(splits.train.labels)
-        text = lowering.training(config, task, state, splits.train, n, mesh).as_text()
+        step = lowering.training(config, task, state, splits.train, n, mesh)
     narrow = {path for path, dtype in sent.items() if dtype == jnp.bfloat16}
     kernels = {path for path in sent if path[0] == "layers" and path[-1] == "kernel"}
     assert len(kernels) > 5
@@ -154,8 +158,13 @@ def test_gradients_are_sent_in_the_dtype_in_which_they_are_computed(accumulate):
         assert narrow.isdisjoint({("positions",), ("head", "kernel")})
     else:
         assert not narrow
-    constrained = re.findall(r"sharding_constraint.*xbf16>", text)
-    assert len(constrained) == 2 * len(narrow)
+    gathered = len(narrow) if mode == "fsdp" else 0
+    assert narrow_constraints(step) == gathered + 2 * len(narrow)
+    sums = jax.eval_shape(lowering.sums(task, mesh))
+    evaluate = lowering.evaluation(config, task, mesh).lower(
+        state.params, state.batch_stats, splits.test, 1, sums
+    )
+    assert narrow_constraints(evaluate) == gathered
 
 
 @pytest.mark.slow

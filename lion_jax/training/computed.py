@@ -1,11 +1,12 @@
-"""In which dtype a function computes what it returns, before it converts that.
+"""In which dtypes a function computes, whatever it is given and returns.
 
-A model that computes in bfloat16 converts its gradients to its parameters' float32 at
-the end. Converting them back changes no bit, and halves what devices send each other.
+A model that computes in bfloat16 converts its float32 parameters first and its
+gradients to float32 last. What is between is what devices need to send each other: half
+the bytes, for the same bits.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,28 +17,62 @@ CALLS = {"jit", "pjit", "closed_call", "checkpoint", "remat2"}  # by JAX's versi
 MOVES = {"reshape", "transpose", "squeeze"}  # change the places of values only
 
 
-def with_dtypes(
-    function: Callable[..., Any], *args: PyTree[Any]
-) -> tuple[Any, PyTree[jnp.dtype]]:
-    """Calls a function of arrays, in a program that is being traced.
+class Traced(NamedTuple):
+    """A function, and dtypes of its arrays, narrower than their own where possible."""
+
+    function: Callable[..., Any]
+    given: PyTree[jnp.dtype]  # to which it converts its first argument's before use
+    returned: PyTree[jnp.dtype]  # from which it converts, without loss, its results
+
+
+def traced(function: Callable[..., Any], *args: PyTree[Any]) -> Traced:
+    """Traces a function within a program.
 
     Args:
-      function: What to call; it is traced once.
-      *args: Its arguments.
+      function: Of arrays.
+      *args: Its arguments, or others of their shapes and dtypes.
 
     Returns:
-      What it returns, and for each array of it the dtype in which its values were
-      computed: a narrower one of floating point, if it was converted from that, and its
-      own otherwise or where that cannot be seen.
+      The function, which is not traced again, and the dtypes; an array's own where
+      another cannot be seen.
     """
     function = jax.jit(function, inline=True)
-    jaxpr = function.trace(*args).jaxpr.jaxpr
-    returned = function(*args)
-    computed = [_computed(jaxpr, variable) for variable in jaxpr.outvars]
-    return returned, jax.tree.unflatten(jax.tree.structure(returned), computed)
+    trace = function.trace(*args)
+    jaxpr = trace.jaxpr.jaxpr
+    leaves, first = jax.tree.flatten(args[0])
+    # Before the arguments come arrays of the program around that the function uses.
+    variables = jaxpr.invars[-len(jax.tree.leaves(args)) :][: len(leaves)]
+    given = [_given(jaxpr, variable) for variable in variables]
+    returned = [_returned(jaxpr, variable) for variable in jaxpr.outvars]
+    results = jax.tree.structure(trace.out_info)
+    return Traced(
+        function, jax.tree.unflatten(first, given), results.unflatten(returned)
+    )
 
 
-def _computed(jaxpr: core.Jaxpr, variable: Any) -> jnp.dtype:
+def _given(jaxpr: core.Jaxpr, variable: Any) -> jnp.dtype:
+    own, found = variable.aval.dtype, set[Any]()
+    if any(variable is output for output in jaxpr.outvars):
+        return own
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        for i, used in enumerate(equation.invars):
+            if used is not variable:
+                continue
+            if name in MOVES:
+                found.add(_given(jaxpr, equation.outvars[0]))
+            elif name in CALLS:
+                called = _called(equation)
+                found.add(_given(called, called.invars[i]))
+            elif name == "convert_element_type":
+                dtype = equation.params["new_dtype"]
+                found.add(dtype if _holds(own, dtype) else own)
+            else:
+                return own
+    return found.pop() if len(found) == 1 else own
+
+
+def _returned(jaxpr: core.Jaxpr, variable: Any) -> jnp.dtype:
     own = variable.aval.dtype
     for equation in jaxpr.eqns:
         outputs: Sequence[Any] = equation.outvars
@@ -45,21 +80,24 @@ def _computed(jaxpr: core.Jaxpr, variable: Any) -> jnp.dtype:
             continue
         name = equation.primitive.name
         if name in MOVES:
-            return _computed(jaxpr, equation.invars[0])
+            return _returned(jaxpr, equation.invars[0])
         if name in CALLS:
-            called: Any = equation.params["jaxpr"]
-            called = getattr(called, "jaxpr", called)
-            return _computed(called, called.outvars[outputs.index(variable)])
+            called = _called(equation)
+            return _returned(called, called.outvars[outputs.index(variable)])
         if name == "convert_element_type":
             before: Any = equation.invars[0].aval
-            return _narrower(own, before.dtype)
+            return before.dtype if _holds(own, before.dtype) else own
     return own
 
 
-def _narrower(own: jnp.dtype, before: jnp.dtype) -> jnp.dtype:
-    """Returns the dtype before a conversion, if that lost nothing."""
-    if not all(jnp.issubdtype(x, jnp.floating) for x in (own, before)):
-        return own
-    after, first = jnp.finfo(own), jnp.finfo(before)
-    lossless = first.nmant <= after.nmant and first.nexp <= after.nexp
-    return before if lossless else own
+def _called(equation: core.JaxprEqn) -> core.Jaxpr:
+    called: Any = equation.params["jaxpr"]
+    return getattr(called, "jaxpr", called)
+
+
+def _holds(wide: jnp.dtype, narrow: jnp.dtype) -> bool:
+    """Whether a dtype has all the values of another one, both of floating point."""
+    if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in (wide, narrow)):
+        return False
+    a, b = jnp.finfo(wide), jnp.finfo(narrow)
+    return a.nmant >= b.nmant and a.nexp >= b.nexp

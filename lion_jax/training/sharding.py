@@ -191,21 +191,30 @@ class Layout:
             return rows
         return jax.lax.with_sharding_constraint(rows, batch(self.mesh))
 
-    def gathered(self, params: PyTree[Array]) -> PyTree[Array]:
+    def gathered(self, params: PyTree[Array], dtypes: PyTree[Any]) -> PyTree[Array]:
         """Returns whole parameters on every device; traced, before they are used.
 
         Otherwise XLA may gather the activations of the whole batch in their place.
+
+        Args:
+          params: The parameters, perhaps in parts.
+          dtypes: In which they are sent, from `computed.traced`: those of their use.
         """
         if self.mode != "fsdp":
             return params
-        return jax.lax.with_sharding_constraint(params, self.whole)
+
+        def whole(param: Array, dtype: Any) -> Array:
+            sent = jax.lax.with_sharding_constraint(param.astype(dtype), self.whole)
+            return sent.astype(param.dtype)
+
+        return jax.tree.map(whole, params, dtypes)
 
     def divided(self, gradients: PyTree[Array], dtypes: PyTree[Any]) -> PyTree[Array]:
         """Returns gradients of which each device has the part that it needs.
 
         Args:
           gradients: Sums over the devices.
-          dtypes: In which they are sent, from `computed.with_dtypes`.
+          dtypes: In which they are sent, from `computed.traced`.
         """
 
         def part(gradient: Array, dtype: Any) -> Array:

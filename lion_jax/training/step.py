@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from lion_jax.training import calls, computed, voting
+from lion_jax.training import calls, computed, sharding, voting
 from lion_jax.training.averaging import advance
 from lion_jax.training.loss import Batch, loss_of
 from lion_jax.training.state import (
@@ -119,17 +119,32 @@ def _take(
     )
     if task.accumulate > 1:
         differentiate = partial(_accumulate, differentiate, task.accumulate)
-    args = task.layout.gathered(state.params), state.batch_stats, batch, key
-    if task.layout.mode == "data":
-        (loss, outputs), grads = differentiate(*args)
-    else:
-        returned, dtypes = computed.with_dtypes(differentiate, *args)
-        (loss, outputs), grads = returned
-        grads = task.layout.divided(grads, dtypes[1])
+    ((loss, outputs), grads), dtypes = _of_whole(
+        task.layout, differentiate, state.params, state.batch_stats, batch, key
+    )
     with jax.named_scope("optimizer"):
+        grads = task.layout.divided(grads, dtypes[1]) if dtypes else grads
         updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
     return Stepped(loss, outputs, params, opt_state)
+
+
+def _of_whole(
+    layout: sharding.Layout,
+    function: Callable[..., Any],
+    params: PyTree[Array],
+    *rest: Any,
+) -> tuple[Any, PyTree[Any]]:
+    """Calls a function with whole parameters, on devices that may have parts of them.
+
+    Returns:
+      What it returns, and the dtypes in which that is computed; None where no device
+      has a part of anything.
+    """
+    if layout.mode == "data":
+        return function(params, *rest), None
+    function, given, returned = computed.traced(function, params, *rest)
+    return function(layout.gathered(params, given), *rest), returned
 
 
 def _accumulate(
@@ -206,8 +221,13 @@ def eval_step(
     size = task.eval_batch_size
     rows = sums.metrics.batches * size + jnp.arange(size)
     pixels, labels = _cut(task, examples, jnp.minimum(rows, count - 1))
-    params, x = task.layout.gathered(params), task.standardize(pixels)
-    logits, _ = task.call(graph, params, batch_stats, x, train=False)
+    (logits, _), _ = _of_whole(
+        task.layout,
+        partial(task.call, graph, train=False),
+        params,
+        batch_stats,
+        task.standardize(pixels),
+    )
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return sums.add(losses, logits, labels, rows < count)
 
