@@ -158,7 +158,7 @@ def test_what_is_sent_is_in_the_dtype_in_which_it_is_computed(mode, accumulate):
         assert narrow.isdisjoint({("positions",), ("head", "kernel")})
     else:
         assert not narrow
-    gathered = len(narrow) if mode == "fsdp" else 0
+    gathered = 2 * len(narrow) if mode == "fsdp" else 0
     assert narrow_constraints(step) == gathered + 2 * len(narrow)
     sums = jax.eval_shape(lowering.sums(task, mesh))
     evaluate = lowering.evaluation(config, task, mesh).lower(

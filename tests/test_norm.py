@@ -1,13 +1,17 @@
 """Batch normalisation: Flax's numbers, less kept for the backward pass."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import PartitionSpec
 
 from lion_jax.models.layers import norm as norms
 from lion_jax.models.layers.norm import BatchNorm
+from lion_jax.training import sharding
 
 X = 2 + 3 * jax.random.normal(jax.random.key(0), (6, 5, 4, 3))
 SCALE, BIAS = np.float32([0.5, 1.5, -1.0]), np.float32([0.1, -0.2, 0.3])
@@ -101,27 +105,53 @@ def test_a_gpus_two_sweeps_are_the_same_gradients(dtype):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_a_gpus_sums_are_the_same():
-    for a, b in zip(norms._apart(X, X * X), norms._together(X, X * X), strict=True):
+@pytest.mark.parametrize("sums", [norms._together, norms._by_image])
+def test_a_gpus_sums_are_the_same(sums):
+    for a, b in zip(norms._apart(X, X * X), sums(X, X * X), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def programs(layout=sharding.ONE_DEVICE, wrap=lambda norm: norm):
+    """Those of a gradient for a CPU and for a GPU, which need not be there."""
+    graph, params, rest = cut(BatchNorm(3, scale=1.0, dtype=jnp.float32))
+
+    def loss(params, x):
+        def norm(x):
+            return nnx.merge(graph, params, rest)(x, train=True, relu=True)
+
+        with layout.in_force():
+            return jnp.sum(wrap(norm)(x))
+
+    traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(params, X)
+    return (
+        traced.lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda")
+    )
 
 
 @pytest.mark.parametrize(("large", "barriers"), [(1, 2), (norms.LARGE, 0)])
 def test_a_gpus_program_can_be_made_here(large, barriers, monkeypatch):
     monkeypatch.setattr(norms, "LARGE", large)
-    norm = BatchNorm(3, scale=1.0, dtype=jnp.float32)
-    graph, params, rest = cut(norm)
-
-    def loss(params, x):
-        return jnp.sum(nnx.merge(graph, params, rest)(x, train=True, relu=True))
-
-    traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(params, X)
-    cpu, cuda = (
-        traced.lower(lowering_platforms=(platform,)).as_text()
-        for platform in ("cpu", "cuda")
-    )
+    cpu, cuda = programs()
     assert "optimization_barrier" not in cpu
     assert cuda.count("optimization_barrier") == barriers
+
+
+def test_over_devices_that_share_a_batch_a_gpu_sums_each_image_first(monkeypatch):
+    """Of both sums at once XLA would gather what each device has."""
+    mesh = sharding.make_mesh(2)
+    monkeypatch.setattr(norms, "LARGE", X.size // 2 + 1)  # half a batch is small
+    by_image = "(tensor<6x3xf32>, tensor<6x3xf32>)"
+    _, alone = programs()
+    assert by_image not in alone
+    assert alone.count("optimization_barrier") == 2
+    _, shared = programs(sharding.Layout(mesh))
+    assert shared.count(by_image) >= 2  # of the statistics, and of their gradients
+    assert "optimization_barrier" not in shared
+    part = PartitionSpec(sharding.AXIS)
+    each = partial(jax.shard_map, mesh=mesh, in_specs=part, out_specs=part)
+    _, apart = programs(sharding.Layout(mesh), partial(each, check_vma=False))
+    assert by_image.replace("6", "3") not in apart
 
 
 def test_bfloat16_images_have_float32_statistics():

@@ -16,7 +16,7 @@ upon.
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,14 @@ from lion_jax.optimizer.leaves import is_trainable
 
 Rule = Literal["majority", "mean"]
 Ties = Literal["stand", "alternate"]
+
+
+class Vote(NamedTuple):
+    """How devices vote on the steps of a run."""
+
+    rule: Rule
+    ties: Ties
+    sync_every: int  # steps after which momenta are averaged; 0: never
 
 
 def elect(

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -110,16 +111,7 @@ def describe(mode: str, held: Mapping[str, int]) -> str:
 
 def bytes_of_a_part(array: Any) -> int:
     """Returns how many bytes of an array one device holds."""
-    part = array.sharding.shard_shape(array.shape)
-    return math.prod(part) * array.dtype.itemsize
-
-
-class Vote(NamedTuple):
-    """How devices vote on the steps, as in the configuration's `mesh`."""
-
-    rule: votes.Rule
-    ties: votes.Ties
-    sync_every: int  # steps; 0: never
+    return math.prod(array.sharding.shard_shape(array.shape)) * array.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -134,7 +126,7 @@ class Layout:
 
     mesh: Mesh | None
     mode: str = "data"
-    vote: Vote | None = None
+    vote: votes.Vote | None = None
 
     @classmethod
     def of(cls, config: Config, mesh: Mesh) -> "Layout":
@@ -142,7 +134,13 @@ class Layout:
         rule, fields = config.mesh.vote, config.mesh
         if rule == "none":
             return cls(mesh, config.mesh_mode)
-        return cls(mesh, config.mesh_mode, Vote(rule, fields.ties, fields.sync_every))
+        vote = votes.Vote(rule, fields.ties, fields.sync_every)
+        return cls(mesh, config.mesh_mode, vote)
+
+    def in_force(self) -> AbstractContextManager[Any]:
+        """Tells layers, while they are traced, how many devices share a batch."""
+        mesh = self.mesh and self.mesh.abstract_mesh
+        return jax.sharding.use_abstract_mesh(mesh) if mesh else nullcontext()
 
     @property
     def whole(self) -> NamedSharding:
@@ -198,14 +196,14 @@ class Layout:
 
         Args:
           params: The parameters, perhaps in parts.
-          dtypes: In which they are sent, from `computed.traced`: those of their use.
+          dtypes: In which they are sent, from `computed.traced`.
         """
         if self.mode != "fsdp":
             return params
 
-        def whole(param: Array, dtype: Any) -> Array:
-            sent = jax.lax.with_sharding_constraint(param.astype(dtype), self.whole)
-            return sent.astype(param.dtype)
+        def whole(x: Array, dtype: Any) -> Array:
+            # In parts first, or XLA would convert what it has gathered.
+            return _sent(x, dtype, self.part(x), self.whole)
 
         return jax.tree.map(whole, params, dtypes)
 
@@ -217,12 +215,10 @@ class Layout:
           dtypes: In which they are sent, from `computed.traced`.
         """
 
-        def part(gradient: Array, dtype: Any) -> Array:
+        def part(x: Array, dtype: Any) -> Array:
             # First whole, or XLA would gather the whole batch's activations to compute
             # a part of a gradient. It makes a reduce-scatter of both.
-            sent = jax.lax.with_sharding_constraint(gradient.astype(dtype), self.whole)
-            sent = jax.lax.with_sharding_constraint(sent, self.part(gradient))
-            return sent.astype(gradient.dtype)
+            return _sent(x, dtype, self.whole, self.part(x))
 
         return jax.tree.map(part, gradients, dtypes)
 
@@ -238,6 +234,14 @@ class Layout:
             return signs.gather(direction, axis, self.whole)
 
         return jax.tree.map(gather, directions)
+
+
+def _sent(array: Array, dtype: Any, *places: Sharding) -> Array:
+    """Moves an array in a dtype from one place to another."""
+    sent = array.astype(dtype)
+    for place in places:
+        sent = jax.lax.with_sharding_constraint(sent, place)
+    return sent.astype(array.dtype)
 
 
 ONE_DEVICE = Layout(None)

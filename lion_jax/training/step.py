@@ -92,7 +92,8 @@ def train_step(
     take = partial(_take, task, graph)
     if task.layout.vote:
         take = voting.by_vote(take, task.layout)
-    loss, outputs, params, opt_state = take(state, batch, key)
+    with task.layout.in_force():
+        loss, outputs, params, opt_state = take(state, batch, key)
     everything = jnp.ones(labels.shape, bool)
     return TrainState(
         step=state.step + 1,

@@ -20,8 +20,8 @@ from jaxtyping import Array, Float
 AXES = (0, 1, 2)  # over which an image batch is normed
 MOMENTUM = 0.9  # of the running statistics
 EPSILON = 1e-5
-# Values of a batch; of a smaller one XLA was seen to write the masked gradient, and in
-# float32.
+# Values of a device's batch; of a smaller one XLA was seen to write the masked
+# gradient, and in float32.
 LARGE = 2**23
 
 
@@ -92,9 +92,16 @@ def _scaled(x, mean, factor, bias):
     return y + _per_channel(bias.astype(jnp.float32))
 
 
+def _devices() -> int:
+    """Returns between how many devices a batch is divided, where its program tells."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty or mesh.manual_axes else mesh.size
+
+
 def _sums(a, b):
     """Returns the sums of two batches by channel."""
-    return jax.lax.platform_dependent(a, b, cuda=_together, default=_apart)
+    on_gpu = _together if _devices() == 1 else _by_image
+    return jax.lax.platform_dependent(a, b, cuda=on_gpu, default=_apart)
 
 
 def _apart(a, b):
@@ -103,9 +110,17 @@ def _apart(a, b):
 
 def _together(a, b):
     """In one kernel, where each of two would be shorter than its launch."""
+    return _reduced(a, b, AXES)
+
+
+def _by_image(a, b):
+    """First those of each image: of both over devices XLA would gather each one's."""
+    return tuple(jnp.stack(_reduced(a, b, AXES[1:])).sum(1))
+
+
+def _reduced(a, b, axes):
     zeros = (jnp.zeros([], jnp.float32),) * 2
-    sums = jax.lax.reduce((a, b), zeros, partial(jax.tree.map, jnp.add), AXES)
-    return tuple(sums)
+    return tuple(jax.lax.reduce((a, b), zeros, partial(jax.tree.map, jnp.add), axes))
 
 
 def _backward(dtype, relu, residuals, cotangents):
@@ -113,7 +128,8 @@ def _backward(dtype, relu, residuals, cotangents):
     arguments: Any = *residuals, cotangents[0]
     if not relu:
         return _in_one_sweep(*arguments)
-    on_gpu = _in_two_sweeps if residuals[0].size >= LARGE else _in_one_sweep
+    large = residuals[0].size >= LARGE * _devices()
+    on_gpu = _in_two_sweeps if large else _in_one_sweep
     return jax.lax.platform_dependent(*arguments, cuda=on_gpu, default=_in_one_sweep)
 
 
