@@ -144,7 +144,8 @@ def wide_bytes(module: Module, found: list[Kernel]) -> Counter[str]:
     parameters = {x.dims for x in _parameters(module)}
     by_part = Counter[str]()
     for kernel in found:
-        if kernel.kind in ("product", "collective"):  # weights' gradients
+        # Gradients of weights, whatever shape XLA gives them.
+        if kernel.kind in ("product", "collective") or kernel.part == "optimizer":
             continue
         for x in kernel.results:
             if x.dtype == "f32" and x.size > MEBI and x.dims not in parameters:

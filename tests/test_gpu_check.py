@@ -210,10 +210,11 @@ def test_sums_products_and_activations_of_a_bfloat16_program():
     assert "a product in float32: f (layer attention backward)" in fault
     wide = program(
         "%a = bf16[4096,768]{1,0} parameter(0)",
-        "ROOT %e = f32[4096,768]{1,0} exponential(%a)",
+        "ROOT %e = f32[4096,768]{1,0} exponential(%a), " + META % "layer3/exp",
     )
     (fault,) = faults(wide)
-    assert fault == "13 MB of float32 activations: rest"
+    assert fault == "13 MB of float32 activations: layer"
+    assert faults(wide.replace("layer3", "optimizer")) == []
 
 
 def test_memory_kernels_and_bytes_have_limits():
