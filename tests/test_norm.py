@@ -1,5 +1,7 @@
 """Batch normalisation: Flax's numbers, less kept for the backward pass."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,30 +105,22 @@ def test_a_gpus_two_sweeps_are_the_same_gradients(dtype):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_a_gpus_sums_are_the_same(devices):
-    layout = sharding.Layout(sharding.make_mesh(devices))
-
-    @jax.jit
-    def sums(x):
-        x = jax.lax.with_sharding_constraint(x, sharding.batch(layout.mesh))
-        with layout.in_force():
-            take = norms._together if devices == 1 else norms._over_devices
-            return take(x, x * x)
-
-    for a, b in zip(norms._apart(X, X * X), sums(X), strict=True):
+@pytest.mark.parametrize("sums", [norms._together, norms._by_image])
+def test_a_gpus_sums_are_the_same(sums):
+    for a, b in zip(norms._apart(X, X * X), sums(X, X * X), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
-    assert "all-gather" not in sums.lower(X).compile().as_text()
 
 
-def programs(layout=sharding.ONE_DEVICE):
+def programs(layout=sharding.ONE_DEVICE, wrap=lambda norm: norm):
     """Those of a gradient for a CPU and for a GPU, which need not be there."""
     graph, params, rest = cut(BatchNorm(3, scale=1.0, dtype=jnp.float32))
 
     def loss(params, x):
+        def norm(x):
+            return nnx.merge(graph, params, rest)(x, train=True, relu=True)
+
         with layout.in_force():
-            y = nnx.merge(graph, params, rest)(x, train=True, relu=True)
-        return jnp.sum(y)
+            return jnp.sum(wrap(norm)(x))
 
     traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(params, X)
     return (
@@ -143,31 +137,21 @@ def test_a_gpus_program_can_be_made_here(large, barriers, monkeypatch):
     assert cuda.count("optimization_barrier") == barriers
 
 
-def test_a_gpu_sums_over_the_devices_that_share_a_batch(monkeypatch):
+def test_over_devices_that_share_a_batch_a_gpu_sums_each_image_first(monkeypatch):
+    """Of both sums at once XLA would gather what each device has."""
+    mesh = sharding.make_mesh(2)
     monkeypatch.setattr(norms, "LARGE", X.size // 2 + 1)  # half a batch is small
+    by_image = "(tensor<6x3xf32>, tensor<6x3xf32>)"
     _, alone = programs()
-    assert "all_reduce" not in alone
+    assert by_image not in alone
     assert alone.count("optimization_barrier") == 2
-    cpu, shared = programs(sharding.Layout(sharding.make_mesh(2)))
-    assert "all_reduce" not in cpu
-    assert shared.count("all_reduce") >= 2  # of the statistics, and of their gradients
+    _, shared = programs(sharding.Layout(mesh))
+    assert shared.count(by_image) >= 2  # of the statistics, and of their gradients
     assert "optimization_barrier" not in shared
-
-
-def test_devices_that_take_their_own_gradients_share_no_batch():
-    layout, seen = sharding.Layout(sharding.make_mesh(2)), []
-
-    def layer(x):
-        seen.append(norms._devices())
-        return x
-
     part = PartitionSpec(sharding.AXIS)
-    alone = jax.shard_map(layer, mesh=layout.mesh, in_specs=part, out_specs=part)
-    with layout.in_force():
-        jax.eval_shape(layer, X)
-        jax.eval_shape(alone, X)
-    jax.eval_shape(layer, X)
-    assert seen == [2, 1, 1]
+    each = partial(jax.shard_map, mesh=mesh, in_specs=part, out_specs=part)
+    _, apart = programs(sharding.Layout(mesh), partial(each, check_vma=False))
+    assert by_image.replace("6", "3") not in apart
 
 
 def test_bfloat16_images_have_float32_statistics():
