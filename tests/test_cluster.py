@@ -1,11 +1,15 @@
 """Several processes that make one run, over gloo: equal to one, and ended together."""
 
+import contextlib
 import dataclasses
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,7 @@ import pytest
 import small_runs
 
 from lion_jax import cluster, train
-from lion_jax.cluster import launchers
+from lion_jax.cluster import ending, launchers
 from lion_jax.config import ConfigError
 from lion_jax.flags import CommandLine
 from lion_jax.training import agreement, run_folder, sharding, task
@@ -487,3 +491,45 @@ def test_skypilot_gives_the_flags_of_a_place():
     flags = CommandLine("train", train.Flags, said[2:], file_of=train.Flags.load).flags
     given = flags.coordinator, flags.processes, flags.process
     assert launchers.place(*given, {}) == launchers.Place("10.0.0.1:8476", 2, 1)
+
+
+ABORTS_AGAIN = """
+import os, resource
+from lion_jax.cluster import ending
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def why():
+    os.write(1, b"asked ")
+    os.abort()
+
+
+with ending.on_abort(why):
+    os.abort()
+"""
+
+
+@pytest.mark.slow
+def test_an_abort_while_another_is_explained_ends_the_process():
+    """As Python's end aborts a thread that is within JAX's runtime, and the line's."""
+    command = [sys.executable, "-c", ABORTS_AGAIN]
+    ended = subprocess.run(command, timeout=60, stdout=subprocess.PIPE)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGABRT, b"asked ")
+
+
+def test_the_watch_is_over_before_python_ends(monkeypatch):
+    calls = []
+    monkeypatch.setattr(ending, "PAUSE", 0.01)
+    monkeypatch.setattr(ending, "_until_the_end", contextlib.ExitStack())
+    monkeypatch.setattr(ending.atexit, "register", calls.append)
+    client = types.SimpleNamespace(key_value_try_get=lambda key: "{}")
+    before = ending._watch
+    try:
+        with ending._until_the_end:
+            ending.watch(client, launchers.Place("here:1", 2, 1), HEARTBEAT, 0)
+            watch, (stop,) = ending._watch, calls
+            assert watch.is_alive()
+            stop()
+            assert not watch.is_alive()
+    finally:
+        ending._watch = before

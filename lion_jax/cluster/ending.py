@@ -5,6 +5,7 @@ minutes. One that dies is missed by JAX's heartbeat, which aborts the others. On
 hangs is given up after some time without progress. The same command resumes the run.
 """
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -29,13 +30,17 @@ RESUME = "rerun the same command to resume."
 
 _watch: "_Watch | None" = None
 _handlers: list[Any] = []  # of C, which must outlive their registration
+_until_the_end = contextlib.ExitStack()
 
 
 def watch(client: Any, place: Place, heartbeat: int, stall: int) -> None:
     """Begins to watch the other processes, and this one's progress."""
     global _watch
     _watch = _Watch(client, place, heartbeat, stall)
+    _until_the_end.enter_context(on_abort(_watch.aborted))
     _watch.start()
+    # Python would end the thread within JAX's C++, which aborts.
+    atexit.register(_watch.stop)
 
 
 def progress() -> None:
@@ -82,21 +87,25 @@ class _Watch(threading.Thread):
         super().__init__(daemon=True, name=name)
         self.seen: float | None = None
         self._status: int | None = None  # with which it leaves
+        self._over = threading.Event()
         self._client = client
         self._place = place
         self._heartbeat = heartbeat
         self._stall = stall
 
     def run(self) -> None:
-        with on_abort(self._aborted):
-            while True:
-                time.sleep(PAUSE)
-                self._look()
-                if self._is_stalled() and self._status is None:
-                    line = f"error: {self.name}: no progress for {self._stall} s"
-                    self.end(1, f"{line} (--stall_timeout); {RESUME}")
+        while not self._over.wait(PAUSE):
+            self._look()
+            if self._is_stalled() and self._status is None:
+                line = f"error: {self.name}: no progress for {self._stall} s"
+                self.end(1, f"{line} (--stall_timeout); {RESUME}")
 
-    def _aborted(self) -> tuple[str, int]:
+    def stop(self) -> None:
+        """Ends the watch, where the process has done its work."""
+        self._over.set()
+        self.join(HEARD)
+
+    def aborted(self) -> tuple[str, int]:
         """Returns what is said, and the status, where JAX gives another up."""
         if self._status is not None:  # this one is leaving, and has said why
             return "", self._status
@@ -156,7 +165,8 @@ def _print(line: str, stream: int = 2) -> None:
 def on_abort(why: Callable[[], tuple[str, int]], stream: int = 2) -> Iterator[None]:
     """Prints a line and exits where JAX's runtime calls `abort`.
 
-    Python's own handlers of signals would come too late: the process ends in C.
+    Python's own handlers of signals would come too late: the process ends in C. An
+    abort within this one ends it as if it were not there.
 
     Args:
       why: Returns the line, or nothing to be said, and the exit status.
@@ -173,10 +183,12 @@ def on_abort(why: Callable[[], tuple[str, int]], stream: int = 2) -> Iterator[No
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(leave)
     _handlers.append(handler)
     libc = ctypes.CDLL(None)
-    libc.signal.restype = ctypes.c_void_p
-    libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    before = libc.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
+    # Where the C library has it: a handler that is called once.
+    register = getattr(libc, "sysv_signal", libc.signal)
+    register.restype = ctypes.c_void_p
+    register.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    before = register(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
     try:
         yield
     finally:
-        libc.signal(signal.SIGABRT, before)
+        register(signal.SIGABRT, before)
