@@ -14,7 +14,7 @@ from lion_jax import models
 from lion_jax.config import Config, ModelConfig
 from lion_jax.models.layers import attention
 from lion_jax.training import calls, sharding
-from lion_jax.training.task import make_task, split
+from lion_jax.training.task import graph_of, make_task, split
 
 HOPPER = SimpleNamespace(platform="gpu", compute_capability="9.0")
 BLACKWELL = SimpleNamespace(platform="gpu", compute_capability="10.3")
@@ -89,14 +89,16 @@ def test_the_device_that_is_compiled_for_decides(
     monkeypatch, asked, found, compiled_for, fused, kernel
 ):
     monkeypatch.setattr(jax, "devices", lambda: [found])
-    options = {"image_size": 8, "num_classes": 3, "channels": 1, "rngs": nnx.Rngs(0)}
-    model = models.make("vit_tiny", dtype="bfloat16", **options)
-    call = calls.of(
-        ModelConfig("vit_tiny"), lambda _: model, compiled_for, fused_attention=fused
-    )
-    graph, parts = nnx.graphdef(model), calls.parts_of(model)
+
+    def make(rngs):
+        shape = {"image_size": 8, "num_classes": 3, "channels": 1}
+        return models.make("vit_tiny", dtype="bfloat16", **shape, rngs=rngs)
+
+    call = calls.of(ModelConfig("vit_tiny"), make, compiled_for, fused_attention=fused)
+    graph = graph_of(make)
+    parts = jax.eval_shape(lambda: calls.parts_of(make(nnx.Rngs(0))))
     images = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
-    jax.eval_shape(lambda x: call(graph, *parts, x, train=True), images)
+    jax.eval_shape(lambda parts, x: call(graph, *parts, x, train=True), parts, images)
     assert set(asked) == {kernel}
 
 

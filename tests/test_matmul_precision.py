@@ -10,6 +10,7 @@ from flax import nnx
 from lion_jax import models
 from lion_jax.config import ModelConfig
 from lion_jax.training import calls
+from lion_jax.training.task import graph_of
 
 PRODUCT = re.compile(r"stablehlo\.(?:dot_general|convolution).*")
 
@@ -17,15 +18,19 @@ PRODUCT = re.compile(r"stablehlo\.(?:dot_general|convolution).*")
 def products(name, precision):
     """The products of a lowered gradient of a model, as StableHLO."""
     config = ModelConfig(name, matmul_precision=precision)
-    model = models.make(name, image_size=8, num_classes=3, rngs=nnx.Rngs(0))
-    call = calls.of(config, lambda _: model)
-    graph, (params, stats) = nnx.graphdef(model), calls.parts_of(model)
 
-    def loss(params, images):
+    def make(rngs):
+        return models.make(name, image_size=8, num_classes=3, rngs=rngs)
+
+    call = calls.of(config, make)
+    graph = graph_of(make)
+    parts = jax.eval_shape(lambda: calls.parts_of(make(nnx.Rngs(0))))
+
+    def loss(params, stats, images):
         return call(graph, params, stats, images, train=True)[0].sum()
 
     images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
-    return PRODUCT.findall(jax.jit(jax.grad(loss)).lower(params, images).as_text())
+    return PRODUCT.findall(jax.jit(jax.grad(loss)).lower(*parts, images).as_text())
 
 
 @pytest.mark.slow
