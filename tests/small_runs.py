@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import signal
@@ -21,8 +22,9 @@ TIMES = ("images_per_second", "seconds")
 STEPS = 6  # an epoch
 
 
+@functools.cache
 def small_dataset():
-    """A few hundred of the sample's images, for runs of seconds."""
+    """A few hundred of the sample's images, for runs of seconds; not to be written."""
     sample = data.load(data.SAMPLE)
     return dataclasses.replace(
         sample,
