@@ -244,7 +244,7 @@ def test_a_run_killed_before_its_record_is_recorded_without_training(
 
 
 def test_a_sweep_is_a_grid_and_does_not_use_the_test_set(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled, "Program", Program)  # which are watched
+    monkeypatch.setattr(small_runs, "BUILT", {})  # programs that are not watched
     seen, evaluate = [], Evaluation.evaluate
 
     def watched(self, params, batch_stats, name, *rest):
