@@ -15,7 +15,7 @@ from small_models import STEM
 
 from lion_jax import data, interruption, train
 from lion_jax.config import Config
-from lion_jax.training import checkpoint, experiment, run_folder
+from lion_jax.training import checkpoint, experiment, fitting, run_folder
 from lion_jax.training.program import Program
 
 TIMES = ("images_per_second", "seconds")
@@ -48,20 +48,34 @@ def small_config(**options):
     return config
 
 
+CHECKED = set()
 BUILT = {}
 UNDISTURBED = {}  # states of runs in folders that nothing writes to
 
 
+def apart(config):
+    """What programs of a configuration are known by: without what they do not see."""
+    unseen = {"seed": 0, "epochs": 0, "save_every_minutes": 0, "early_stopping": 0}
+    unseen |= {"init_from": "", "name": ""}
+    key = json.dumps(dataclasses.asdict(config) | unseen)
+    # The schedule is part of the program; a constant one does not know the epochs.
+    return key + str(config.epochs) * (config.optimizer.schedule != "constant")
+
+
 def build_once(config, *rest):
     """Compiles a configuration at its first run in this process only."""
-    apart = {"seed": 0, "epochs": 0, "save_every_minutes": 0, "early_stopping": 0}
-    apart |= {"init_from": "", "name": ""}
-    key = json.dumps(dataclasses.asdict(config) | apart)
-    # The schedule is part of the program; a constant one does not know the epochs.
-    key += str(config.epochs) * (config.optimizer.schedule != "constant")
+    key = apart(config)
     if key not in BUILT:
         BUILT[key] = Program(config, *rest)
     return BUILT[key]
+
+
+def check_once(config, *rest, check=fitting.check):
+    """Tries the layers of a configuration at its first run in this process only."""
+    key = apart(config)
+    if key not in CHECKED:
+        check(config, *rest)
+        CHECKED.add(key)
 
 
 def run(config, folder, build=build_once, *, drawn=False, **options):
@@ -69,6 +83,8 @@ def run(config, folder, build=build_once, *, drawn=False, **options):
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "Program", build)
+        if build is build_once:
+            patch.setattr(fitting, "check", check_once)
         if not drawn:
             patch.setattr(experiment, "_draw", lambda *_: None)
         status = train.train(config, folder, Console(file=out, width=200), **options)

@@ -56,6 +56,7 @@ def lighter(monkeypatch):
     """The process's memory and caches are not a test's to change, and time is short."""
     monkeypatch.setattr(compare.runtime, "start", lambda *_, **__: None)
     monkeypatch.setattr(compiled, "Program", small_runs.build_once)
+    monkeypatch.setattr(compiled.fitting, "check", small_runs.check_once)
 
 
 @pytest.fixture
