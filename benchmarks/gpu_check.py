@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_check.py [--configs configs/vitb16_lion_tuned.py ...]
         [--gpus a100 h100 h200] [--devices 1 8] [--programs training ...]
-        [--write] [--again] [--lower]
+        [--write] [--again] [--lower] [--config.<field>=VALUE ...]
 
 needs jax[cuda12] and neither a GPU nor a driver; `make gpu-check` makes an environment
 that has it. XLA compiles the training step, the evaluation step, the optimizer's step
@@ -39,6 +39,7 @@ import own_process
 from gpu_kernels import PEAKS, Gpu, gpu
 
 from lion_jax import cli, models
+from lion_jax import config as configs
 from lion_jax.config import Config
 from lion_jax.training.lowering import compiler_options
 
@@ -147,11 +148,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--write", action="store_true", help="keep the figures")
     parser.add_argument("--again", action="store_true", help="compile what is known")
     parser.add_argument("--lower", action="store_true", help="compile nothing")
-    flags = parser.parse_args(argv)
+    flags, rest = parser.parse_known_args(argv)
+    changed = dict(x.removeprefix("--config.").split("=", 1) for x in rest)
+    if changed and flags.write:
+        parser.error("--write keeps configurations as they are; leave --config.* out.")
     checker, wrong = Checker(flags.again, flags.lower), 0
     for path in flags.configs:
-        config, kept = cli.load_config(str(path)), RESULTS / f"{path.stem}.json"
-        figures = json.loads(kept.read_text()) if kept.exists() else {}
+        config = configs.override(cli.load_config(str(path)), changed)
+        kept = RESULTS / f"{path.stem}.json"
+        known = kept.exists() and not changed
+        figures = json.loads(kept.read_text()) if known else {}
         for name, devices in itertools.product(flags.gpus, flags.devices):
             rows = figures.setdefault(f"{name} x {devices}", {})
             place = f"{path.stem}, {name} x {devices}"
