@@ -1,10 +1,12 @@
 """What `benchmarks/gpu_check.py` counts and refuses, in small programs written here."""
 
+import argparse
 import json
 import re
 from pathlib import Path
 
 import gpu_kernels
+import gpu_programs
 import gpu_report
 import hlo
 import pytest
@@ -226,6 +228,16 @@ def test_memory_kernels_and_bytes_have_limits():
     faults = gpu_report.grown(before, {"kernels": 104, "megabytes": 52.0})
     assert [fault.split()[1] for fault in faults] == ["kernels,", "megabytes,"]
     assert gpu_report.grown({}, before) == []
+
+
+def test_fields_are_changed_and_other_words_refused(capsys):
+    parser = argparse.ArgumentParser()
+    words = ["--config.optimizer.mu_dtype=int8", "--config.seed=1"]
+    expected = {"optimizer.mu_dtype": "int8", "seed": "1"}
+    assert gpu_programs.changes(words, parser) == expected
+    with pytest.raises(SystemExit):
+        gpu_programs.changes(["--wirte"], parser)
+    assert "'--wirte' is no option" in capsys.readouterr().err
 
 
 def test_gpus_are_described_with_their_memory():

@@ -23,7 +23,7 @@ EPSILON = 1e-5
 # Values of a device's batch; of a smaller one XLA was seen to write the masked
 # gradient, and in float32.
 LARGE = 2**23
-FEW = 8  # devices whose sums XLA may gather, which takes no time
+FEW = 8  # devices: to gather the sums of so few takes less than further kernels
 
 
 class BatchNorm(nnx.Module):
