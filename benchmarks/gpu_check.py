@@ -149,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--again", action="store_true", help="compile what is known")
     parser.add_argument("--lower", action="store_true", help="compile nothing")
     flags, rest = parser.parse_known_args(argv)
-    changed = gpu_programs.changes(rest, parser)
+    changed = own_process.changes(rest, parser)
     if changed and flags.write:
         parser.error("--write keeps configurations as they are; leave --config.* out.")
     checker, wrong = Checker(flags.again, flags.lower), 0

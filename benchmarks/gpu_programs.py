@@ -2,8 +2,7 @@
 
 import functools
 import importlib
-from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,17 +23,6 @@ from lion_jax.training.task import Task, make_task, requested, split
 PER_HOST = 8  # GPUs
 CUDNN = 91000  # 9.10, as in the descriptions
 SIZES = {"fashion_mnist": (60_000, 10_000), data.SAMPLE: (5_000, 1_000)}
-
-
-def changes(words: Sequence[str], parser: ArgumentParser) -> dict[str, str]:
-    """Returns the fields that `--config.<field>=VALUE` changes; ends at other words."""
-    prefix = "--config."
-    for word in words:
-        if not word.startswith(prefix) or "=" not in word:
-            parser.error(
-                f"{word!r} is no option; give fields as {prefix}<field>=VALUE."
-            )
-    return dict(word.removeprefix(prefix).split("=", 1) for word in words)
 
 
 def described(gpu: Gpu, devices: int) -> Mesh:

@@ -189,7 +189,7 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=86_400, help="seconds in all")
     parser.add_argument("--measure", choices=CASES, help=argparse.SUPPRESS)
     parsed, rest = parser.parse_known_args()
-    overrides = dict(x.removeprefix("--config.").split("=", 1) for x in rest)
+    overrides = own_process.changes(rest, parser)
     if parsed.measure:
         print(json.dumps(measure(parsed.measure, overrides)))
         return 0

@@ -1,8 +1,10 @@
-"""A benchmark's row in a process of its own, whose end is no end of the others."""
+"""What benchmarks share: words, records, a row in a process of its own."""
 
 import json
 import subprocess
 import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +37,14 @@ def keep(path: Path, record: dict[str, Any]) -> None:
     """Writes a record as JSON; its folder is made if absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def changes(words: Sequence[str], parser: ArgumentParser) -> dict[str, str]:
+    """Returns the fields that `--config.<field>=VALUE` changes; ends at other words."""
+    prefix = "--config."
+    for word in words:
+        if not word.startswith(prefix) or "=" not in word:
+            parser.error(
+                f"{word!r} is no option; give fields as {prefix}<field>=VALUE."
+            )
+    return dict(word.removeprefix(prefix).split("=", 1) for word in words)

@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--network", type=float, default=50.0)
     flags, rest = parser.parse_known_args(argv)
-    changed = gpu_programs.changes(rest, parser)
+    changed = own_process.changes(rest, parser)
     base = configs.override(cli.load_config(str(flags.config)), changed)
     kept = flags.out / f"{flags.config.stem}.json"
     rows = json.loads(kept.read_text()) if kept.exists() else {}

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import gpu_kernels
-import gpu_programs
 import gpu_report
 import hlo
+import own_process
 import pytest
 import scaling
 
@@ -234,9 +234,9 @@ def test_fields_are_changed_and_other_words_refused(capsys):
     parser = argparse.ArgumentParser()
     words = ["--config.optimizer.mu_dtype=int8", "--config.seed=1"]
     expected = {"optimizer.mu_dtype": "int8", "seed": "1"}
-    assert gpu_programs.changes(words, parser) == expected
+    assert own_process.changes(words, parser) == expected
     with pytest.raises(SystemExit):
-        gpu_programs.changes(["--wirte"], parser)
+        own_process.changes(["--wirte"], parser)
     assert "'--wirte' is no option" in capsys.readouterr().err
 
 

@@ -73,6 +73,7 @@ def test_every_mode_trains_as_data_parallel(mode):
         ("zero1", "float32", "float32"),
         ("zero1", "float32", "bfloat16"),
         ("zero1", "int8", "float32"),
+        ("fsdp", "float32", "float32"),
         ("fsdp", "float32", "bfloat16"),
         ("fsdp", "int8", "float32"),
     ],
