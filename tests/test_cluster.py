@@ -18,7 +18,7 @@ import pytest
 import small_runs
 
 from lion_jax import cluster, train
-from lion_jax.cluster import ending, launchers
+from lion_jax.cluster import ending, joining, launchers
 from lion_jax.config import ConfigError
 from lion_jax.flags import CommandLine
 from lion_jax.training import agreement, run_folder, sharding, task
@@ -105,12 +105,14 @@ def test_several_processes_make_the_run_of_one(start, alone, count):
 
 @pytest.mark.slow
 def test_devices_of_several_processes_vote_as_those_of_one(start):
-    """Also where they were signalled, and one process goes on with their momenta."""
+    """Also where one was signalled during a save, as Orbax notices too, and where one
+    process goes on with their momenta.
+    """
     vote = "--config.mesh.vote=majority"
     folder, statuses, texts, _ = start("voters", 1, vote)
     assert statuses == [0], texts
     expected = losses(folder)
-    fates = {1: [("terminated", EPOCH, 2)]}
+    fates = {0: [("terminated", "manifest.write", 1)]}
     folder, statuses, texts, _ = start("voters_of_2", 2, vote, fates=fates)
     assert statuses == [143, 143], texts
     folder, statuses, texts, _ = start("voters_of_2", 1, vote)
@@ -224,7 +226,21 @@ def test_a_number_given_twice_is_refused(start):
     assert [len(text.splitlines()) for text in texts] == [1, 1, 1]
     said = sorted(texts[1:], key=len)
     assert "was started twice; give each another --process, from 0 to 2." in said[0]
-    assert "waited 10 s for the others; start all of them, each with" in said[1]
+    # The other's end may also come first.
+    waited = "waited 10 s for the others; start all of them, each with" in said[1]
+    assert waited or "could not join the others at" in said[1]
+
+
+@pytest.mark.parametrize("end", ["RPC: /xla.x.Y/RegisterTask", "=== Trace: ===", ""])
+def test_what_jax_says_of_another_reason_is_given_without_its_stack(end):
+    text = f"""None F1129 client.h:86] Terminating process because the service detected
+        fatal errors. absl::Status: UNAVAILABLE: Socket closed {end}
+        *** Check failure stack trace: *** @ 0x7f66eaaf8174 absl::SendToLog()"""
+    reason = joining._reason(launchers.Place("a:1", 2, 1), 5, " ".join(text.split()))
+    assert reason == (
+        f"process 1 of 2, on {THIS}, could not join the others at a:1 (UNAVAILABLE:"
+        " Socket closed); see what they say, and start all of them again."
+    )
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 
 from lion_jax import interruption
 from lion_jax.cluster.ending import progress as progress  # part of what is offered
-from lion_jax.cluster.joining import client
+from lion_jax.cluster.joining import client, preemption_service
 from lion_jax.config import ConfigError
 from lion_jax.interruption import Interrupted
 
@@ -175,7 +175,7 @@ def caught_signals() -> Iterator[Interrupted]:
 
     def interrupted() -> int:
         nonlocal received
-        if not received and multihost_utils.reached_preemption_sync_point(next(calls)):
+        if not received and service.reached_sync_point(next(calls)):
             received = int(signal.SIGTERM)
         return received
 
@@ -183,5 +183,5 @@ def caught_signals() -> Iterator[Interrupted]:
         del number
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with interruption.handled(pass_on, but="SIGTERM"):
+    with preemption_service() as service, interruption.handled(pass_on, but="SIGTERM"):
         yield interrupted

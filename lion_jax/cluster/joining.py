@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import socket
 import tempfile
 import time
@@ -21,11 +22,33 @@ DIRECT = "no_grpc_proxy"  # the variable of hosts that gRPC reaches without a pr
 
 
 def client() -> Any:
-    """Returns the client of JAX's coordination service.
+    """Returns the client of JAX's coordination service."""
+    return _runtime().client
+
+
+@contextlib.contextmanager
+def preemption_service() -> Iterator[Any]:
+    """Lends JAX's service that agrees on the call to stop at, to one caller alone.
+
+    Its callers number their calls, and all processes stop at one number. Orbax asks it
+    too, at every save, and numbers its calls by training steps: after a signal during a
+    save, all would agree on a number that the other caller has passed. Without the
+    service Orbax takes no notice of signals.
+    """
+    runtime = _runtime()
+    service, runtime.preemption_sync_manager = runtime.preemption_sync_manager, None
+    try:
+        yield service
+    finally:
+        runtime.preemption_sync_manager = service
+
+
+def _runtime() -> Any:
+    """Returns what JAX keeps of its processes.
 
     JAX has no public name for it; Orbax and others use this one.
     """
-    return importlib.import_module("jax._src.distributed").global_state.client
+    return importlib.import_module("jax._src.distributed").global_state
 
 
 def join(place: Place, *, heartbeat: int, stall: int, patience: int) -> None:
@@ -45,6 +68,7 @@ def join(place: Place, *, heartbeat: int, stall: int, patience: int) -> None:
     direct = os.environ.get(DIRECT), host
     os.environ[DIRECT] = ",".join(filter(None, direct))
     jax.config.update("jax_check_proxy_envs", False)
+    jax.config.update("jax_enable_preemption_service", True)
     until = time.monotonic() + patience
     if place.process:
         _reach(place.coordinator, host.strip("[]"), int(port), until, patience)
@@ -130,4 +154,10 @@ def _reason(place: Place, patience: int, text: str) -> str:
             f"{this} waited {patience} s for the others; start all of them, each with"
             f" the same --processes and another --process, from 0 to {last}."
         )
-    return f"{this} cannot join the others at {place.coordinator}: {text[-400:]}"
+    # What JAX prints before it aborts, without where in its code that was.
+    said = re.search(r"absl::Status: (.*?)(?: RPC:| ===| \*\*\*|$)", text)
+    status = (said.group(1) if said else text)[:200].strip()
+    return (
+        f"{this} could not join the others at {place.coordinator} ({status}); see what"
+        " they say, and start all of them again."
+    )
