@@ -75,7 +75,6 @@ def test_cudnn_is_asked_for_where_it_applies(monkeypatch, asked):
 
 
 @pytest.mark.slow
-@pytest.mark.standard_promotion("Flax's layer norm adds float32 to bfloat16")
 @pytest.mark.parametrize(
     ("found", "compiled_for", "fused", "kernel"),
     [

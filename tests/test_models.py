@@ -65,7 +65,7 @@ def test_any_image_size_classes_and_channels(name, image_size, channels):
     assert logits.shape == (2, 7)
 
 
-@pytest.mark.standard_promotion("Flax's layer norm adds float32 to bfloat16")
+@pytest.mark.standard_promotion("JAX's attention adds float32 to bfloat16")
 @pytest.mark.parametrize("name", ["resnet_tiny", "vit_tiny"])
 def test_bfloat16_is_for_the_computation_only(name):
     def make(dtype):

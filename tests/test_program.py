@@ -464,7 +464,7 @@ def test_grey_images_also_train_with_one_channel():
     assert np.isfinite(run(program, 1)[1]).all()
 
 
-@pytest.mark.standard_promotion("Flax's layer norm adds float32 to bfloat16")
+@pytest.mark.standard_promotion("JAX's attention adds float32 to bfloat16")
 @pytest.mark.parametrize("name", [STEM, "vit_tiny"])
 def test_bfloat16_trains(name):
     config = made_config(name)

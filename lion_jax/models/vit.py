@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Key
 
 from lion_jax.models.layers import remat as remats
 from lion_jax.models.layers.attention import attend
+from lion_jax.models.layers.layer_norm import LayerNorm
 from lion_jax.models.layers.linear import Linear, Patches, add
 
 POOLS = ("token", "mean")
@@ -29,7 +30,7 @@ def _linear(c: int, d: int, kernel_init, bias_init, dtype: DTypeLike, rngs: nnx.
 
 
 def _norm(width: int, dtype: DTypeLike, rngs: nnx.Rngs):
-    return nnx.LayerNorm(width, epsilon=1e-6, dtype=dtype, rngs=rngs)
+    return LayerNorm(width, epsilon=1e-6, dtype=dtype, rngs=rngs)
 
 
 def _gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -63,15 +64,15 @@ class EncoderLayer(nnx.Module):
         b, n, width = x.shape
         # Tokens as rows: of products with two contracted axes, which the gradients of
         # the weights would be, XLA:CPU copies an operand.
-        rows = x.reshape(b * n, width)
+        rows = b * n, width
         with jax.named_scope("attention"):
-            qkv = self.qkv(self.norm1(rows)).reshape(b, n, 3, self.heads, -1)
+            qkv = self.qkv(self.norm1(x).reshape(rows)).reshape(b, n, 3, self.heads, -1)
             query, key, value = (qkv[:, :, i] for i in range(3))
             mixed = attend(query, key, value)
-            rows = rows + self.out(mixed.reshape(b * n, width))
+            x = x + self.out(mixed.reshape(rows)).reshape(x.shape)
         with jax.named_scope("perceptron"):
-            rows = rows + self.mlp2(_gelu(self.mlp1(self.norm2(rows))))
-        return rows.reshape(b, n, width)
+            hidden = _gelu(self.mlp1(self.norm2(x).reshape(rows)))
+            return x + self.mlp2(hidden).reshape(x.shape)
 
 
 class ViT(nnx.Module):

@@ -111,15 +111,16 @@ def _apart(a, b):
 
 def _together(a, b):
     """In one kernel, where each of two would be shorter than its launch."""
-    return _reduced(a, b, AXES)
+    return sums_of_two(a, b, AXES)
 
 
 def _by_image(a, b):
     """First those of each image, or XLA would gather the sums of all devices."""
-    return tuple(jnp.stack(_reduced(a, b, AXES[1:])).sum(1))
+    return tuple(jnp.stack(sums_of_two(a, b, AXES[1:])).sum(1))
 
 
-def _reduced(a, b, axes):
+def sums_of_two(a, b, axes):
+    """Returns the float32 sums of two arrays of one shape, from one sweep over both."""
     zeros = (jnp.zeros([], jnp.float32),) * 2
     return tuple(jax.lax.reduce((a, b), zeros, partial(jax.tree.map, jnp.add), axes))
 
