@@ -37,6 +37,7 @@ import gpu_report
 import jax
 import own_process
 from gpu_kernels import PEAKS, Gpu, gpu
+from jax.sharding import Mesh
 
 from lion_jax import cli, models
 from lion_jax import config as configs
@@ -72,7 +73,7 @@ class Checker:
         mesh = gpu_programs.described(target, devices)
         for name, lowered in gpu_programs.lowered(config, mesh):
             if name in names:
-                key = _key(lowered, config, target, devices)
+                key = _key(lowered, config, target, mesh)
                 if self.lower:
                     yield name, {"program": key, "faults": []}
                     continue
@@ -97,10 +98,11 @@ class Checker:
                 yield name, self.known[key]
 
 
-def _key(lowered: jax.stages.Lowered, config: Config, target: Gpu, devices: int) -> str:
+def _key(lowered: jax.stages.Lowered, config: Config, target: Gpu, mesh: Mesh) -> str:
     """Identifies a program: its text, what it is compiled for, by what, and how."""
-    parts = [lowered.as_text(), target.description, str(devices), jax.__version__]
-    parts += [f"{name}={value}" for name, value in compiler_options(config).items()]
+    parts = [lowered.as_text(), target.description, str(mesh.size), jax.__version__]
+    options = compiler_options(config, mesh)
+    parts += [f"{name}={value}" for name, value in options.items()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -67,11 +67,13 @@ def lowered(config: Config, mesh: Mesh) -> Iterator[tuple[str, jax.stages.Lowere
     model = state.params, state.batch_stats
     evaluation = lowering.evaluation(config, task, mesh)
     yield "evaluation", evaluation.lower(*model, held_out, count, sums)
-    yield "optimizer", _optimizer(config, task, state)
+    yield "optimizer", _optimizer(config, task, state, mesh)
     yield "init", lowering.init(task, state).lower(lowering.random_key(mesh))
 
 
-def _optimizer(config: Config, task: Task, state: TrainState) -> jax.stages.Lowered:
+def _optimizer(
+    config: Config, task: Task, state: TrainState, mesh: Mesh
+) -> jax.stages.Lowered:
     """Lowers the optimizer's step alone."""
 
     def step(params: Any, opt_state: Any, grads: Any) -> Any:
@@ -82,7 +84,7 @@ def _optimizer(config: Config, task: Task, state: TrainState) -> jax.stages.Lowe
         step,
         donate_argnums=(0, 1),
         out_shardings=lowering.shardings((state.params, state.opt_state)),
-        compiler_options=lowering.compiler_options(config),
+        compiler_options=lowering.compiler_options(config, mesh),
     )
     return jitted.lower(state.params, state.opt_state, state.params)
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import Mesh
 from small_models import STEM
 
 from lion_jax import data, models
@@ -239,6 +241,15 @@ def test_deterministic_options_reach_both_steps(monkeypatch):
     for kind in (Program, Evaluation):
         with pytest.raises(Exception, match="xla_no_such_option"):
             build(config, made_data(), kind=kind, **now)
+
+
+def test_a_gpu_rounds_where_the_program_says_so():
+    gpus = mock.Mock(spec=Mesh, devices=np.array([mock.Mock(platform="gpu")]))
+    exact = {"xla_allow_excess_precision": False}
+    config = made_config(deterministic=True)
+    assert lowering.compiler_options(made_config(), gpus) == exact
+    assert lowering.compiler_options(config, gpus) == lowering.DETERMINISTIC | exact
+    assert lowering.compiler_options(made_config(), sharding.make_mesh(1)) == {}
 
 
 def test_large_parameters_are_sharded_from_the_start_with_their_momenta():

@@ -2,8 +2,8 @@
 
 A model that computes in bfloat16 converts its float32 parameters first and its
 gradients to float32 last. What is between is what devices need to send each other: half
-the bytes, for the same values. (Where nothing is sent, XLA may keep digits that the
-dtype has not, `xla_allow_excess_precision`; these are lost.)
+the bytes, for the same values. (On a CPU, where nothing is sent, XLA may keep digits
+that the dtype has not, `xla_allow_excess_precision`; these are lost.)
 """
 
 from collections.abc import Callable, Sequence
