@@ -9,7 +9,6 @@ anyway (benchmarks/LOG.md).
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,9 +80,6 @@ def _at_once(a, b):
 
 
 def _by_image(a, b):
-    sums: Any = a, b
-    if a.ndim > 2:
-        sums = sums_of_two(a, b, (a.ndim - 2,))
-    # Stacked, or XLA would make one sum of both again.
-    axes = tuple(range(1, a.ndim - 1)) if a.ndim > 2 else (1,)
-    return tuple(jnp.stack(sums).sum(axes))
+    sums = sums_of_two(a, b, (a.ndim - 2,)) if a.ndim > 2 else (a, b)
+    stacked = jnp.stack(sums)  # or XLA would make one sum of both again
+    return tuple(stacked.sum(tuple(range(1, stacked.ndim - 1))))
