@@ -406,6 +406,29 @@ def test_a_place_that_is_half_known_is_refused_and_the_remedies_work(
     assert found is None if mended[0] == "off" else found.processes == 2
 
 
+def test_without_jaxs_service_signals_are_left_alone(monkeypatch):
+    monkeypatch.setattr(cluster, "processes", lambda: 2)
+    runtime = types.SimpleNamespace(preemption_sync_manager=None)
+    monkeypatch.setattr(joining, "_runtime", lambda: runtime)
+    before = signal.getsignal(signal.SIGINT)
+    with cluster.caught_signals() as interrupted:
+        assert signal.getsignal(signal.SIGINT) is before
+        assert interrupted() == 0
+
+
+def test_jaxs_service_is_the_trainers_alone_while_it_runs(monkeypatch):
+    asked = []
+    service = types.SimpleNamespace(reached_sync_point=asked.append)
+    runtime = types.SimpleNamespace(preemption_sync_manager=service)
+    monkeypatch.setattr(cluster, "processes", lambda: 2)
+    monkeypatch.setattr(joining, "_runtime", lambda: runtime)
+    with cluster.caught_signals() as interrupted:
+        assert runtime.preemption_sync_manager is None
+        assert [interrupted(), interrupted()] == [0, 0]
+    assert asked == [0, 1]
+    assert runtime.preemption_sync_manager is service
+
+
 def test_several_processes_use_all_their_devices(monkeypatch):
     monkeypatch.setattr(cluster, "processes", lambda: 2)
     config = small_runs.small_config()

@@ -165,7 +165,8 @@ def caught_signals() -> Iterator[Interrupted]:
     """As `interruption.caught_signals`, for all processes at the same call.
 
     JAX's runtime notices SIGTERM to any of them. Other signals are passed on as one, so
-    the number of SIGTERM is what all return.
+    the number of SIGTERM is what all return. In processes that somebody else has joined
+    without that service of the runtime, signals are left alone.
     """
     if processes() == 1:
         with interruption.caught_signals() as interrupted:
@@ -183,5 +184,9 @@ def caught_signals() -> Iterator[Interrupted]:
         del number
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with preemption_service() as service, interruption.handled(pass_on, but="SIGTERM"):
-        yield interrupted
+    with preemption_service() as service:
+        if service is None:
+            yield lambda: 0
+            return
+        with interruption.handled(pass_on, but="SIGTERM"):
+            yield interrupted
