@@ -89,16 +89,18 @@ def _silence_repeated_errors() -> None:
     """
     absl.logging.set_verbosity(absl.logging.FATAL)
     threading.excepthook = lambda _: None
-    sys.unraisablehook = _but_closed_event_loops
+    sys.unraisablehook = _but_tasks_given_up
     warnings.filterwarnings("ignore", message=NEVER_READ, category=RuntimeWarning)
 
 
-def _but_closed_event_loops(failed: "sys.UnraisableHookArgs") -> None:
-    """Reports an error that nothing can catch, but not those of a closed event loop."""
-    if not (
-        isinstance(failed.exc_value, RuntimeError)
-        and str(failed.exc_value) == "Event loop is closed"
-    ):
+def _but_tasks_given_up(failed: "sys.UnraisableHookArgs") -> None:
+    """Reports an error that nothing can catch, but not those of tasks given up.
+
+    Orbax leaves some where one array of several cannot be read or written.
+    """
+    error = failed.exc_value
+    closed = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+    if not closed and not isinstance(getattr(error, "__cause__", None), GeneratorExit):
         sys.__unraisablehook__(failed)
 
 

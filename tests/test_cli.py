@@ -1,5 +1,6 @@
 """The commands as a caller meets them: help, and every usage error in one line."""
 
+import asyncio
 import re
 import sys
 import threading
@@ -249,9 +250,29 @@ def test_only_closed_event_loops_are_not_reported(said, lines, monkeypatch, caps
         def __del__(self):
             raise RuntimeError(said)
 
-    monkeypatch.setattr(sys, "unraisablehook", cli._but_closed_event_loops)
+    monkeypatch.setattr(sys, "unraisablehook", cli._but_tasks_given_up)
     Writer()
     assert capsys.readouterr().err.count(said) == lines
+
+
+def test_what_a_reader_raises_that_is_given_up_is_not_reported(monkeypatch, capsys):
+    """Orbax's, of a load of which another array failed first."""
+
+    async def read():
+        try:
+            await asyncio.Future()
+        except GeneratorExit as error:
+            raise ValueError("array index") from error
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    monkeypatch.setattr(sys, "unraisablehook", cli._but_tasks_given_up)
+    reader = read()
+    reader.send(None)
+    del reader
+    loop.close()
+    asyncio.set_event_loop(None)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
