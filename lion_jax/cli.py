@@ -85,7 +85,8 @@ def _silence_repeated_errors() -> None:
 
     Where one array cannot be written, Orbax closes its event loop; the writers of the
     other arrays, which report to that loop, fail then in a callback of their own.
-    Where another part of a load fails first, Orbax drops its readers of metadata.
+    Where another part of a load fails first, Orbax drops its readers of metadata, and
+    those of arrays raise as they are collected.
     """
     absl.logging.set_verbosity(absl.logging.FATAL)
     threading.excepthook = lambda _: None

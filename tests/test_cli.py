@@ -243,7 +243,9 @@ def test_a_full_disk_is_reported_in_one_line(command):
 @pytest.mark.parametrize(
     ("said", "lines"), [("Event loop is closed", 0), ("another", 1)]
 )
-def test_only_closed_event_loops_are_not_reported(said, lines, monkeypatch, capsys):
+def test_closed_event_loops_are_not_reported_and_other_errors_are(
+    said, lines, monkeypatch, capsys
+):
     """Orbax's, in the threads that still write where another array failed."""
 
     class Writer:
