@@ -7,22 +7,20 @@ never promoted, dtypes only in tests with the marker `standard_promotion`.
 import ctypes
 import dataclasses
 import gc
-import importlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import compilation
 import pytest
 
 DEVICES = 8
 # Of processes and of training.
 SLOW_FIXTURES = {"command", "kill", "small_data", "two_epochs", "whole"}
 CPU_SECONDS = 3  # of a test that is not marked slow, with its processes
-WITHOUT_OPTIMIZATIONS = "jax_disable_most_optimizations"
 WORKER_BYTES = 2.5e9
 MARKERS = (
     "slow: trains, compiles whole models, starts processes or tries hundreds of cases;"
@@ -79,32 +77,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-    os.environ[WITHOUT_OPTIMIZATIONS.upper()] = str(platforms == "cpu").lower()
+    os.environ[compilation.LIGHT.upper()] = str(platforms == "cpu").lower()
     from jaxtyping import install_import_hook
 
     install_import_hook("lion_jax", "beartype.beartype")
     import jax
 
     jax.config.update("jax_num_cpu_devices", DEVICES)
-    _write_whole_programs()
-
-
-def _write_whole_programs() -> None:
-    """Has JAX's cache write a program whole or not at all.
-
-    JAX writes in place, and a worker that reads what another one is writing warns of a
-    truncated stream.
-    """
-    lru_cache: Any = importlib.import_module("jax._src.lru_cache")
-
-    def put(cache: Any, key: str, value: bytes) -> None:
-        path = f"{cache.path}/{key}{lru_cache._CACHE_SUFFIX}"
-        if not os.path.exists(path):
-            temporary = Path(f"{path}.{os.getpid()}")
-            temporary.write_bytes(value)
-            temporary.replace(path)
-
-    lru_cache.LRUCache.put = put
+    compilation.write_whole_programs()
+    compilation.use_the_older_generator()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -191,15 +172,16 @@ def command(tmp_path: Path) -> Command:
 def full_compilation() -> Iterator[None]:
     """Compiles as users do; elsewhere LLVM's optimizations are left out.
 
-    They take a third of the time. XLA's own passes are the same without them.
+    They take a third of the time, and jax 0.10's generator of code another (see
+    compilation.py). XLA's own passes are the same without them.
     """
     import jax
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(WITHOUT_OPTIMIZATIONS.upper(), "false")  # for processes
-        jax.config.update(WITHOUT_OPTIMIZATIONS, False)
+        patch.setenv(compilation.LIGHT.upper(), "false")  # for processes
+        jax.config.update(compilation.LIGHT, False)
         yield
-    jax.config.update(WITHOUT_OPTIMIZATIONS, True)
+    jax.config.update(compilation.LIGHT, True)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import compilation
+
 
 def job(where, calls, *arguments, fate="killed"):
     """What happens at the n-th call, in a run in a folder or a `compare run`."""
@@ -83,6 +85,7 @@ def prepare():
 
     from lion_jax import data, runtime
 
+    compilation.use_the_older_generator()
     jax.config.update("jax_num_cpu_devices", 8)
     small = small_runs.small_dataset()
     data.load = lambda *_: small

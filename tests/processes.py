@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import compilation
 import kills
 
 import lion_jax.cluster
@@ -97,6 +98,7 @@ def prepare():
     from lion_jax import data, runtime
     from lion_jax.training import experiment, sharding
 
+    compilation.use_the_older_generator()
     small = small_runs.small_dataset()
     data.load = lambda *_: small
     runtime.start = lambda *_, **__: None  # its caches are those of the tests
