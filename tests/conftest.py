@@ -9,6 +9,7 @@ import dataclasses
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -166,6 +167,14 @@ def command(tmp_path: Path) -> Command:
     made.folder.mkdir()
     made.home.mkdir()
     return made
+
+
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """Hears Ctrl-C as in a terminal, which background processes of scripts ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,7 @@ def test_another_process_makes_the_same_bits(tmp_path, whole):
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_a_run_that_does_not_hear_the_first(
     tmp_path, whole, number

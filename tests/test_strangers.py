@@ -655,6 +655,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 # ------------------------------------------------------------------ before the imports
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("module", ["train", "evaluate", "compare", "data"])
 def test_ctrl_c_while_a_command_is_imported_is_one_line(command, module):
     (command.folder / "jax.py").write_text(
@@ -667,6 +668,7 @@ def test_ctrl_c_while_a_command_is_imported_is_one_line(command, module):
     assert process.returncode == 130
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_command_that_has_begun_hears_ctrl_c_as_an_exception():
     before = signal.signal(signal.SIGINT, startup.leave)
     try:

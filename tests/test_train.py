@@ -364,6 +364,7 @@ def test_a_finished_run_needs_no_data(tmp_path, monkeypatch):
     assert run(config, tmp_path)[0] == 0
 
 
+@pytest.mark.usefixtures("terminal")
 def test_signals_are_a_wish_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGINT)
     with interruption.caught_signals() as interrupted:
