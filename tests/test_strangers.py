@@ -668,7 +668,6 @@ def test_ctrl_c_while_a_command_is_imported_is_one_line(command, module):
     assert process.returncode == 130
 
 
-@pytest.mark.usefixtures("terminal")
 def test_a_command_that_has_begun_hears_ctrl_c_as_an_exception():
     before = signal.signal(signal.SIGINT, startup.leave)
     try:
