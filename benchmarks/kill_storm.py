@@ -1,6 +1,7 @@
 """Does a run that is killed at any moment, anywhere, end with the same numbers?
 
     python benchmarks/kill_storm.py --kills 20
+    python benchmarks/kill_storm.py --kills 20 --config.model.dtype=bfloat16
 
 One run goes through undisturbed. Each of the others is ended at a random moment of
 its life, half of them a second time, and started again with the same command until it
@@ -9,7 +10,9 @@ The places take turns: a plain folder, one with a bracket and an umlaut in its p
 whose checkpoints lie elsewhere behind a symlink, a full disk, a moment without
 permission to write, and a reader that goes away. Survived means: the same
 metrics.jsonl and result.json but for times and memory, the same arrays in the best and
-the latest checkpoint. The moments are drawn from --seed; each line names them.
+the latest checkpoint. The moments are drawn from --seed; each line names them. Fields
+of the configuration given after them hold for every run: bfloat16, say, for which the
+commands set other flags of XLA:CPU.
 """
 
 import argparse
@@ -30,13 +33,13 @@ import numpy as np
 
 from lion_jax.training import checkpoint, run_folder
 
-COMMAND = (
+COMMAND = [  # the fields that the user changes are added
     *(sys.executable, "-m", "lion_jax.train", "--config"),
     str(Path(__file__).parents[1] / "configs" / "quickstart.py"),
     "--config.model.name=resnet_tiny",
     "--config.image_size=28",
     "--config.epochs=5",
-)
+]
 PLACES = (
     "plain",
     "odd path",
@@ -155,9 +158,10 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=20, help="runs; default 20")
     parser.add_argument("--seed", type=int, default=0, help="of the moments; default 0")
-    parsed = parser.parse_args()
+    parsed, fields = parser.parse_known_args()
     if parsed.kills < 1:
         parser.error(f"--kills={parsed.kills} must be at least 1")
+    COMMAND.extend(fields)  # what the trainer does not know ends the first run
     place = Path(tempfile.mkdtemp(prefix="kill_storm_"))
     finish(place / "warm_up")  # compiles; later runs find their programs
     started = time.perf_counter()

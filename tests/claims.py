@@ -105,7 +105,10 @@ CLAIMS = {
         ),
         "where XLA:CPU writes a float32 momentum and weights in one loop": (
             "the_flag_is_for_float32_momenta",
-            "in_place::one_loop_reads_the_old_momentum_without_a_copy",
+            "in_place::with_the_commands_flags_no_momentum_is_copied_or_widened",
+        ),
+        "then writes float32 values for both": (
+            "in_place::with_the_commands_flags_no_momentum_is_copied_or_widened"
         ),
         "c is read from the new momentum; it is g where b1 = 0": (
             "which_momentum_is_read",

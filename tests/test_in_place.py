@@ -12,12 +12,18 @@ import pytest
 
 from lion_jax import lion
 from lion_jax.optimizer.in_place import ONE_LOOP
+from lion_jax.xla_flags import FLAGS
 
 pytestmark = pytest.mark.usefixtures("full_compilation")
 
 SIDE = 1024
 LEAVES = 3
 BYTES = 4 * SIDE**2
+
+without_the_flags = pytest.mark.skipif(
+    ONE_LOOP in os.environ.get("XLA_FLAGS", ""),
+    reason="these loops are what XLA makes without the commands' flags",
+)
 
 
 def compiled(tx):
@@ -72,6 +78,7 @@ def test_no_copy_of_a_momentum_in_a_chain():
     assert copies(compiled(clipped)) == 0
 
 
+@without_the_flags
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"b2": 0.5}, {"b1": 0.0}, {"mu_dtype": "float16"}, {"mu_dtype": "int8"}]
@@ -87,6 +94,7 @@ def test_a_byte_momentum_takes_no_float32_room():
     assert room < 1.05 * LEAVES * BYTES / 4
 
 
+@without_the_flags
 def test_byte_momenta_of_one_shape_share_their_kernels():
     # XLA:CPU compiles equal fusions once; a known place in a vector would tell them
     # apart.
@@ -98,29 +106,32 @@ def test_byte_momenta_of_one_shape_share_their_kernels():
     assert all(" dynamic-slice(" in bodies[name] for name in called)
 
 
+@without_the_flags
 def test_the_yardstick_sees_optaxs_copies():
     assert copies(compiled(optax.lion(1e-4))) == LEAVES
 
 
 @pytest.mark.slow
-def test_one_loop_reads_the_old_momentum_without_a_copy():
-    """In a process with the flag; there, `lion` and its program are those of a user."""
+def test_with_the_commands_flags_no_momentum_is_copied_or_widened():
+    """In a process with them; there, `lion` and its program are those of a user."""
     code = f"""
 import sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 import test_in_place as t
 program = t.compiled(t.lion(1e-4, weight_decay=1.0))
 print(t.copies(program), t.loops(program))
-memory = t.compiled(t.lion(1e-4, mu_dtype="int8")).memory_analysis()
-print(memory.temp_size_in_bytes)
+for dtype in ("int8", "bfloat16"):
+    memory = t.compiled(t.lion(1e-4, mu_dtype=dtype)).memory_analysis()
+    print(memory.temp_size_in_bytes)
 """
-    flag = {"XLA_FLAGS": f"--xla_backend_extra_options={ONE_LOOP}"}
+    flags = " ".join(f"--{flag.name}={flag.value}" for flag in FLAGS)
     ran = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | flag,
+        env=os.environ | {"XLA_FLAGS": flags},
         capture_output=True,
         text=True,
     )
-    *found, of_int8 = map(int, ran.stdout.split())
+    *found, of_int8, of_bfloat16 = map(int, ran.stdout.split())
     assert found == [0, LEAVES], ran.stderr
     assert of_int8 < LEAVES * BYTES / 2  # its values stay out of memory
+    assert of_bfloat16 < BYTES / 4  # and those before its rounding

@@ -1,5 +1,7 @@
 """The models: parameters by number and start, shapes, dtypes, lowerings."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from jax import lax
 
 from lion_jax import models, scale_by_lion
 from lion_jax.models.layers.conv import _convolve_by_product, conv_general_dilated
+from lion_jax.optimizer.in_place import ONE_LOOP
 
 pytestmark = pytest.mark.slow
 
@@ -349,7 +352,8 @@ def test_rematerialisation_saves_memory_and_changes_no_number(name):
     again = 2 * 2 if name == "vit_tiny" else 0  # attention's, in each of two layers
     assert dots == none + again
     assert full > dots
-    if jax.__version_info__ >= (0, 12):  # XLA:CPU undid it before
+    one_loop = ONE_LOOP in os.environ.get("XLA_FLAGS", "")  # keeps less by itself
+    if jax.__version_info__ >= (0, 12) and not one_loop:  # XLA:CPU undid it before
         none, dots, full = (temporary for *_, temporary in runs.values())
         assert full < 0.95 * dots < 0.9 * none
 

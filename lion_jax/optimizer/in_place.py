@@ -69,7 +69,7 @@ class Interpolation:
         b1, b2 = factor(self.b1, g), factor(self.b2, g)
         if not self._is_from_new(old) or self._is_one_loop(old):
             return (1.0 - b1) * g + b1 * momentum.load(self._apart(old))
-        c, ratio = momentum.load(new), b1 / b2
+        c, ratio = momentum.load(self._apart(new)), b1 / b2
         if not isinstance(self.ahead, float):
             # With b1 = b2 an infinite gradient must not be multiplied by zero.
             c = jnp.where(self.ahead == 0, c, c + self.ahead * g)
@@ -83,10 +83,16 @@ class Interpolation:
         return m.dtype != jnp.float16
 
     def _apart(self, m: Momentum) -> Momentum:
-        """The codes as if they were read twice: XLA:CPU's one loop of all is slower."""
-        if not (self.one_loop and isinstance(m, int8.Int8Momentum)):
+        """Keeps XLA:CPU from computing a narrow momentum and its reader together.
+
+        One loop of all is slower with int8. With oneDNN's products XLA takes bfloat16's
+        rounding back for the reader, and then writes float32 values for both.
+        """
+        if not self.one_loop:
             return m
-        return m._replace(codes=jax.lax.optimization_barrier(m.codes))
+        if isinstance(m, int8.Int8Momentum):
+            return m._replace(codes=jax.lax.optimization_barrier(m.codes))
+        return jax.lax.optimization_barrier(m) if m.dtype == jnp.bfloat16 else m
 
     def _is_one_loop(self, m: Momentum) -> bool:
         return self.one_loop and m.dtype == jnp.float32
