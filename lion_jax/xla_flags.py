@@ -57,6 +57,15 @@ FLAGS = (
         cacheable=False,
     ),
     Flag(
+        "xla_cpu_experimental_ynn_fusion_type",
+        "-individual_dot",
+        jaxlibs=("0.12.0.1",),
+        why="leaves YNNPACK's products to oneDNN, too: 1.06 times ResNet-50's training"
+        " speed, ViT-B/16's alike",
+        needs_bfloat16=True,
+        needs_processor=frozenset({"avx512_bf16", "amx_bf16"}),
+    ),
+    Flag(
         "xla_backend_extra_options",
         "xla_cpu_use_multi_output_fusion=true",
         jaxlibs=("0.12.0.1",),

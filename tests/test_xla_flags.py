@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("full_compilation")
 
 REFERENCE = Path(__file__).with_name("float64_reference.py")
 FUSION, ONEDNN = "xla_backend_extra_options", "xla_cpu_experimental_onednn_custom_call"
+YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
 
 
 @pytest.fixture
@@ -38,16 +39,15 @@ def names(**arithmetic):
     ("arithmetic", "expected"),
     [
         ({}, {FUSION}),
-        ({"bfloat16": True}, {FUSION, ONEDNN}),
+        ({"bfloat16": True}, {FUSION, ONEDNN, YNNPACK}),
         ({"int8_momentum": True}, set()),
-        ({"bfloat16": True, "int8_momentum": True}, {ONEDNN}),
+        ({"bfloat16": True, "int8_momentum": True}, {ONEDNN, YNNPACK}),
     ],
 )
 def test_a_flag_is_set_where_it_pays(before_the_backend, arithmetic, expected):
     assert names(**arithmetic) == expected
-    assert {flag for flag in (FUSION, ONEDNN) if flag in os.environ["XLA_FLAGS"]} == (
-        expected
-    )
+    there = os.environ["XLA_FLAGS"]
+    assert {flag for flag in (FUSION, ONEDNN, YNNPACK) if flag in there} == expected
 
 
 @pytest.mark.parametrize(
