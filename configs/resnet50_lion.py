@@ -6,7 +6,8 @@ Chen et al., 2023, https://arxiv.org/abs/2302.06675
 
 Images resized to 224 pixels, batch 64, a constant learning rate, all parameters
 decayed, at most 100 epochs, early stopping on the validation loss. Expected: the
-original, run once in PyTorch, got 91.84 % test accuracy; here not yet measured.
+original, run once in PyTorch, got 91.84 % test accuracy; here not yet measured, but at
+32 pixels in bfloat16 the mean of n = 20 seeds is 89.2 % (results/full).
 """
 
 from lion_jax.config import Config, ModelConfig, OptimizerConfig

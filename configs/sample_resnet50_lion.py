@@ -6,7 +6,7 @@ Chen et al., 2023, https://arxiv.org/abs/2302.06675
 
 4,000 training images of 32 pixels, six epochs without an early stop, warm-up and
 cosine, the gradient's norm clipped. Learning rate and weight decay are the best of
-eight trials on validation (README, "Which optimizer is better?").
+eight trials on validation (docs/comparing.md, "Tune all alike").
 Expected: 85.0 % test accuracy, mean of n = 8 seeds, standard deviation 0.9 (commit
 dd9aacb522cd, two CPU cores); the records are in results/sample.
 """

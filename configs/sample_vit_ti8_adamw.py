@@ -6,9 +6,10 @@ Loshchilov and Hutter, 2017, https://arxiv.org/abs/1711.05101
 
 4,000 training images of 32 pixels, six epochs without an early stop, warm-up and
 cosine, the gradient's norm clipped. Learning rate and weight decay are the best of
-seven trials on validation (README, "Which optimizer is better?").
-Version 0.1 held decay 0.3, which was not the best of them. Expected: to be measured
-again.
+seven trials on validation (docs/comparing.md, "Tune all alike").
+Version 0.1 held decay 0.3, which was not the best of them.
+Expected: 74.8 % test accuracy, mean of n = 6 seeds, standard deviation 0.7 (commit
+0528536248c2, two CPU cores); the records are in results/vit_ti8.
 """
 
 from lion_jax.config import (
