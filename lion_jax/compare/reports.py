@@ -109,13 +109,18 @@ def _head(analysis: Analysis) -> str:
     asked = analysis.options.asked
     data = ", ".join(sorted({run.config["data"]["name"] for run in analysis.runs}))
     commits = sorted({str(run.environment.get("commit")) for run in analysis.runs})
+    final = len(analysis.final)
     return (
-        f"{len(analysis.final)} final runs and"
-        f" {len(analysis.runs) - len(analysis.final)} trials on {data}; commit"
+        f"{_counted(final, 'final run')} and"
+        f" {_counted(len(analysis.runs) - final, 'trial')} on {data}; commit"
         f" {', '.join(commits)}."
         + f" {len(there)} of {len(asked | there)} runs are there."
         * bool(asked)
     )
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _answer(analysis: Analysis) -> list[str]:
