@@ -33,6 +33,7 @@ class Flag:
     needs_processor: frozenset[str] = frozenset()  # one of these instruction sets
     excludes_int8_momentum: bool = False
     cacheable: bool = True  # whether programs compiled with it can be stored
+    beside: str = ""  # another flag, without which it was not tried
 
     def pays(self, *, bfloat16: bool, int8_momentum: bool) -> bool:
         """Whether it speeds up such a program on the installed jaxlib."""
@@ -62,8 +63,7 @@ FLAGS = (
         jaxlibs=("0.12.0.1",),
         why="leaves YNNPACK's products to oneDNN, too: 1.06 times ResNet-50's training"
         " speed, ViT-B/16's alike",
-        needs_bfloat16=True,
-        needs_processor=frozenset({"avx512_bf16", "amx_bf16"}),
+        beside="xla_cpu_experimental_onednn_custom_call",
     ),
     Flag(
         "xla_backend_extra_options",
@@ -113,6 +113,8 @@ def set_flags(*, bfloat16: bool, int8_momentum: bool) -> list[Flag]:
         and f"--{flag.name}=" not in there
         and f"--{flag.name}" not in there.split()
     ]
+    names = {flag.name for flag in chosen}
+    chosen = [flag for flag in chosen if not flag.beside or flag.beside in names]
     added = [f"--{flag.name}={flag.value}" for flag in chosen]
     if added:
         os.environ[VARIABLE] = " ".join([*there.split(), *added])

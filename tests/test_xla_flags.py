@@ -60,6 +60,13 @@ def test_what_the_user_has_set_wins(before_the_backend, monkeypatch, users):
     assert os.environ["XLA_FLAGS"] == users
 
 
+def test_a_flag_that_was_tried_beside_another_is_not_set_alone(
+    before_the_backend, monkeypatch
+):
+    monkeypatch.setenv("XLA_FLAGS", f"--{ONEDNN}=false")
+    assert names(bfloat16=True) == {FUSION}
+
+
 def test_other_flags_of_the_user_are_kept(before_the_backend, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/tmp/x")
     assert names() == {FUSION}
