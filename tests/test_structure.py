@@ -243,16 +243,15 @@ def test_every_link_of_the_documentation_leads_to_a_file():
 
 def test_sections_that_are_named_are_there():
     """As in: benchmarks/LOG.md, "Flags of XLA:CPU"; also over two lines."""
+    reference = re.compile(r'((?:\w+/)*(?:\w+(?=\.md)|README))(?:\.md)?, "(.+?)"')
     named = 0
     for folder in ("lion_jax", "configs", "benchmarks", "tests", "docs"):
         for file in (ROOT / folder).rglob("*.[pm][yd]"):
             text = re.sub(r"\n(# )? *", " ", file.read_text())
-            for page, title in re.findall(r'((?:\w+/)*\w+\.md|README), "(.+?)"', text):
-                path = ROOT / page.replace("README", "README.md").replace(
-                    ".md.md", ".md"
-                )
+            for page, title in reference.findall(text):
+                there = (ROOT / f"{page}.md").read_text()
                 heading = rf"^#+ {re.escape(title)}$"
-                assert re.search(heading, path.read_text(), re.M), f"{file}: {title}"
+                assert re.search(heading, there, re.M), f"{file}: {title}"
                 named += 1
     assert named > 5
 
