@@ -261,6 +261,25 @@ def test_a_reader_that_does_not_read_holds_nothing_up(monkeypatch):
     assert time.perf_counter() - started < 5
 
 
+def test_what_is_left_unread_goes_to_no_other_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(console, "PATIENCE", 0.1)
+    with (
+        standard_output(monkeypatch) as (terminal, read),
+        contextlib.ExitStack() as stack,
+    ):
+        number = terminal.file.fileno()
+        with console.unfailing(terminal):
+            for _ in range(100):
+                console.printer(terminal)("x" * 10_000)
+        terminal.file.close()
+        paths = [tmp_path / str(i) for i in range(9)]
+        others = [stack.enter_context(path.open("w")) for path in paths]
+        assert number in [file.fileno() for file in others]
+        assert os.read(read, 100_000)  # the thread goes on
+        time.sleep(0.2)
+        assert [path.read_text() for path in paths] == [""] * len(paths)
+
+
 def test_an_ascii_terminal_shows_what_it_can(monkeypatch):
     with standard_output(monkeypatch, "ascii") as (terminal, read):
         with console.unfailing(terminal):

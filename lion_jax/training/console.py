@@ -47,7 +47,10 @@ class _Unfailing:
         if stream in own:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-                self._descriptor = stream.fileno()
+                # The thread's own: it may outlive the stream, whose number is then
+                # another file's.
+                self._descriptor = os.dup(stream.fileno())
+                self._ended = threading.Lock()  # held while the stream is replaced
                 self._thread = threading.Thread(target=self._work, daemon=True)
                 self._thread.start()
 
@@ -74,6 +77,7 @@ class _Unfailing:
             with contextlib.suppress(queue.Full):
                 self._waiting.put(None, timeout=PATIENCE)
                 self._thread.join(PATIENCE)
+            self._ended.acquire()
 
     def _work(self) -> None:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
@@ -87,11 +91,20 @@ class _Unfailing:
                 except BlockingIOError:
                     time.sleep(0.05)
                 except BrokenPipeError:
-                    nowhere = os.open(os.devnull, os.O_WRONLY)
-                    os.dup2(nowhere, self._descriptor)
-                    os.close(nowhere)
+                    self._write_nowhere()
                 except OSError:  # a terminal that is gone, a full disk
                     break
+        os.close(self._descriptor)
+
+    def _write_nowhere(self) -> None:
+        """Loses what comes, others' writes to the stream too: none of them may fail."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._descriptor)
+        if self._ended.acquire(blocking=False):
+            with contextlib.suppress(OSError, ValueError):  # closed by the user
+                os.dup2(nowhere, self._stream.fileno())
+            self._ended.release()
+        os.close(nowhere)
 
 
 @contextlib.contextmanager
