@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import sys
 import types
 import unittest
@@ -51,6 +52,8 @@ def collected():
             patch.setattr(*place)
         for module in MODULES:
             patch.delitem(sys.modules, module, raising=False)
+        # alias_test replaces it: later processes would have other flags than this one.
+        patch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
         patch.setitem(sys.modules, "sklearn", absent)
         loader = unittest.TestLoader()
         with warnings.catch_warnings():

@@ -47,6 +47,13 @@ def test_the_costliest_operation_comes_first_and_says_where_it_is_from(recorded)
     assert profiling.most_expensive(*recorded, n=1) == costs[:1]
 
 
+def test_a_librarys_call_has_the_origin_of_its_operation():
+    origins = {"custom-call.1": "jit(f)/heavy/dot", "a__b": "jit(f)/named"}
+    assert profiling.origin_of("custom-call.1__onednn$matmul", origins).endswith("dot")
+    assert profiling.origin_of("a__b", origins) == "jit(f)/named"
+    assert profiling.origin_of("copy.2", origins) == ""
+
+
 def test_the_table_names_scopes_not_programs():
     costs = [
         profiling.Cost("dot.1", 0.0125, 2, "jit(f)/jvp(block0)/cond/branch_0_fun/dot"),

@@ -52,7 +52,8 @@ def python(tmp_path):
     home.mkdir()
 
     def run(script, *arguments, **environ):
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPIL")}
+        settings = ("JAX_COMPIL", "JAX_ENABLE_COMPIL", "XLA_FLAGS")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(settings)}
         kept |= {"HOME": str(home), "XDG_CACHE_HOME": "", "LION_JAX_CACHE": ""}
         return subprocess.run(
             [sys.executable, "-c", script, *arguments],

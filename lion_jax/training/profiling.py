@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,9 +78,20 @@ def most_expensive(
         )
     )
     return [
-        Cost(name, cost, calls[name] / STEPS, origins.get(name, ""))
+        Cost(name, cost, calls[name] / STEPS, origin_of(name, origins))
         for name, cost in seconds.most_common(n)
     ]
+
+
+def origin_of(operation: str, origins: Mapping[str, str]) -> str:
+    """Returns where an operation comes from, by the name that the trace gives it.
+
+    Args:
+      operation: Its name; of a library's call with the target at its end, as in
+        `custom-call.1__onednn$matmul`.
+      origins: By the names in the compiled program.
+    """
+    return origins.get(operation) or origins.get(operation.partition("__")[0], "")
 
 
 def table(costs: list[Cost]) -> Table:
