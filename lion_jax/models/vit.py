@@ -67,7 +67,7 @@ class EncoderLayer(nnx.Module):
         rows = b * n, width
         with jax.named_scope("attention"):
             qkv = self.qkv(self.norm1(x).reshape(rows)).reshape(b, n, 3, self.heads, -1)
-            query, key, value = (qkv[:, :, i] for i in range(3))
+            query, key, value = jnp.unstack(qkv, axis=2)  # its gradient is one write
             mixed = attend(query, key, value)
             x = x + self.out(mixed.reshape(rows)).reshape(x.shape)
         with jax.named_scope("perceptron"):
