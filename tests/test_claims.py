@@ -154,6 +154,7 @@ def test_the_flag_is_for_float32_momenta(monkeypatch):
 
 def test_traced_betas_lose_bits_and_are_nan_below_a_sixteenth(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # with one loop the old momentum is read
+
     @jax.jit
     def step(b1, b2, m, g):
         tx = scale_by_lion(b1, b2)

@@ -50,7 +50,8 @@ class _Unfailing:
                 # The thread's own: it may outlive the stream, whose number is then
                 # another file's.
                 self._descriptor = os.dup(stream.fileno())
-                self._ended = threading.Lock()  # held while the stream is replaced
+                # Held to replace the stream, and from the end on.
+                self._ended = threading.Lock()
                 self._thread = threading.Thread(target=self._work, daemon=True)
                 self._thread.start()
 
