@@ -342,6 +342,27 @@ def test_a_diverged_run_counts_as_the_worst():
     assert at_end.test.statistic == (28 - 8) / 8
 
 
+def test_the_winner_is_the_one_of_the_test_whose_p_is_given():
+    """Ahead in 11 of 12 pairs, whatever lone seeds and a run that failed say."""
+    below = np.linspace(0.70, 0.72, 12)
+    runs = made_runs("adamw", below) + made_runs("lion", below + 0.01)
+    runs += [made_run("lion", seed, 0.5) for seed in range(12, 24)]
+    dead = dict.fromkeys(("test_accuracy", "last_test_accuracy"))
+    runs = [
+        changed_result(run, **dead)
+        if run.label.endswith("lion") and not run.seed
+        else run
+        for run in runs
+    ]
+    verdict = next(line for line in text_of(runs).splitlines() if " against " in line)
+    contrast = comparisons(runs)["test_accuracy"].contrast
+    assert contrast.a12.estimate < 0.5
+    assert contrast.pairs_ahead == (11, 1)
+    assert "**ResNet-50, Lion is better**" in verdict
+    ahead = "ResNet-50, Lion is ahead in 11, ResNet-50, AdamW in 1 of 12 pairs"
+    assert ahead in verdict
+
+
 def test_diverged_runs_are_counted_in_the_report():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     runs[0] = made_run("lion", 0, 0.9, diverged=True)
@@ -359,14 +380,15 @@ def test_pairs_that_failed_both_have_no_difference():
         for run in runs[:8] + made_runs("adamw", LOW, diverged=True)
     ]
     text = text_of(all_failed)
-    assert "**no difference shown** (p = 1.0 after Holm" in text
+    assert "in 0, ResNet-50, AdamW in 0 of 8 pairs; p = 1.0 after Holm" in text
     row = rows(text, "Lion minus AdamW, per seed")[0]
     assert row[1:7] == ["8 pairs", "-", "-", "-", "-", "1.0"]
     # One pair that failed both leaves seven, which decide, and no mean of eight.
     one = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     one = [changed_result(run, **dead) if run.seed == 0 else run for run in one]
     text = text_of(one)
-    assert "**ResNet-50, Lion is better** (p = 0.016 after Holm, sign flips" in text
+    verdict = "**ResNet-50, Lion is better** (ResNet-50, Lion is ahead in 7, "
+    assert f"{verdict}ResNet-50, AdamW in 0 of 8 pairs; p = 0.016 after Holm" in text
     assert rows(text, "Lion minus AdamW, per seed")[0][2:6] == ["-"] * 4
 
 
@@ -624,7 +646,29 @@ def test_a_diverged_epoch_reaches_nothing():
     epochs, seconds = measures.speeds({"resnet50": 0.8})
     assert list(epochs.of(runs)) == [math.inf, math.inf, 2]
     assert list(seconds.of(runs)) == [math.inf, math.inf, 10]
-    assert measures.default_targets(pairs.groups(runs)) == {"resnet50": 0}
+    assert list(measures.speeds({"resnet50": 0.0})[0].of(runs)) == [math.inf] * 2 + [1]
+
+
+def test_an_optimizer_that_always_diverges_reaches_no_target_first():
+    lost = [
+        dataclasses.replace(
+            run, epochs=[dataclasses.replace(run.epochs[0], val_loss=None)]
+        )
+        for run in made_runs("lion", HIGH, diverged=True)
+    ]
+    runs = lost + made_runs("adamw", LOW)
+    groups = pairs.groups(runs)
+    assert 0.7 < measures.default_targets(groups)["resnet50"] < 0.85
+    text = text_of(runs)
+    assert rows(text, "ResNet-50, Lion | 0 of 8")
+    speed = comparisons(runs)["seconds_to_target"]
+    assert not speed.contrast.first_is_better
+    # Nobody reaches anything: there is no target, and nothing is compared by it.
+    alone = text_of(lost)
+    assert "ResNet-50: no target, as half of the runs" in alone
+    assert rows(alone, "ResNet-50, Lion | - |")
+    (found,) = analyse(lost, Options()).measures
+    assert not {measure.name for measure in found} & {*measures.SPEED}
 
 
 def test_a_configuration_without_a_sibling_is_reported_alone():

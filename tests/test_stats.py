@@ -245,8 +245,26 @@ def test_sums_that_differ_by_rounding_alone_are_ties():
     )
 
 
-def test_many_pairs_are_flipped_at_random_near_the_t_test():
-    values = RNG.normal(0.4, size=25)
+@pytest.mark.parametrize("n", [2, 5, 14])
+def test_sign_flips_count_every_assignment(n):
+    values = np.round(RNG.normal(0.3, size=n), 1)  # with ties
+    signs = np.array([*itertools.product((1, -1), repeat=n)])
+    far = np.abs(signs @ values) >= abs(values.sum()) - 1e-9
+    assert paired.sign_flip(values).p == np.mean(far)
+
+
+def test_the_pairs_of_the_original_question_are_tested_exactly():
+    """Up to 40: all of one sign are 2 of 2^n; equal ones follow the binomial law."""
+    values = np.where(np.arange(25) < 18, 1.0, -1.0)
+    expected = scipy.stats.binomtest(18, 25).pvalue
+    found = paired.sign_flip(values)
+    assert found.method == "sign flips, exact"
+    assert found.p == pytest.approx(expected, rel=1e-12)
+    assert paired.sign_flip(np.arange(1.0, 41)).p == 2 / 2**40
+
+
+def test_more_pairs_are_flipped_at_random_near_the_t_test():
+    values = RNG.normal(0.3, size=41)
     found = paired.sign_flip(values)
     assert found.method == "sign flips, 20000 permutations"
     assert found.p == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue, abs=0.01)

@@ -1,6 +1,7 @@
 """All numbers of a report, computed once; report, pictures and exports show them."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from lion_jax.compare import measures, pairs, requested, tuning
@@ -97,7 +98,8 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
 def _measures(group: Group, targets: Targets, primary: str) -> list[Measure]:
     runs = [run for same in group.values() for run in same]
     every = measures.distinct(measures.test_measures(), runs, primary)
-    every += measures.speeds(targets)
+    if not math.isnan(targets[pairs.model_of(group)]):
+        every += measures.speeds(targets)
     return sorted(every, key=lambda measure: measure.name != primary)
 
 

@@ -50,7 +50,9 @@ def report(analysis: Analysis) -> dict[str, Any]:
             "targets": analysis.options.targets,
         },
         "targets": {
-            model: {"validation_accuracy": target, "named": analysis.named(model)}
+            model: _finite(
+                {"validation_accuracy": target, "named": analysis.named(model)}
+            )
             for model, target in analysis.targets.items()
         },
         "configurations": [

@@ -72,16 +72,17 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
             shown += [*low, *high]
         model = model_of(group)
         target = 100 * analysis.targets[model]
-        origin = "named beforehand" if analysis.named(model) else "from these runs"
-        axis.axhline(target, color="0.3", lw=1, ls=(0, (6, 3)))
-        axis.annotate(
-            f"target {target:g} %, {origin}",
-            (0.01, target),
-            xycoords=axis.get_yaxis_transform(),
-            xytext=(0, 2),
-            textcoords="offset points",
-            fontsize="small",
-        )
+        if np.isfinite(target):
+            origin = "named beforehand" if analysis.named(model) else "from these runs"
+            axis.axhline(target, color="0.3", lw=1, ls=(0, (6, 3)))
+            axis.annotate(
+                f"target {target:g} %, {origin}",
+                (0.01, target),
+                xycoords=axis.get_yaxis_transform(),
+                xytext=(0, 2),
+                textcoords="offset points",
+                fontsize="small",
+            )
         axis.set(
             xlabel="seconds of training and validation",
             ylabel=FIELDS["val_accuracy"],

@@ -51,6 +51,11 @@ def spans(numbers: list[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
 
 
+def counted(n: int, what: str) -> str:
+    """Returns `1 pair`, `2 pairs`."""
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def p_value(p: float) -> str:
     """Returns a p value in two digits, zeros included."""
     return "< 0.0001" if p < 0.0001 else f"{p:#.2g}"

@@ -23,7 +23,8 @@ SPEED = ("epochs_to_target", "seconds_to_target")
 NAMES = (*TEST, *SPEED)
 
 Runs = list[Record]
-Targets = dict[str, float]  # validation accuracy to reach, by the model's name
+# Validation accuracy to reach, by the model's name; nan for none.
+Targets = dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,17 +102,20 @@ def speeds(targets: Targets) -> list[Measure]:
 def default_targets(groups: Iterable[dict[str, Runs]]) -> Targets:
     """Returns for each model what half of the runs of its worst configuration reach.
 
-    It is the lowest of the medians of the best validation accuracies, in whole percent.
+    It is the lowest of the medians of the best validation accuracies, in whole percent;
+    configurations whose median is below 1 %, since half of their runs diverged, have no
+    say. nan where no other is left.
     """
     medians: dict[str, list[float]] = {}
     for group in groups:
         for runs in group.values():
             best = [max(map(_accuracy, run.epochs)) for run in runs]
             model = runs[0].config["model"]["name"]
-            medians.setdefault(model, []).append(float(np.median(best)))
-    # Rounded first: 0.57 is a little less than 57 hundredths.
+            # Rounded first: 0.57 is a little less than 57 hundredths.
+            percent = math.floor(round(100 * float(np.median(best)), 6))
+            medians.setdefault(model, []).append(percent / 100)
     return {
-        model: math.floor(round(100 * min(values), 6)) / 100
+        model: min((value for value in values if value > 0), default=math.nan)
         for model, values in medians.items()
     }
 
@@ -159,7 +163,11 @@ def _figure(name: str, factor: float, failed: float, run: Record) -> float:
 
 def _epochs_to(targets: Targets, run: Record) -> float:
     target = targets[run.config["model"]["name"]]
-    reached = (epoch.epoch for epoch in run.epochs if _accuracy(epoch) >= target)
+    reached = (
+        epoch.epoch
+        for epoch in run.epochs
+        if epoch.is_finite and _accuracy(epoch) >= target
+    )
     return float(next(reached, math.inf))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from lion_jax.compare import drawing, pairs, titles
 from lion_jax.compare.analysis import Analysis
+from lion_jax.compare.markdown import counted
 from lion_jax.compare.measures import TEST, Measure
 from lion_jax.compare.pairs import Comparison, Group
 from lion_jax.plots import save
@@ -130,5 +131,5 @@ def _set_ticks(axis: Any, ticks: list[str]) -> None:
 def _tick(comparison: Comparison) -> str:
     c = comparison.contrast
     short = [titles.short(title) for title in c.titles]
-    n = f"{len(c.seeds)} pairs" if c.seeds else "unpaired"
+    n = counted(len(c.seeds), "pair") if c.seeds else "unpaired"
     return f"{short[0]} minus\n{short[1]}\n{n}"

@@ -4,7 +4,6 @@ A seed gives both runs of a pair the same weights and batches, so that what a se
 to both cancels in their difference. Plain functions of the differences.
 """
 
-import itertools
 import math
 
 import numpy as np
@@ -12,7 +11,7 @@ import scipy.stats
 
 from lion_jax.compare.stats import RESAMPLES, Interval, Sample, Test, around
 
-MOST_PAIRS = 14  # up to here, all 2^n assignments of signs are enumerated
+MOST_PAIRS = 40  # up to here, all 2^n assignments of signs are counted
 FEWEST_PAIRS = 6  # the fewest whose smallest p, 2 / 2^n, is below 0.05
 
 
@@ -47,7 +46,7 @@ def sign_flip(values: Sample, seed: int = 0) -> Test:
 
     Under that hypothesis each difference has either sign with equal chance. p is the
     share of assignments of signs whose mean is as far from 0 as the observed one: of
-    all of them for at most 14 pairs, else of 20,000 random ones, the observed one
+    all of them for at most 40 pairs, else of 20,000 random ones, the observed one
     included. Where a difference is infinite (a run failed), means are of signed ranks
     (Wilcoxon's test), with midranks and 0 for a difference of 0.
 
@@ -87,16 +86,39 @@ def smallest_p(n: int) -> float:
 
 def _sign_flip(values: Sample, seed: int, name: str) -> Test:
     n = len(values)
+    # Sums that are equal but for rounding are ties.
+    least = abs(float(np.sum(values))) - 1e-9 * float(np.sum(np.abs(values)))
     if n <= MOST_PAIRS:
-        way = "exact"
-        signs = np.array([*itertools.product((1.0, -1.0), repeat=n)])
+        way, p = "exact", _share_beyond(values, least)
     else:
         way = f"{RESAMPLES} permutations"
         rng = np.random.default_rng(seed)
         signs = rng.choice((-1.0, 1.0), (RESAMPLES, n))
         signs[0] = 1.0
-    sums = np.abs(signs @ values)
-    # Sums that are equal but for rounding are ties.
-    least = abs(float(np.sum(values))) - 1e-9 * float(np.sum(np.abs(values)))
-    p = float(np.mean(sums >= least))
+        p = float(np.mean(np.abs(signs @ values) >= least))
     return Test(float(np.mean(values)), p, f"{name}, {way}")
+
+
+def _share_beyond(values: Sample, least: float) -> float:
+    """Returns the share of all assignments of signs with |sum| >= least.
+
+    All sums of each half of the values, 2^20 at most, are made and sorted; each sum of
+    one half needs the other's to be large enough, whose number a search finds
+    (Horowitz and Sahni, 1974, https://doi.org/10.1145/321812.321823).
+    """
+    if least <= 0:
+        return 1.0
+    half = len(values) // 2
+    first, second = _sums(values[:half]), np.sort(_sums(values[half:]))
+    above = len(second) * len(first) - int(
+        np.searchsorted(second, least - first, side="left").sum()
+    )
+    return 2 * above / 2 ** len(values)  # as many are below: signs come in pairs
+
+
+def _sums(values: Sample) -> Sample:
+    """Returns the sums of values under all 2^n assignments of signs."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums + value, sums - value])
+    return sums

@@ -52,10 +52,16 @@ class Contrast:
 
     @property
     def first_is_better(self) -> bool:
-        """Which way the test points."""
-        if self.is_paired and np.isfinite(self.pairs).all():
-            return self.measure.better * float(np.mean(self.pairs)) > 0
+        """Which way the test points whose p is given."""
+        if self.is_paired:  # a mean of differences, or of their signed ranks
+            return self.measure.better * self.test.statistic > 0
         return self.a12.estimate > 0.5
+
+    @property
+    def pairs_ahead(self) -> tuple[int, int]:
+        """In how many pairs the first configuration is better, and the second."""
+        gains = self.measure.better * self.pairs
+        return int(np.sum(gains > 0)), int(np.sum(gains < 0))
 
 
 @dataclasses.dataclass(frozen=True)

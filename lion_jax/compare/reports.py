@@ -19,7 +19,8 @@ from lion_jax.compare import (
     tuning_figures,
 )
 from lion_jax.compare.analysis import DEFAULTS, Analysis, Options, analyse
-from lion_jax.compare.markdown import fixed, items, table
+from lion_jax.compare.markdown import counted, fixed, items, table
+from lion_jax.compare.paired import FEWEST_PAIRS, MOST_PAIRS
 from lion_jax.compare.records import Record
 from lion_jax.compare.stats import LEVEL, summarize
 from lion_jax.files import write_whole
@@ -32,18 +33,18 @@ A contrast is of two configurations that differ in their optimizer only (its kin
 rates, decay and betas, not schedule, warm-up, clipping or what decays). A seed gives
 both the same initial weights, split, order of the batches and augmentation, so runs are
 compared *in pairs*, per seed: the mean difference has Student's interval, and p is that
-of the exact sign-flip test (of signed ranks where a run failed). It needs 6 pairs to
-reach 0.05; with fewer, or where seeds are not shared, p is Mann and Whitney's, and
-without shared seeds the interval is Welch's. Intervals are of {LEVEL:.0%}; how often
-they cover the truth at n = 5, 8 and 25 was measured (benchmarks/LOG.md). p is
-two-sided; p (Holm, k) is adjusted over k values: by the primary measure over its own
-contrasts, by everything else over every p in this report that is not of the primary
-measure. A12 (Vargha and Delaney) is the chance that a run of the first configuration is
-better than one of the second, with Newcombe's fifth interval. *Best validation* is the
-state of the lowest validation loss, *end of schedule* the last one: where runs may stop
-early, the two answer different questions. A run that diverged counts as worse than any
-other where it has no figure, and one that misses the target takes infinitely long; none
-is left out."""
+of the sign-flip test (of signed ranks where a run failed), exact up to {MOST_PAIRS}
+pairs. It needs {FEWEST_PAIRS} pairs to reach 0.05; with fewer, or where seeds are not
+shared, p is Mann and Whitney's, and without shared seeds the interval is Welch's.
+Intervals are of {LEVEL:.0%}; how often they cover the truth at n = 5, 8 and 25 was
+measured (benchmarks/LOG.md). p is two-sided; p (Holm, k) is adjusted over k values: by
+the primary measure over its own contrasts, by everything else over every p in this
+report that is not of the primary measure. A12 (Vargha and Delaney) is the chance that a
+run of the first configuration is better than one of the second, with Newcombe's fifth
+interval. *Best validation* is the state of the lowest validation loss, *end of
+schedule* the last one: where runs may stop early, the two answer different questions. A
+run that diverged counts as worse than any other where it has no figure, and one that
+misses the target takes infinitely long; none is left out."""
 
 
 def write(runs: list[Record], out: Path, options: Options = DEFAULTS) -> list[Path]:
@@ -111,16 +112,12 @@ def _head(analysis: Analysis) -> str:
     commits = sorted({str(run.environment.get("commit")) for run in analysis.runs})
     final = len(analysis.final)
     return (
-        f"{_counted(final, 'final run')} and"
-        f" {_counted(len(analysis.runs) - final, 'trial')} on {data}; commit"
+        f"{counted(final, 'final run')} and"
+        f" {counted(len(analysis.runs) - final, 'trial')} on {data}; commit"
         f" {', '.join(commits)}."
         + f" {len(there)} of {len(asked | there)} runs are there."
         * bool(asked)
     )
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _answer(analysis: Analysis) -> list[str]:
@@ -189,7 +186,6 @@ def _costs(analysis: Analysis) -> list[str]:
     """Time and memory: to a target, of a step, of the whole run."""
     rows = []
     named = titles.of_configurations(analysis.final)
-    epochs = measures.speeds(analysis.targets)[0]
     for label, runs in pairs.by_label(analysis.final).items():
         speed = [run.result.images_per_second for run in runs]
         memory = runs[0].memory
@@ -197,7 +193,7 @@ def _costs(analysis: Analysis) -> list[str]:
         rows.append(
             (
                 named[label],
-                f"{np.isfinite(epochs.of(runs)).sum()} of {len(runs)}",
+                _reached(analysis, runs),
                 fixed(float(np.median(speed)), 0),
                 fixed(memory["optimizer_state"] / memory["parameters"], 2),
                 f"{step / 2**20:,.0f}" if step else "-",
@@ -218,9 +214,21 @@ def _costs(analysis: Analysis) -> list[str]:
     ]
 
 
+def _reached(analysis: Analysis, runs: list[Record]) -> str:
+    if math.isnan(analysis.targets[runs[0].config["model"]["name"]]):
+        return "-"
+    epochs = measures.speeds(analysis.targets)[0].of(runs)
+    return f"{np.isfinite(epochs).sum()} of {len(runs)}"
+
+
 def _target(analysis: Analysis, model: str) -> str:
-    percent = fixed(100 * analysis.targets[model], 2)
-    target = f"{titles.of_model(model)}: {percent} % on validation"
+    title, value = titles.of_model(model), analysis.targets[model]
+    if math.isnan(value):
+        return (
+            f"{title}: no target, as half of the runs of each configuration reach less"
+            " than 1 % on validation; name one beforehand with `--target`."
+        )
+    target = f"{title}: {fixed(100 * value, 2)} % on validation"
     if analysis.named(model):
         return f"{target}, named beforehand (`--target`)."
     return (

@@ -9,7 +9,14 @@ import numpy as np
 from lion_jax.compare import markdown, paired, pairs, stats
 from lion_jax.compare import titles as named
 from lion_jax.compare.analysis import Analysis
-from lion_jax.compare.markdown import bracket, fixed, p_equals, p_value, table
+from lion_jax.compare.markdown import (
+    bracket,
+    counted,
+    fixed,
+    p_equals,
+    p_value,
+    table,
+)
 from lion_jax.compare.measures import Measure
 from lion_jax.compare.pairs import ALPHA, Comparison
 
@@ -21,7 +28,7 @@ def verdict(comparison: Comparison) -> str:
     c = comparison.contrast
     first, second = c.titles
     what = f"{first} against {second}, {c.measure.title}"
-    n = [summary.n for summary in c.summaries]
+    n, n_pairs = [summary.n for summary in c.summaries], len(c.seeds)
     if not comparison.can_be_significant:
         runs = f"with {n[0]} + {n[1]} runs the smallest possible p is"
         return (
@@ -29,7 +36,12 @@ def verdict(comparison: Comparison) -> str:
             f" Holm, above {ALPHA:g}. More seeds are needed."
         )
     p = f"{p_equals(comparison.p_holm)} after Holm, {design(c)}"
-    gap = f"difference {gap_of(c)}" if math.isfinite(c.difference.estimate) else ""
+    gap = ""
+    if math.isfinite(c.difference.estimate):
+        gap = f"difference {gap_of(c)}"
+    elif c.is_paired:
+        ahead, behind = c.pairs_ahead
+        gap = f"{first} is ahead in {ahead}, {second} in {behind} of {n_pairs} pairs"
     a12 = f"A12 = {c.a12.estimate:.2f} {bracket(c.a12.low, c.a12.high, 2)}"
     numbers = "; ".join(filter(None, [gap, p, a12]))
     if comparison.p_holm > ALPHA:
@@ -104,7 +116,8 @@ def _contrast(comparison: Comparison) -> tuple[object, ...]:
     if np.isfinite(c.pairs).all() and not math.isfinite(c.difference.estimate):
         summary = ("-",) * 3  # of pairs that failed both
     title = f"{title}, per seed"
-    return title, f"{len(c.seeds)} pairs", *summary, interval, *ps
+    pairs = counted(len(c.seeds), "pair")
+    return title, pairs, *summary, interval, *ps
 
 
 def _summary(summary: stats.Summary, measure: Measure) -> tuple[str, str, str]:
