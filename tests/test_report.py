@@ -329,6 +329,22 @@ def test_other_seeds_are_reported():
     assert rows(text, "Lion minus AdamW, per seed")[0][1] == "7 pairs"
 
 
+def test_seeds_that_few_share_are_reported_to_make_no_pairs():
+    other = [made_run("adamw", 6 + seed, accuracy) for seed, accuracy in enumerate(LOW)]
+    runs = made_runs("lion", HIGH) + other
+    (said,) = warnings(runs)
+    assert said.endswith(
+        "are not the same; fewer than half are shared by resnet50_lion and"
+        " resnet50_adamw, which are compared without pairs."
+    )
+    third = made_runs("sgd", HIGH)
+    (said,) = warnings(runs + third)
+    assert "fewer than half are shared by resnet50_lion and resnet50_adamw" in said
+    assert said.endswith(
+        "runs without a partner are left out of the differences per seed."
+    )
+
+
 def test_a_diverged_run_counts_as_the_worst():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     runs[0] = made_run("lion", 0, 0.99, diverged=True)
@@ -601,6 +617,36 @@ def test_trials_of_another_protocol_or_of_the_same_seeds_are_reported():
     assert "trials and final runs share the seeds 1" in said
 
 
+def test_one_trial_of_another_protocol_is_named():
+    """Trials beyond an edge, made with other epochs: they are not of one ranking."""
+    odd = GRID[1]
+    odd = dataclasses.replace(odd, config=odd.config | {"epochs": 999})
+    grid = [run for run in GRID if run is not GRID[1]] + [odd]
+    expected = (
+        "ResNet-50, Lion: the trials of learning rate 0.0003, decay 1 had another"
+        " protocol than the final runs: epochs 999, not 100."
+    )
+    assert warnings(grid + tuned_runs(3e-4, 1.0)) == [expected]
+    assert warnings(grid) == [expected.replace("the final runs", "most others")]
+
+
+def test_tuning_that_was_not_equal_is_reported_in_bold():
+    rates = [(1e-3, 0.70), (3e-3, 0.75), (1e-2, 0.71)]
+    other = [swept_run("adamw", rate, 0.1, accuracy) for rate, accuracy in rates]
+    lion = [run for run in GRID if run.swept["optimizer.weight_decay"] == 1]
+    final = tuned_runs(3e-4, 1.0)
+    optimizer = other[1].config["optimizer"]
+    both = final + made_runs("adamw", LOW[:2], config={"optimizer": optimizer})
+    assert warnings(lion + other + both) == []
+    assert warnings(lion + other[:2] + both)[0].endswith("AdamW: 2 trials.")
+    none = "ResNet-50, Lion: 3 trials, ResNet-50, AdamW: no trial"
+    assert warnings(lion + both) == [f"The tuning was not equal: {none}."]
+    assert f"{none} (**not equal** budgets" in text_of(lion + both)
+    assert warnings(lion + final) == []  # nothing to be unequal with
+    again = dataclasses.replace(other[0], seed=101)
+    assert "AdamW: 3 trials (4 runs)." in warnings([*lion, *other, again, *both])[0]
+
+
 @pytest.mark.slow
 def test_the_same_records_make_the_same_report_and_pictures(tmp_path):
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
@@ -686,6 +732,32 @@ def test_configurations_of_one_title_are_distinguished_by_their_names():
     ]
     text = text_of(made_runs("lion", HIGH) + other)
     assert "**ResNet-50, Lion (resnet50_lion) is better**" in text
+
+
+def test_a_title_means_one_configuration_wherever_it_stands(tmp_path):
+    """Two pairs of one model, which are not compared with each other."""
+    clipped = [
+        dataclasses.replace(
+            run,
+            label=f"{run.label}_clip",
+            config=run.config
+            | {"name": f"{run.label}_clip"}
+            | {"optimizer": run.config["optimizer"] | {"clip_norm": 0.5}},
+        )
+        for run in made_runs("lion", LOW) + made_runs("adamw", HIGH)
+    ]
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW) + clipped
+    text = text_of(runs)
+    verdicts = re.findall(r"^- (.*) against .*\*\*(.*) is better", text, re.MULTILINE)
+    assert verdicts == [
+        ("ResNet-50, Lion (resnet50_lion)", "ResNet-50, Lion (resnet50_lion)"),
+        (
+            "ResNet-50, Lion (resnet50_lion_clip)",
+            "ResNet-50, AdamW (resnet50_adamw_clip)",
+        ),
+    ]
+    latex = exports.texts(analyse(runs))["comparisons.tex"]
+    assert r"Lion (resnet50\_lion\_clip) / AdamW (resnet50\_adamw\_clip)" in latex
 
 
 def test_siblings_share_their_schedule():

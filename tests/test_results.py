@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lion_jax import cli
-from lion_jax.compare import exports, html, records, reports, tuning
+from lion_jax.compare import exports, html, records, reports, titles, tuning
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.measures import test_measures as measures_of_the_test_set
 
@@ -171,7 +171,11 @@ def test_the_report_warns_of_the_fault_of_version_0_1(folders):
         == {"optimizer.learning_rate": 1e-3, "optimizer.weight_decay": 0.3}
     ]
     final = dataclasses.replace(other, swept={}, seed=0)
-    (sweep,) = [s for s in tuning.sweeps(swept, [final]) if s.used is not None]
+    (sweep,) = [
+        s
+        for s in tuning.sweeps(swept, [final], titles.of_configurations(swept))
+        if s.used is not None
+    ]
     assert sweep.warnings == [
         "**ViT-Ti/8, AdamW: the final runs did not use the best trial: learning rate"
         " 0.001, decay 0.3 reached 69.20 % on validation, learning rate 0.001, decay"

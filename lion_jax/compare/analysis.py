@@ -1,10 +1,11 @@
 """All numbers of a report, computed once; report, pictures and exports show them."""
 
 import dataclasses
+import itertools
 import math
 from typing import NamedTuple
 
-from lion_jax.compare import measures, pairs, requested, tuning
+from lion_jax.compare import measures, pairs, requested, titles, tuning
 from lion_jax.compare.markdown import spans
 from lion_jax.compare.measures import Measure, Targets
 from lion_jax.compare.pairs import Comparison, Group
@@ -29,11 +30,13 @@ class Analysis:
 
     options: Options
     runs: list[Record]  # all, trials included
+    titles: dict[str, str]  # of configurations, by name
     groups: list[Group]  # of final runs
     targets: Targets
     measures: list[list[Measure]]  # of each group, the primary one first
     comparisons: list[Comparison]  # of all groups and measures
     sweeps: list[tuning.Sweep]
+    budgets: list[tuning.Budget]  # of the models that were tuned
     warnings: list[str]
 
     @property
@@ -75,22 +78,32 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
     defaults = measures.default_targets(groups)
     targets = measures.for_models(options.targets or {}, defaults) if final else {}
     by_group = [_measures(group, targets, options.primary) for group in groups]
+    swept = [run for run in runs if run.swept]
+    named = titles.of_configurations(final + swept)
     contrasts = [
         contrast
         for group, own in zip(groups, by_group, strict=True)
-        for contrast in pairs.contrasts(group, own)
+        for contrast in pairs.contrasts(group, own, named)
     ]
-    sweeps = tuning.sweeps([run for run in runs if run.swept], final)
+    sweeps = tuning.sweeps(swept, final, named)
+    budgets = tuning.budgets(sweeps, final, named)
     return Analysis(
         options,
         runs,
+        named,
         groups,
         targets,
         by_group,
         pairs.adjust(contrasts, options.primary),
         sweeps,
+        budgets,
         _missing(runs, options.asked)
         + _unfair(groups)
+        + [
+            f"**The tuning was not equal: {budget.counts}.**"
+            for budget in budgets
+            if not budget.is_equal
+        ]
         + [text for sweep in sweeps for text in sweep.warnings],
     )
 
@@ -124,10 +137,19 @@ def _unfair(groups: list[Group]) -> list[str]:
                     f"**{', '.join(group)} and {', '.join(other)} are not compared:"
                     f" they differ in {', '.join(pairs.unequal(group, other))}.**"
                 )
-        seeds = {label: {run.seed for run in runs} for label, runs in group.items()}
-        if len(set(map(frozenset, seeds.values()))) > 1:
-            found.append(
-                f"**The seeds of {', '.join(group)} are not the same; runs without a"
-                " partner are left out of the differences per seed.**"
-            )
+        if len({frozenset(run.seed for run in runs) for runs in group.values()}) > 1:
+            found.append(_other_seeds(group))
     return found
+
+
+def _other_seeds(group: Group) -> str:
+    """Says what becomes of runs whose seeds are not those of their siblings."""
+    both = [*itertools.combinations(group, 2)]
+    alone = [(a, b) for a, b in both if not pairs.common_seeds(group[a], group[b])]
+    said = [
+        f"fewer than half are shared by {a} and {b}, which are compared without pairs"
+        for a, b in alone
+    ]
+    if len(alone) < len(both):
+        said.append("runs without a partner are left out of the differences per seed")
+    return f"**The seeds of {', '.join(group)} are not the same; {'; '.join(said)}.**"

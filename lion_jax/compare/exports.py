@@ -81,7 +81,7 @@ def _configuration(
     every = [*test_measures(), *speeds(analysis.targets)]
     return {
         "label": label,
-        "title": titles.of_configurations(analysis.final)[label],
+        "title": analysis.titles[label],
         "seeds": [run.seed for run in runs],
         "diverged": sum(run.diverged for run in runs),
         "commits": sorted({str(run.environment.get("commit")) for run in runs}),

@@ -8,18 +8,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from lion_jax.compare import drawing, titles
 from lion_jax.compare.analysis import Analysis
-from lion_jax.compare.pairs import Group, model_of
+from lion_jax.compare.pairs import model_of
 from lion_jax.compare.records import Record
 from lion_jax.plots import save
 
 FIELDS = {"val_accuracy": "validation accuracy, %", "val_loss": "validation loss"}
 
 
-def curves(groups: list[Group], path: Path) -> list[Path]:
+def curves(analysis: Analysis, path: Path) -> list[Path]:
     """Validation accuracy and loss by epoch: median, and a band of the quartiles."""
-    figure, axes = drawing.axes(len(groups), 2)
-    for row, group in zip(axes, groups, strict=True):
-        named = titles.of_configurations([r for runs in group.values() for r in runs])
+    figure, axes = drawing.axes(len(analysis.groups), 2)
+    for row, group in zip(axes, analysis.groups, strict=True):
         for axis, (field, title) in zip(row, FIELDS.items(), strict=True):
             factor = 100 if field == "val_accuracy" else 1
             shown: list[float] = []
@@ -30,7 +29,7 @@ def curves(groups: list[Group], path: Path) -> list[Path]:
                 axis.plot(
                     epochs,
                     middle,
-                    label=f"{titles.short(named[label])}, n = {len(runs)}",
+                    label=f"{titles.short(analysis.titles[label])}, n = {len(runs)}",
                     markevery=max(1, len(epochs) // 12),
                     ms=4,
                     **look,
@@ -52,7 +51,6 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
     """Validation accuracy by the median seconds so far, quartiles, and the target."""
     figure, axes = drawing.axes(len(analysis.groups), 1, size=(6.5, 3.6))
     for (axis,), group in zip(axes, analysis.groups, strict=True):
-        named = titles.of_configurations([r for runs in group.values() for r in runs])
         shown: list[float] = []
         for number, (label, runs) in enumerate(group.items()):
             _, *quartiles = quartiles_of(runs, "val_accuracy")
@@ -63,7 +61,7 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
             axis.plot(
                 seconds,
                 middle,
-                label=titles.short(named[label]),
+                label=titles.short(analysis.titles[label]),
                 ms=4,
                 markevery=every,
                 **look,

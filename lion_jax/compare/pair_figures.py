@@ -26,10 +26,7 @@ def draw(analysis: Analysis, path: Path) -> list[Path]:
     shown = [_shown(analysis, group, names) for group in analysis.groups]
     columns = max(map(len, shown))
     widest = max(max(map(len, analysis.groups)), 2)
-    every = [
-        runs for group in analysis.groups for same in group.values() for runs in same
-    ]
-    named = titles.of_configurations(every).values()
+    named = [analysis.titles[label] for group in analysis.groups for label in group]
     long = max(len(titles.short(title)) for title in named) > LONG
     figure, axes = drawing.axes(
         len(analysis.groups),
@@ -41,7 +38,7 @@ def draw(analysis: Analysis, path: Path) -> list[Path]:
         for place in range(columns):
             left, right = row[2 * place : 2 * place + 2]
             if place < len(measures):
-                _runs(left, group, measures[place])
+                _runs(left, group, measures[place], analysis.titles)
                 _differences(right, analysis, group, measures[place])
             else:
                 left.set_visible(False)
@@ -55,9 +52,8 @@ def _shown(analysis: Analysis, group: Group, names: tuple[str, ...]) -> list[Mea
     return [m for m in candidates if m.name in names or set(m.also) & set(names)]
 
 
-def _runs(axis: Any, group: Group, measure: Measure) -> None:
+def _runs(axis: Any, group: Group, measure: Measure, named: dict[str, str]) -> None:
     """A point per run, a line per seed, a bar at the median."""
-    named = titles.of_configurations([r for runs in group.values() for r in runs])
     ticks = []
     by_seed: dict[int, list[tuple[int, float]]] = {}
     for number, (label, runs) in enumerate(group.items()):

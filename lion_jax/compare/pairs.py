@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lion_jax import data
-from lion_jax.compare import paired, stats, titles
+from lion_jax.compare import paired, stats
 from lion_jax.compare.measures import Measure
 from lion_jax.compare.records import Record, what_is_run
 from lion_jax.config.reference import REFERENCES
@@ -140,8 +140,10 @@ def common_seeds(a: list[Record], b: list[Record]) -> tuple[int, ...]:
 NO_MEAN = np.array([np.nan])
 
 
-def contrast(group: Group, labels: tuple[str, str], measure: Measure) -> Contrast:
-    """Compares two configurations of a group by one measure."""
+def contrast(
+    group: Group, labels: tuple[str, str], measure: Measure, named: dict[str, str]
+) -> Contrast:
+    """Compares two configurations, which `named` gives titles, by one measure."""
     first, second = (group[label] for label in labels)
     a, b = measure.of(first), measure.of(second)
     seeds = common_seeds(first, second)
@@ -149,7 +151,6 @@ def contrast(group: Group, labels: tuple[str, str], measure: Measure) -> Contras
     paired_values = [measure.of(_by_seed(side)) for side in sides]
     gaps = paired.differences(*paired_values)
     unpaired = stats.mann_whitney(a, b)
-    named = titles.of_configurations([*itertools.chain(*group.values())])
     return Contrast(
         measure,
         model_of(group),
@@ -168,10 +169,12 @@ def contrast(group: Group, labels: tuple[str, str], measure: Measure) -> Contras
     )
 
 
-def contrasts(group: Group, measures: list[Measure]) -> list[Contrast]:
+def contrasts(
+    group: Group, measures: list[Measure], named: dict[str, str]
+) -> list[Contrast]:
     """Compares all pairs of configurations within a group by each measure."""
     return [
-        contrast(group, labels, measure)
+        contrast(group, labels, measure, named)
         for labels in itertools.combinations(group, 2)
         for measure in measures
     ]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from lion_jax.compare import pairs, titles
+from lion_jax.compare import pairs
 from lion_jax.compare.markdown import items, spans, table
 from lion_jax.compare.records import Record, flat, what_is_run
 from lion_jax.config.reference import parse
@@ -21,12 +21,17 @@ RATES = ("learning_rate", "weight_decay", "b1", "b2", "momentum")
 OWN = ("name", "model.name", *(f"optimizer.{field}" for field in ("name", *RATES)))
 
 
-def section(runs: list[Record]) -> list[str]:
-    """Returns Markdown parts: everything that made the numbers, and can make them."""
+def section(runs: list[Record], named: dict[str, str]) -> list[str]:
+    """Returns Markdown parts: everything that made the numbers, and can make them.
+
+    Args:
+      runs: Final runs, or trials where there are no others.
+      named: Titles of the configurations by name.
+    """
     by_label = pairs.by_label(runs)
     return [
         "## What was run",
-        table(*_configurations(by_label)),
+        table(*_configurations(by_label, named)),
         *_split(
             by_label, lambda run: flat(what_is_run(run.config)), "Settings of all", OWN
         ),
@@ -35,14 +40,15 @@ def section(runs: list[Record]) -> list[str]:
     ]
 
 
-def _configurations(by_label: pairs.Group) -> tuple[tuple[str, ...], list[tuple]]:
-    named = titles.of_configurations([runs[0] for runs in by_label.values()])
+def _configurations(
+    by_label: pairs.Group, named: dict[str, str]
+) -> tuple[tuple[str, ...], list[tuple]]:
     rows = []
     for label, runs in by_label.items():
         optimizer = runs[0].config["optimizer"]
         rows.append(
             (
-                named[label],
+                named[runs[0].config["name"]],
                 f"`{label}`",
                 f"{optimizer['learning_rate']:g}",
                 decay(optimizer),

@@ -15,7 +15,7 @@ from lion_jax.compare import (
     protocol,
     results,
     titles,
-    tuning,
+    trials_table,
     tuning_figures,
 )
 from lion_jax.compare.analysis import DEFAULTS, Analysis, Options, analyse
@@ -79,7 +79,7 @@ def _draw(analysis: Analysis, out: Path) -> list[Path]:
     paths = []
     if analysis.groups:
         paths += pair_figures.draw(analysis, out / "runs")
-        paths += figures.curves(analysis.groups, out / "curves")
+        paths += figures.curves(analysis, out / "curves")
         paths += figures.time_against_accuracy(analysis, out / "time")
     if analysis.sweeps:
         paths += tuning_figures.draw(analysis.sweeps, out / "tuning")
@@ -97,9 +97,9 @@ def markdown_of(analysis: Analysis) -> str:
         parts += _results(analysis)
         parts += _costs(analysis)
     if analysis.sweeps:
-        parts += tuning.section(analysis.sweeps)
+        parts += trials_table.section(analysis.sweeps, analysis.budgets)
         parts.append("![Validation accuracy of every trial](tuning.svg)")
-    parts += protocol.section(analysis.final or analysis.runs)
+    parts += protocol.section(analysis.final or analysis.runs, analysis.titles)
     parts.append(METHODS)
     return "\n\n".join(parts) + "\n"
 
@@ -185,14 +185,13 @@ def _results(analysis: Analysis) -> list[str]:
 def _costs(analysis: Analysis) -> list[str]:
     """Time and memory: to a target, of a step, of the whole run."""
     rows = []
-    named = titles.of_configurations(analysis.final)
     for label, runs in pairs.by_label(analysis.final).items():
         speed = [run.result.images_per_second for run in runs]
         memory = runs[0].memory
         step = memory.get("step")
         rows.append(
             (
-                named[label],
+                analysis.titles[label],
                 _reached(analysis, runs),
                 fixed(float(np.median(speed)), 0),
                 fixed(memory["optimizer_state"] / memory["parameters"], 2),

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lion_jax.compare import markdown, paired, pairs, stats
-from lion_jax.compare import titles as named
+from lion_jax.compare import markdown, paired, pairs, stats, titles
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.markdown import (
     bracket,
@@ -79,12 +78,11 @@ def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
                 for c in analysis.comparisons
                 if c.contrast.measure is measure and c.contrast.labels[0] in group
             ]
-            titles = named.of_configurations([r for rs in group.values() for r in rs])
             rows = [
-                (titles[label], *_configuration(measure.of(runs), measure))
+                (analysis.titles[label], *_configuration(measure.of(runs), measure))
                 for label, runs in group.items()
             ]
-            model = named.of_model(pairs.model_of(group))
+            model = titles.of_model(pairs.model_of(group))
             p = ("p", f"p (Holm, {shown[0].family})") if shown else ()
             rows = [(*row, *("",) * len(p)) for row in rows]
             rows += [_contrast(comparison) for comparison in shown]
@@ -105,7 +103,7 @@ def _contrast(comparison: Comparison) -> tuple[object, ...]:
     decimals = c.measure.decimals
     interval = bracket(c.difference.low, c.difference.high, decimals)
     # A title's model stands above the table already.
-    first, second = (named.short(title) for title in c.titles)
+    first, second = (titles.short(title) for title in c.titles)
     title = f"{first} minus {second}"
     ps = p_value(c.test.p), p_value(comparison.p_holm)
     if not c.seeds:

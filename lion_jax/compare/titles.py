@@ -42,12 +42,18 @@ def of_values(swept: dict[str, Any]) -> str:
 
 
 def of_configurations(runs: list[Record]) -> dict[str, str]:
-    """Returns a title for each label, with the label itself where titles are equal."""
-    plain = {run.label: _plain(run.config) for run in runs}
+    """Returns a title for each configuration's name: with the name if others share it.
+
+    A report makes them once, of all its runs, so that a title means one configuration
+    wherever it stands. Of trials that vary a part of the title, the first run counts.
+    """
+    plain: dict[str, str] = {}
+    for run in runs:
+        plain.setdefault(run.config["name"], _plain(run.config))
     counts = Counter(plain.values())
     return {
-        label: f"{title} ({label})" if counts[title] > 1 else title
-        for label, title in plain.items()
+        name: f"{title} ({name})" if counts[title] > 1 else title
+        for name, title in plain.items()
     }
 
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lion_jax.compare import pairs, titles
-from lion_jax.compare.markdown import fixed, items, table
+from lion_jax.compare.markdown import counted
 from lion_jax.compare.records import Record, flat, what_is_run
 
 RATE = "optimizer.learning_rate"
@@ -60,35 +60,47 @@ class Sweep:
         return edges
 
 
-def sweeps(swept: list[Record], final: list[Record]) -> list[Sweep]:
+class Budget(NamedTuple):
+    """What was spent on tuning the configurations of a model."""
+
+    is_equal: bool  # as many runs, of the same seeds, for each configuration
+    counts: str  # trials of each, in words
+    text: str  # counts, and whether they are equal
+
+
+def sweeps(
+    swept: list[Record], final: list[Record], named: dict[str, str]
+) -> list[Sweep]:
     """Returns the sweep of each configuration: by model, Lion's first.
 
     Args:
       swept: Records of trials.
       final: Records of final runs, which name the same configurations.
+      named: Titles of the configurations by name.
     """
     bases: dict[str, list[list[Record]]] = {}
     for runs in pairs.by_label(swept).values():
         bases.setdefault(runs[0].config["name"], []).append(runs)
     every = [
-        _sweep(name, points, [run for run in final if run.config["name"] == name])
+        _sweep(
+            named[name], points, [run for run in final if run.config["name"] == name]
+        )
         for name, points in bases.items()
     ]
     return sorted(every, key=lambda sweep: sweep.model)  # stable: Lion stays first
 
 
-def _sweep(name: str, points: list[list[Record]], final: list[Record]) -> Sweep:
+def _sweep(title: str, points: list[list[Record]], final: list[Record]) -> Sweep:
     fields = list(dict.fromkeys(field for runs in points for field in runs[0].swept))
     trials = sorted((_trial(runs, fields) for runs in points), key=lambda t: t.order)
-    first = points[0][0]
-    (title,) = set(titles.of_configurations([first]).values())
-    model = first.config["model"]["name"]
-    sweep = Sweep(name, title, model, trials, None, [])
+    first = points[0][0].config
+    sweep = Sweep(first["name"], title, first["model"]["name"], trials, None, [])
+    warnings = _protocol(sweep, [runs[0] for runs in points], final, fields)
     if not final:
-        return sweep
+        return dataclasses.replace(sweep, warnings=warnings)
     values = _values(final[0], fields)
     used = next((trial for trial in trials if trial.values == values), None)
-    warnings = _choice(sweep, used, values) + _protocol(sweep, first, final, fields)
+    warnings = _choice(sweep, used, values) + warnings + _seeds(sweep, final)
     return dataclasses.replace(sweep, used=used, warnings=warnings)
 
 
@@ -140,23 +152,49 @@ def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[st
 
 
 def _protocol(
-    sweep: Sweep, trial: Record, final: list[Record], fields: list[str]
+    sweep: Sweep, trials: list[Record], final: list[Record], fields: list[str]
 ) -> list[str]:
-    """Warns where trials and final runs are not of one protocol."""
-    one, other = (
-        flat(what_is_run(run.config) | {"name": ""}) for run in (trial, final[0])
-    )
-    different = [
-        f"{titles.of_field(field)} {one[field]}, not {other[field]}"
-        for field in one
-        if field not in fields and one[field] != other.get(field, one[field])
-    ]
+    """Warns of trials of another protocol than the final runs, or than most trials.
+
+    Args:
+      sweep: The trials' sweep.
+      trials: A record of each trial.
+      final: The final runs; may be none.
+      fields: What the sweep varies.
+    """
+    settings = [_settings(trial, fields) for trial in trials]
+    usual = max(settings, key=settings.count)
+    than = "the final runs" if final else "most others"
+    other = _settings(final[0], fields) if final else usual
+    apart: dict[str, list[str]] = {}
+    for trial, one in zip(trials, settings, strict=True):
+        different = [
+            f"{titles.of_field(field)} {one[field]}, not {other[field]}"
+            for field in one
+            if one[field] != other.get(field, one[field])
+        ]
+        if different:
+            values = titles.of_values(_values(trial, fields))
+            apart.setdefault("; ".join(different), []).append(values)
     warnings = []
-    if different:
+    for different, values in apart.items():
+        some = f" of {' and of '.join(values)}" if len(values) < len(trials) else ""
         warnings.append(
-            f"**{sweep.title}: the trials had another protocol than the final runs:"
-            f" {'; '.join(different)}.**"
+            f"**{sweep.title}: the trials{some} had another protocol than {than}:"
+            f" {different}.**"
         )
+    return warnings
+
+
+def _settings(run: Record, fields: list[str]) -> dict[str, Any]:
+    """Returns what a run shares with others of its protocol, by dotted path."""
+    leaves = flat(what_is_run(run.config) | {"name": ""})
+    return {field: value for field, value in leaves.items() if field not in fields}
+
+
+def _seeds(sweep: Sweep, final: list[Record]) -> list[str]:
+    """Warns of seeds that trials and final runs share."""
+    warnings = []
     tried = {seed for trial in sweep.trials for seed in trial.seeds}
     if both := sorted(tried & {run.seed for run in final}):
         warnings.append(
@@ -166,47 +204,37 @@ def _protocol(
     return warnings
 
 
-def section(sweeps: list[Sweep]) -> list[str]:
-    """Returns Markdown parts: what each trial gave, the best of each first."""
-    rows = []
-    for sweep in sweeps:
-        for trial in sweep.trials:
-            error = f" ± {trial.error:.2f}" if len(trial.seeds) > 1 else ""
-            edges = [f"{side} {titles.of_field(f)}" for f, side in sweep.edges(trial)]
-            rows.append(
-                (
-                    sweep.title,
-                    titles.of_values(trial.values),
-                    len(trial.seeds),
-                    f"{trial.accuracy:.2f}{error}",
-                    fixed(trial.loss, 4),
-                    trial.diverged,
-                    "**used**" if trial is sweep.used else "",
-                    ", ".join(edges),
-                )
-            )
-    heads = ("configuration", "values", "seeds", "accuracy, %", "loss", "diverged")
-    return [
-        "## Tuning, on the validation set alone",
-        items(_budgets(sweeps)),
-        "A row per trial, the best of each configuration first: validation accuracy at"
-        " the lowest validation loss and that loss, means over seeds (± the standard"
-        " error over seeds, where there are several). A run that diverged at once"
-        " counts as 0. *Used* is the trial whose values the final runs have.",
-        table((*heads, "final runs", "edge of the grid"), rows),
-    ]
+def budgets(
+    sweeps: list[Sweep], final: list[Record], named: dict[str, str]
+) -> list[Budget]:
+    """Returns the budget of each model that has trials.
 
+    A configuration that has final runs and no trial was not tuned, which counts as no
+    budget at all.
 
-def _budgets(sweeps: list[Sweep]) -> list[str]:
-    """Returns for each model how many trials each configuration had."""
-    lines = []
+    Args:
+      sweeps: All sweeps.
+      final: All final runs.
+      named: Titles of the configurations by name.
+    """
+    models = {run.config["name"]: run.config["model"]["name"] for run in final}
+    found = []
     for model in sorted({sweep.model for sweep in sweeps}):
-        own = [sweep for sweep in sweeps if sweep.model == model]
+        own = {sweep.name: sweep.trials for sweep in sweeps if sweep.model == model}
+        own |= {
+            name: [] for name in models if models[name] == model and name not in own
+        }
+        spent = {
+            name: sum(len(t.seeds) for t in trials) for name, trials in own.items()
+        }
         counts = ", ".join(
-            f"{sweep.title}: {len(sweep.trials)} trials" for sweep in own
+            f"{named[name]}: {counted(len(trials), 'trial') if trials else 'no trial'}"
+            + f" ({spent[name]} runs)" * (spent[name] != len(trials))
+            for name, trials in own.items()
         )
-        runs = {sum(len(t.seeds) for t in sweep.trials) for sweep in own}
-        seeds = {trial.seeds for sweep in own for trial in sweep.trials}
-        equal = "equal" if len(runs) == len(seeds) == 1 else "**not equal**"
-        lines.append(f"{counts} ({equal} budgets, in runs and seeds).")
-    return lines
+        seeds = {trial.seeds for trials in own.values() for trial in trials}
+        is_equal = len({*spent.values()}) == len(seeds) == 1
+        equal = "equal" if is_equal else "**not equal**"
+        text = f"{counts} ({equal} budgets, in runs and seeds)."
+        found.append(Budget(is_equal, counts, text))
+    return found
