@@ -291,6 +291,36 @@ def test_proposed_grids_are_mirrored_and_run_as_they_are(files, capsys, trials):
     assert 1e-2 in adamw[rate]  # the file's own
 
 
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        (7, "7 learning rates x 1 weight decay: the weight decay is not varied; --tr"),
+        (8, "4 learning rates x 2 weight decays: both decays lie on the edge"),
+        (8, "--trials=9 has 3 x 3, and --random=0 varies both."),
+        (10, "--trials=12 has 4 x 3, and"),
+        (9, ""),
+        (12, ""),
+    ],
+)
+def test_a_grid_whose_decays_are_all_edges_is_noted(files, capsys, trials, said):
+    argv = ["grid", "--configs", files, f"--trials={trials}"]
+    assert compare.main(argv) == 0
+    found = capsys.readouterr().err
+    assert said in found if said else not found
+    assert compare.main([*argv, "--random=0"]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_random_values_do_not_depend_on_how_their_number_is_divided(files, capsys):
+    paths = files.split(",")
+    many = {n: proposed(capsys, paths, f"--trials={n}", "--random=0") for n in (8, 13)}
+    for path in paths:
+        for field in ("optimizer.learning_rate", "optimizer.weight_decay"):
+            values = many[13][path][field]
+            assert len({*values}) > 5  # two digits of thirteen
+            assert values[:8] == many[8][path][field]
+
+
 def proposed(capsys, paths, *more):
     """The values of each field that proposed commands sweep, by configuration."""
     assert compare.main(["grid", "--configs", ",".join(paths), *more]) == 0

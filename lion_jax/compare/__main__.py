@@ -116,6 +116,8 @@ def _grid(argv: list[str]) -> int:
         flags.trials, flags.trial_seeds, flags.ratio, flags.out, flags.random
     )
     print(*grid.commands(paths(flags.configs), plan), sep="\n")
+    if flags.random is None and (note := grid.note(flags.trials)):
+        print(note, file=sys.stderr)
     return 0
 
 

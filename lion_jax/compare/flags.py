@@ -128,12 +128,18 @@ class GridFlags:
     """
 
     configs: Configs = dataclasses.field(default_factory=list)
-    trials: Annotated[int, About("trials per file")] = 8
+    trials: Annotated[
+        int, About("trials per file; 9, 12, 15 or 16 make good grids")
+    ] = 9
     trial_seeds: Annotated[int, About("seeds per trial")] = 1
     ratio: Annotated[float, About("3 to 10")] = 10.0
     random: Annotated[
         int | None,
-        About("seed of random values over the same spans; without it, a grid", ge=0),
+        About(
+            "seed of random values within the spans of a square grid; without it, a"
+            " grid",
+            ge=0,
+        ),
     ] = None
     out: Annotated[Path, About("folder of the records, for compare run")] = Path("DIR")
 

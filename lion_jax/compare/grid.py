@@ -5,6 +5,7 @@ of Lion and AdamW mirror each other.
 """
 
 import dataclasses
+import itertools
 import math
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lion_jax import cli
+from lion_jax.compare.markdown import counted
 from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.config.reference import parse
 
@@ -31,7 +33,7 @@ class Plan:
     seeds: int  # per trial
     ratio: float
     out: Path
-    random: int | None = None  # seed of random values over the same spans; None: a grid
+    random: int | None = None  # seed of random values; None: a grid
 
 
 def commands(paths: list[str], plan: Plan) -> list[str]:
@@ -55,7 +57,7 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
             f"--trials={plan.trials}, --trial_seeds={plan.seeds},"
             f" --ratio={plan.ratio:g}: there must be at least 2 trials of at least 1"
             f" seed, and the ratio is from {RATIO[0]:g} to {RATIO[1]:g}; set"
-            " --trials=8 --trial_seeds=1 --ratio=10."
+            " --trials=9 --trial_seeds=1 --ratio=10."
         )
     loaded = {path: cli.load_config(path) for path in paths}
     adamw = {
@@ -80,6 +82,24 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
     return lines
 
 
+def note(trials: int) -> str:
+    """Says what a grid of so many trials cannot show; empty for a good number."""
+    rates, decays = _shape(trials)
+    if decays >= 3:
+        return ""
+    better = next(n for n in itertools.count(trials) if _shape(n)[1] >= 3)
+    lacks = (
+        "the weight decay is not varied"
+        if decays == 1
+        else "both decays lie on the edge of the grid, as does the best trial"
+    )
+    return (
+        f"note: {trials} trials are {rates} learning rates x"
+        f" {counted(decays, 'weight decay')}: {lacks}; --trials={better} has"
+        f" {_shape(better)[0]} x {_shape(better)[1]}, and --random=0 varies both."
+    )
+
+
 def _centers(optimizer: OptimizerConfig) -> dict[str, float]:
     """Returns the values around which an optimizer is tuned, by field."""
     centers = {RATE: optimizer.learning_rate}
@@ -97,21 +117,22 @@ def _centers(optimizer: OptimizerConfig) -> dict[str, float]:
 
 def _sweeps(centers: dict[str, float], plan: Plan) -> list[dict[str, list[float]]]:
     """Returns the values of the fields: of one command for a grid, else per trial."""
-    rates, decays = _shape(plan.trials)
-    spans = {RATE: _span(rates), DECAY: _span(decays), OWN_DECAY: _span(decays)}
     if plan.random is None:
+        rates, decays = _shape(plan.trials)
+        spans = {RATE: _span(rates), DECAY: _span(decays), OWN_DECAY: _span(decays)}
         counts = {RATE: rates, DECAY: decays, OWN_DECAY: decays}
         if len(centers) == 1:
             counts[RATE] = plan.trials
         powers = {x: np.linspace(*spans[x], counts[x]) for x in centers}
         return [{x: _values(centers[x], powers[x], x) for x in centers}]
-    # The same places within the spans for all configurations.
+    # The same places for all configurations, within the spans of the largest square
+    # grid: they do not depend on how a number of trials happens to be divided.
+    reach = max(1.0, (math.isqrt(plan.trials) - 1) / 2)
     drawn = np.random.default_rng(plan.random).uniform(size=(plan.trials, 2))
     return [
         {
-            field: _values(center, [low + (high - low) * place], field)
+            field: _values(center, [reach * (2 * place - 1)], field)
             for (field, center), place in zip(centers.items(), row, strict=False)
-            for low, high in [spans[field]]
         }
         for row in drawn
     ]
