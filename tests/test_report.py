@@ -941,6 +941,50 @@ def test_a_record_of_a_newer_format_is_not_to_be_removed(tmp_path):
     assert "remove" not in str(refused.value)
 
 
+def test_a_record_with_a_later_field_is_not_to_be_removed(tmp_path):
+    run = made_run()
+    run.config["optimizer"]["of_tomorrow"] = 1
+    records.write(run, tmp_path)
+    with pytest.raises(
+        records.RecordError, match=r"seed_0.json: .*'optimizer.of_tomorrow'.*upgrade"
+    ) as refused:
+        records.read_all(tmp_path)
+    assert "move" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rule"),
+    [
+        ("result.test_accuracy", math.nan, "its test_accuracy is nan"),
+        ("result.test_accuracy", "0.8", "its test_accuracy is '0.8'"),
+        ("result.test_loss", True, "its test_loss is True"),
+        ("result.images_per_second", None, "its images_per_second is None"),
+        ("result.stop_reason", 1, "its stop_reason is no text"),
+        ("memory.parameters", 0, "its model has no parameters"),
+        ("memory.optimizer_state", "1", "its optimizer_state is '1'"),
+        ("config.name", "other", "its label is resnet50_lion, its configuration other"),
+    ],
+)
+def test_a_record_whose_value_is_none_is_refused(tmp_path, path, value, rule):
+    values = json.loads(json.dumps(dataclasses.asdict(made_run())))
+    group, _, name = path.partition(".")
+    values[group][name] = value
+    file = records.path_of(tmp_path, "resnet50_lion", 0)
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(values))
+    with pytest.raises(records.RecordError, match=re.escape(rule)):
+        records.read(file)
+
+
+@pytest.mark.parametrize("name", ["val_accuracy", "seconds", "train_loss"])
+def test_an_epoch_whose_number_is_none_is_refused(tmp_path, name):
+    run = made_run()
+    run.epochs[1] = dataclasses.replace(run.epochs[1], **{name: math.inf})
+    records.write(run, tmp_path)
+    with pytest.raises(records.RecordError, match=f"its {name} is inf"):
+        records.read_all(tmp_path)
+
+
 def test_a_record_without_a_later_field_has_its_default(tmp_path):
     run = made_run()
     del run.config["model"]["drop_path"], run.config["accumulate"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -13,11 +14,14 @@ from lion_jax.training.history import Epoch, Result
 
 FOLDER = "records"
 FORMAT = 1
-# What a report reads, and a damaged or foreign file may lack.
-RESULT = ("stop_reason", "val_accuracy", "images_per_second")
-RESULT += ("test_accuracy", "test_loss", "last_test_accuracy", "last_test_loss")
-EPOCH = ("epoch", "train_loss", "val_loss", "val_accuracy", "seconds")
-MEMORY = ("parameters", "optimizer_state")
+# The numbers that a report reads, and a damaged or foreign file may lack; whether each
+# may be None, where there is nothing to report.
+RESULT = {"images_per_second": False, "val_accuracy": True, "val_loss": True}
+RESULT |= {"test_accuracy": True, "test_loss": True}
+RESULT |= {"last_test_accuracy": True, "last_test_loss": True}
+EPOCH = {"epoch": False, "train_loss": True, "val_loss": True}
+EPOCH |= {"val_accuracy": False, "seconds": False}
+MEMORY = {"parameters": False, "optimizer_state": False}
 
 
 class RecordError(Exception):
@@ -106,18 +110,26 @@ def read(path: Path) -> Record:
         for row in values["epochs"]:
             _require(EPOCH, row)
         _require(RESULT, values["result"])
+        if not isinstance(values["result"]["stop_reason"], str):
+            raise ValueError("its stop_reason is no text")
         values["epochs"] = [Epoch.from_dict(row) for row in values["epochs"]]
         values["result"] = Result.from_dict(values["result"])
         record = Record(**values)
         if record.format != FORMAT:
             raise ValueError(f"its format is {record.format}, not {FORMAT}")
         _require(MEMORY, record.memory)
+        if record.memory["parameters"] <= 0:
+            raise ValueError("its model has no parameters")
         if not record.epochs:
             raise ValueError("it has no epoch")
+        if (name := record.config["name"]) != record.label.partition(",")[0]:
+            raise ValueError(f"its label is {record.label}, its configuration {name}")
+    except config.UnknownFieldError as error:
+        raise RecordError(f"{path}: {error}") from error
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise RecordError(
-            f"{path} is no record of a run ({error}); remove it, and the run is made"
-            " again."
+            f"{path} is no record of a run ({error}); move it out of {FOLDER}/, and the"
+            " run is made again."
         ) from error
     return record
 
@@ -164,6 +176,12 @@ def _misplaced(path: Path, own: Path, record: Record) -> str:
     return f"{path} is the record of {run}, whose place is {own}; move it there."
 
 
-def _require(names: tuple[str, ...], values: dict[str, Any]) -> None:
-    if missing := [name for name in names if name not in values]:
+def _require(numbers: dict[str, bool], values: dict[str, Any]) -> None:
+    """Raises a ValueError for a number that is missing or none; True: may be None."""
+    if missing := [name for name in numbers if name not in values]:
         raise ValueError(f"it lacks {', '.join(missing)}")
+    for name, may_be_none in numbers.items():
+        value = values[name]
+        is_number = type(value) in (int, float) and math.isfinite(value)
+        if not is_number and not (value is None and may_be_none):
+            raise ValueError(f"its {name} is {value!r}, which is no finite number")

@@ -9,6 +9,7 @@ from lion_jax.config.fields import (
     About,
     ConfigError,
     Field,
+    UnknownFieldError,
     field_at,
     fields_of,
     flatten,
@@ -26,6 +27,6 @@ from lion_jax.config.values import from_dict, override, value_at, with_values
 
 __all__ = ["AugmentConfig", "Config", "DataConfig", "EarlyStoppingConfig"]
 __all__ += ["ConfigError", "MeshConfig", "ModelConfig", "OptimizerConfig"]
-__all__ += ["NO_TABLES", "About", "Field", "Tables"]
+__all__ += ["NO_TABLES", "About", "Field", "Tables", "UnknownFieldError"]
 __all__ += ["check", "check_devices", "field_at", "fields_of", "flatten"]
 __all__ += ["from_dict", "override", "takers_of", "value_at", "with_values"]

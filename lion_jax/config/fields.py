@@ -23,6 +23,10 @@ class ConfigError(ValueError):
     """A configuration that cannot be run: the value, the rule, the remedy."""
 
 
+class UnknownFieldError(ConfigError):
+    """A saved configuration with a field that this version does not know."""
+
+
 @dataclasses.dataclass(frozen=True)
 class About:
     """Meaning and range of a field, beside its type and its default.

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lion_jax.config.checks import NO_TABLES, Tables, check
-from lion_jax.config.fields import ConfigError, field_at, fields_of, flatten
+from lion_jax.config.fields import (
+    ConfigError,
+    UnknownFieldError,
+    field_at,
+    fields_of,
+    flatten,
+)
 from lion_jax.config.reference import REFERENCES
 from lion_jax.config.schema import Config
 
@@ -68,11 +74,12 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     What the references referred to is left out.
 
     Raises:
-      ConfigError: If a value is wrong, or a field unknown to this version.
+      ConfigError: If a value is wrong.
+      UnknownFieldError: If a field is unknown to this version.
     """
     saved = flatten({k: value for k, value in values.items() if k != REFERENCES})
     if unknown := [path for path in saved if path not in fields_of(Config)]:
-        raise ConfigError(
+        raise UnknownFieldError(
             f"the configuration has a field {unknown[0]!r}, which this version of"
             " lion_jax does not know; upgrade to the version that saved it."
         )
