@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from small_runs import (
     STEPS,
     assert_same_run,
@@ -160,6 +161,52 @@ def test_what_is_frozen_or_an_integer_has_no_average():
     np.testing.assert_allclose(mean["kernel"], wanted, rtol=1e-5, atol=1e-6)
     alone = with_ema(optax.identity(), DECAY).init({"count": params["count"]})
     assert not jax.tree.leaves(alone.average)
+
+
+PREFIXES = {
+    "masked": lambda tx: optax.masked(tx, {"a": True, "b": False}),
+    "partition": lambda tx: optax.partition(
+        {"t": tx, "f": optax.set_to_zero()}, {"a": "t", "b": "f"}
+    ),
+}
+
+
+@pytest.mark.parametrize("wrap", PREFIXES.values(), ids=PREFIXES)
+def test_masks_and_labels_may_be_those_of_whole_branches(wrap):
+    params = {"a": jnp.ones(3), "b": {"c": jnp.ones(2), "d": jnp.ones(2)}}
+    tx = wrap(with_ema(optax.sgd(0.5), DECAY))
+    updates, state = tx.update(params, tx.init(params), params)
+    mean = averaged(state, params)
+    np.testing.assert_allclose(mean["a"], params["a"] + updates["a"])
+    np.testing.assert_array_equal(mean["b"]["d"], 1)
+
+
+def test_flaxs_optimizer_has_an_average_in_the_form_of_its_weights():
+    model = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, with_ema(optax.sgd(0.5), DECAY), wrt=nnx.Param)
+    optimizer.update(model, nnx.grad(lambda m: m(jnp.ones((2, 4))).sum())(model))
+    params = nnx.state(model, nnx.Param)
+    mean = averaged(optimizer.opt_state, params)
+    assert jax.tree.structure(mean) == jax.tree.structure(params)
+    np.testing.assert_allclose(mean["kernel"][...], params["kernel"][...])
+    nnx.update(model, mean)
+    pure = averaged(optimizer.opt_state, nnx.to_pure_dict(params))
+    np.testing.assert_allclose(pure["kernel"], params["kernel"][...])
+
+
+def test_float8_weights_have_a_float32_average():
+    w = jnp.ones(3, jnp.float8_e4m3fn)
+    tx = with_ema(optax.identity(), DECAY)
+    assert tx.init(w).average.dtype == jnp.float32
+    assert averaged(tx.init(w), w).dtype == w.dtype
+
+
+def test_an_average_of_other_weights_is_refused():
+    state = with_ema(lion(RATE), DECAY).init(PARAMS)
+    with pytest.raises(
+        ValueError, match=r"average of \['kernel'\], but params have no"
+    ):
+        averaged(state, {"other": PARAMS["kernel"]} | {"b": PARAMS["b"]})
 
 
 def test_what_is_wrong_is_refused():

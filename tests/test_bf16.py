@@ -184,6 +184,25 @@ def test_sharded_equals_unsharded_to_the_bit(wrap):
     chex.assert_trees_all_equal(jax.device_get(train(tx, split, 5, push)), expected)
 
 
+def test_devices_of_a_shard_map_round_their_parts_by_noise_of_their_own():
+    mesh = jax.make_mesh((4,), ("d",), (AxisType.Auto,))
+    tx = with_stochastic_rounding(lion(1e-3, weight_decay=0.0))
+    w = jnp.ones((4, 256), jnp.bfloat16)
+
+    def step(w):
+        return tx.update(w, tx.init(w), w)[0]
+
+    split = PartitionSpec("d")
+    cut = jax.shard_map(step, mesh=mesh, in_specs=split, out_specs=split)
+    rows = np.asarray(jax.jit(cut)(w))
+    assert 0 < np.count_nonzero(rows[0]) < 256
+    assert len(np.unique(rows, axis=0)) == 4
+    # Weights that every device holds are rounded alike, as without devices.
+    every = PartitionSpec()
+    whole = jax.shard_map(step, mesh=mesh, in_specs=every, out_specs=every)
+    np.testing.assert_array_equal(jax.jit(whole)(w), jax.jit(step)(w))
+
+
 def test_wrong_bits_are_refused():
     with pytest.raises(ValueError, match="bits=12, but it must be 8 or 16"):
         with_error_bits(lion(1e-3), bits=12)

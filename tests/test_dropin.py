@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
 import lion_jax
-from lion_jax import LionState, lion, scale_by_lion, with_error_bits
+from lion_jax import LionState, lion, scale_by_lion, with_ema, with_error_bits
 from lion_jax import with_stochastic_rounding as rounded
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_compilation")]
@@ -59,7 +60,11 @@ def test_a_mask_that_is_a_callable_pytree_is_a_mask():
     np.testing.assert_array_equal(updates.b, 0)
 
 
-@pytest.mark.parametrize("wrap", [lambda tx: tx, with_error_bits, rounded])
+def averaging(tx):
+    return with_ema(tx, 0.5)
+
+
+@pytest.mark.parametrize("wrap", [lambda tx: tx, with_error_bits, rounded, averaging])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("body", [jnp.ones((4, 4)), {"deep": [jnp.ones(2)]}])
 def test_no_gradient_for_a_frozen_part_gives_no_update(wrap, dtype, body):
@@ -71,7 +76,82 @@ def test_no_gradient_for_a_frozen_part_gives_no_update(wrap, dtype, body):
     np.testing.assert_allclose(updates["head"], -0.1875, rtol=1e-6)
 
 
+@pytest.mark.parametrize("wrap", [with_error_bits, rounded, averaging])
+def test_a_step_without_a_gradient_loses_no_state(wrap):
+    """Of an optimizer that takes None where its `init` saw weights."""
+    params = {
+        "a": jnp.ones(3, jnp.bfloat16),
+        "b": {"c": jnp.full(2, 1.5, jnp.bfloat16)},
+    }
+    tx = wrap(optax.sgd(0.251))
+    state = tx.init(params)
+    grads = jax.tree.map(jnp.ones_like, params)
+    with jax.numpy_dtype_promotion("standard"):
+        _, first = tx.update(grads, state, params)
+        frozen = {"a": 2 * grads["a"], "b": {"c": None}}
+        _, second = tx.update(frozen, first, params)
+        tx.update(grads, second, params)
+    chex.assert_trees_all_equal_structs(second, state)
+    assert not jnp.array_equal(*(jax.tree.leaves(s)[0] for s in (first, second)))
+    own = list(zip(*map(jax.tree.leaves, (first, second)), strict=True))
+    kept = [a for a, b in own if a.shape == (2,) and jnp.array_equal(a, b)]
+    assert len(kept) == (wrap is not rounded)
+
+
 # ---------------------------------------------------------------------------- dtypes
+
+
+@pytest.mark.standard_promotion("an int8 momentum is float32 beside float64")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_numbers_of_numpy_are_as_those_of_python(dtype):
+    """Also float64, which is a float of Python and yet has a dtype."""
+    with jax.enable_x64(True):
+        g = jnp.asarray(np.random.default_rng(0).normal(size=(64, 64)), dtype)
+
+        def stepped(number):
+            tx = lion(number(1e-3), b2=number(0.99), mu_dtype="int8")
+            _, state = tx.update(g, tx.init(g), g)
+            return tx.update(-g, state, g)
+
+        chex.assert_trees_all_equal(stepped(np.float64), stepped(float))
+
+
+def test_traced_betas_and_numpys_suit_complex_weights_under_strict_promotion():
+    w = jnp.ones(3, jnp.complex64)
+    with jax.numpy_dtype_promotion("strict"):
+        traced = jax.jit(lambda b1, b2: scale_by_lion(b1, b2).update(w, start, w)[0])
+        start = scale_by_lion().init(w)
+        expected = scale_by_lion().update(w, start, w)[0]
+        np.testing.assert_array_equal(traced(0.9, 0.99), expected)
+        found = scale_by_lion(b2=np.float64(0.99)).update(w, start, w)[0]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_numbers_of_jax_are_checked_where_they_have_a_value():
+    with pytest.raises(ValueError, match=r"lion: b1=.*must be"):
+        lion(1e-3, b1=jnp.float32(2.0))
+    with pytest.raises(ValueError, match=r"learning_rate=.*must be >= 0"):
+        lion(jnp.float32(-1.0))
+    jax.jit(lambda b1: lion(1e-3, b1=b1).init(jnp.ones(2)))(2.0)
+
+
+@pytest.mark.parametrize("mu_dtype", [None, "bfloat16"])
+def test_derivatives_through_updates_are_those_of_optax(mu_dtype):
+    """As in meta-learning; rounding to bfloat16 has the derivative 1."""
+
+    def two_steps(g, make):
+        tx = make(mu_dtype=mu_dtype, mode="smooth")
+        _, state = tx.update(g, tx.init(g), g)
+        return tx.update(jnp.full_like(g, 0.2), state, g)[0].sum()
+
+    g = jnp.full(4, 0.03)
+    for derivative in (jax.grad, jax.jacfwd):
+        found, theirs = (
+            derivative(two_steps)(g, make)
+            for make in (scale_by_lion, optax.scale_by_lion)
+        )
+        np.testing.assert_allclose(found, theirs, rtol=0.01)
+        assert jnp.all(found > 0.008)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64", "float32"])
@@ -315,6 +395,34 @@ def test_a_chain_of_ones_own_keeps_its_other_parts():
     found, adopted = trained(ours, params, adopted, range(3, 6))
     chex.assert_trees_all_equal(found, expected[0])
     chex.assert_trees_all_equal(lion_jax.to_optax(adopted, state), expected[1])
+
+
+@pytest.mark.standard_promotion("optax's cosine does not promote strictly")
+def test_a_state_that_returns_may_be_donated():
+    """No buffer twice, whatever counts the schedule has beside the momentum's."""
+    schedule = optax.cosine_decay_schedule(0.1, 10)
+    theirs, params = optax.lion(schedule), jax.tree.map(jnp.copy, PARAMS)
+    back = lion_jax.to_optax(lion(schedule).init(params), theirs.init(params))
+    leaves = jax.tree.leaves(back)
+    assert len({x.unsafe_buffer_pointer() for x in leaves}) == len(leaves)
+    jax.jit(theirs.update, donate_argnums=1)(params, back, params)
+
+
+@pytest.mark.parametrize("mu_dtype", [None, "bfloat16", "int8"])
+def test_flaxs_optimizer_goes_on_with_the_adopted_state(mu_dtype):
+    model = nnx.Linear(64, 64, rngs=nnx.Rngs(0))
+    grads = nnx.grad(lambda m: (m(jnp.ones((2, 64))) ** 2).sum())(model)
+    old = nnx.Optimizer(model, optax.lion(0.1), wrt=nnx.Param)
+    old.update(model, grads)
+    new = nnx.Optimizer(model, lion(0.1, mu_dtype=mu_dtype), wrt=nnx.Param)
+    structure = jax.tree.structure(new.opt_state)
+    new.opt_state = lion_jax.from_optax(old.opt_state, mu_dtype=mu_dtype)
+    assert jax.tree.structure(new.opt_state) == structure
+    before = model.kernel[...]
+    new.update(model, grads)
+    assert not jnp.array_equal(model.kernel[...], before)
+    old.opt_state = lion_jax.to_optax(new.opt_state, old.opt_state)
+    old.update(model, grads)
 
 
 def test_a_momentum_may_become_int8_and_return():

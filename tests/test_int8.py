@@ -198,6 +198,21 @@ def test_small_arrays_stay_float32_and_every_leaf_lies_as_its_parameter():
 
 
 @pytest.mark.parametrize("axes", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("shape", [(50304,), (4, 4008), (1, 8192)])
+def test_few_long_rows_that_devices_cut_are_those_of_one_device(axes, shape):
+    """As biases of a vocabulary are: their pieces lie on several devices."""
+    mesh = jax.make_mesh((8,), ("data",), (axes,))
+    tx = lion(1e-3, mu_dtype="int8")
+    g = random(0, shape)
+    expected = jax.jit(tx.update)(g, tx.init(g), g)
+    with jax.set_mesh(mesh):
+        spec = PartitionSpec(*[None] * (len(shape) - 1), "data")
+        split = jax.device_put(g, NamedSharding(mesh, spec))
+        found = jax.jit(tx.update)(split, tx.init(split), split)
+    chex.assert_trees_all_equal(jax.device_get(found), expected)
+
+
+@pytest.mark.parametrize("axes", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("spec", [("data",), (None, "data")])
 def test_sharded_equals_unsharded_to_the_bit(axes, spec):
     mesh = jax.make_mesh((8,), ("data",), (axes,))

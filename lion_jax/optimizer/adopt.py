@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
@@ -92,7 +93,8 @@ def to_optax(state: Any, like: Any) -> Any:
             return ours
         if type(ours) is tuple:  # a chain of one's own, with `scale_by_lion`
             return (converted(theirs[0], ours[0]), *ours[1:])
-        counts = jax.tree.map(lambda _: ours.count, theirs[1:])
+        # Copies: a caller may donate the state, and no buffer can be donated twice.
+        counts = jax.tree.map(lambda _: _copied(ours.count), theirs[1:])
         return (_returned(ours, theirs[0].mu), *counts)
 
     def is_theirs(part: Any) -> bool:
@@ -116,10 +118,20 @@ def _adopted(
     mu = jax.tree.map(lambda m: m if is_trainable(m) else optax.MaskedNode(), theirs.mu)
     if momentum.check_dtype(mu_dtype) is None:
         return LionState(theirs.count, mu)
-    zero = momentum.first_state(mu, mu_dtype)._replace(count=theirs.count)
+    (count,) = jax.tree.leaves(theirs.count)  # a library may wrap it
+    zero = momentum.first_state(mu, mu_dtype)._replace(count=count)
     opened = momentum.opened(zero, mu, 0.0)
     stored = jax.tree.map(lambda g, m: momentum.average(m, upcast(g), 0.0), mu, opened)
-    return momentum.closed(zero, stored)._replace(count=theirs.count)
+    new = momentum.closed(zero, stored)._replace(count=theirs.count)
+    if isinstance(new, QuantizedLionState):
+        # In the wrapper of a library that puts every leaf into one, as the count is.
+        exponents = jax.tree.map(lambda _: new.exponents, theirs.count)
+        new = new._replace(exponents=exponents)
+    return new
+
+
+def _copied(count: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.array(x, copy=True), count)
 
 
 def _returned(ours: Any, like: Any) -> optax.ScaleByLionState:

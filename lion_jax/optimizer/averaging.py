@@ -13,7 +13,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Inexact, Int32, PyTree
 
-from lion_jax.optimizer.leaves import is_trainable
+from lion_jax.optimizer.leaves import is_none, is_trainable, upcast
 
 
 class EmaState(NamedTuple):
@@ -84,10 +84,15 @@ def with_ema(
         )
         count = jnp.asarray(optax.safe_increment(state.count))
         weight = _weight(decay, count)
+
+        def advanced(u: Any, p: Any, old: Any) -> Any:
+            if u is None or _is_masked(old):  # the weight stays as it is
+                return old
+            new: Any = optax.apply_updates(p, u)
+            return _blend(new, old, weight)
+
         average = jax.tree.map(
-            lambda new, old: old if _is_masked(old) else _blend(new, old, weight),
-            optax.apply_updates(params, updates),
-            state.average,
+            advanced, updates, params, state.average, is_leaf=is_none
         )
         return updates, EmaState(inner_state, average, count)
 
@@ -104,7 +109,8 @@ def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
         ones, are returned as they are.
 
     Raises:
-      ValueError: If the state holds none of `with_ema`, or several.
+      ValueError: If the state holds none of `with_ema`, or several, or one of other
+        weights.
 
     Examples:
       See `with_ema`.
@@ -116,16 +122,37 @@ def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
             f"averaged: the state holds {len(found)} states of with_ema, but must hold"
             " one."
         )
-    return jax.tree.map(
-        lambda p, a: p if _is_masked(a) else a.astype(p.dtype), params, found[0].average
-    )
+    # By their places, since where some leaves are masked, or wrapped by a library, the
+    # average is another tree than the weights.
+    averages = {
+        _place(path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(found[0].average)
+    }
+
+    def of_leaf(path: Any, p: Any) -> Any:
+        average = averages.pop(_place(path), None)
+        return p if average is None else average.astype(jnp.result_type(p))
+
+    result = jax.tree_util.tree_map_with_path(of_leaf, params)
+    if averages:
+        raise ValueError(
+            f"averaged: the state has an average of {next(iter(averages))}, but params"
+            " have no such leaf; give the weights that the optimizer updates."
+        )
+    return result
+
+
+def _place(path: tuple[Any, ...]) -> str:
+    """Names a leaf's place; a variable of Flax is at the place of its value."""
+    is_value = path and path[-1] == jax.tree_util.GetAttrKey("value")
+    return jax.tree_util.keystr(path[:-1] if is_value else path)
 
 
 def _first_average(p: ArrayLike) -> Any:
     """A copy of a leaf: a caller may donate weights and state to the same step."""
     if not is_trainable(p):
         return optax.MaskedNode()
-    return jnp.array(p, jnp.promote_types(jnp.result_type(p), jnp.float32), copy=True)
+    return jnp.array(upcast(p), copy=True)
 
 
 def _weight(decay: float, count: Int32[Array, ""]) -> Float32[Array, ""]:

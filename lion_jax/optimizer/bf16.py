@@ -24,6 +24,7 @@ from jaxtyping import Array, BFloat16, Float32, Inexact, Int, PyTree
 from lion_jax.optimizer.float_bits import (
     CUT,
     SIGN,
+    bits_of_bfloat16,
     from_bits,
     round_to_bfloat16,
     to_bits,
@@ -87,12 +88,10 @@ def with_error_bits(
     dtype = jnp.int8 if bits == 8 else jnp.int16
 
     def init(params: optax.Params) -> ErrorBitsState:
-        error = jax.tree.map(
-            lambda p: (
-                jnp.zeros_like(p, dtype=dtype) if _is_bf16(p) else optax.MaskedNode()
-            ),
-            params,
-        )
+        def zero(p):
+            return jnp.zeros_like(p, dtype) if _is_bf16(p) else optax.MaskedNode()
+
+        error = jax.tree.map(zero, params)
         # Not joined: the error is zero, and init may see placeholders.
         return ErrorBitsState(inner.init(jax.tree.map(_widened, params)), error)
 
@@ -115,15 +114,14 @@ def with_error_bits(
             params,
             targets,
         )
-        error = map_updates(
-            lambda u, p, t: (
-                _error(t, _round(from_bits(_bits(p)) + upcast(u)), bits)
-                if _is_bf16(p)
-                else optax.MaskedNode()
-            ),
-            moves,
-            params,
-            targets,
+
+        def lacking(u, p, t, old):
+            if u is None or not _is_bf16(p):  # the weight stays, or is all there is
+                return old
+            return _error(t, _round(from_bits(bits_of_bfloat16(p)) + upcast(u)), bits)
+
+        error = jax.tree.map(
+            lacking, moves, params, targets, state.error, is_leaf=is_none
         )
         return moves, ErrorBitsState(inner_state, error)
 
@@ -138,7 +136,8 @@ def with_stochastic_rounding(
     Args:
       inner: Any optimizer; it sees float32 weights and gradients. Leaves of other
         dtypes pass through.
-      seed: Of the rounding; its results do not depend on the number of devices.
+      seed: Of the rounding; its results do not depend on the number of devices, but
+        in a `jax.shard_map`, where each device rounds its part by noise of its own.
 
     Returns:
       A gradient transformation whose state is a `StochasticRoundingState`, to be used
@@ -162,15 +161,14 @@ def with_stochastic_rounding(
         )
         targets = map_updates(_add_if_bf16, steps, params, masters)
         key = jax.random.fold_in(jax.random.key(seed), state.count)
-        leaves, structure = jax.tree.flatten(steps, is_leaf=is_none)
-        parts = [jax.random.fold_in(key, i) for i in range(len(leaves))]
-        keys = structure.unflatten(parts)
+        structure = jax.tree.structure(steps, is_leaf=is_none)
+        parts = [jax.random.fold_in(key, i) for i in range(structure.num_leaves)]
         moves = map_updates(
-            lambda u, p, t, k: _move(p, _round(t, key=k)) if _is_bf16(p) else u,
+            lambda u, p, t, k: _move(p, _round(t, _own(k, p))) if _is_bf16(p) else u,
             steps,
             params,
             targets,
-            keys,
+            structure.unflatten(parts),
         )
         count = optax.safe_increment(state.count)
         return moves, StochasticRoundingState(inner_state, count)
@@ -203,9 +201,16 @@ def _add_if_bf16(step: Array, p: Array, master: Array) -> Array:
     return master + step.astype(jnp.float32) if _is_bf16(p) else p
 
 
+def _own(key: Array, p: Array) -> Array:
+    """A key of the device's own, where a `jax.shard_map` cuts the weights."""
+    for axis in sorted(jax.typeof(p).manual_axis_type.varying):
+        key = jax.random.fold_in(key, lax.axis_index(axis))
+    return key
+
+
 def _move(p: BFloat16[Array, "*s"], bits: Int[Array, "*s"]) -> Inexact[Array, "*s"]:
     """The update that takes a weight to the bfloat16 with these float32 bits."""
-    step = from_bits(bits) - from_bits(_bits(p))
+    step = from_bits(bits) - from_bits(bits_of_bfloat16(p))
     if not promotes_strictly():
         return step
     # The same, where a weight changes by less than its half; else nearly the same.
@@ -216,7 +221,7 @@ def _join(
     p: BFloat16[Array, "*s"], error: Int[Array, "*s"], bits: int
 ) -> Float32[Array, "*s"]:
     """Puts weight and error together: magnitudes add up, the sign is the weight's."""
-    whole = _bits(p)
+    whole = bits_of_bfloat16(p)
     rest = error.astype(jnp.int32) << (CUT - bits)
     magnitude = jnp.maximum((whole & ~SIGN) + rest, 0)
     return from_bits(magnitude | (whole & SIGN))
@@ -243,8 +248,3 @@ def _round(x: Float32[Array, "*s"], key: Array | None = None) -> Int[Array, "*s"
     rounded = round_to_bfloat16(to_bits(x), noise)
     # A NaN must not be rounded up into a sign or down into an infinity.
     return jnp.where(jnp.isnan(x), jnp.int32(0x7FC00000), rounded)
-
-
-def _bits(p: BFloat16[Array, "*s"]) -> Int[Array, "*s"]:
-    """The float32 bits of a bfloat16."""
-    return lax.bitcast_convert_type(p, jnp.uint16).astype(jnp.int32) << CUT

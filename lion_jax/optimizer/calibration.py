@@ -123,9 +123,21 @@ def _in_pieces(x: Array) -> Array:
     *rows, length = x.shape
     if math.prod(rows) >= MIN_ROWS or length < PIECE:
         return x
+    if not _holds_whole_pieces(x):
+        spec = jax.typeof(x).sharding.spec
+        x = jax.sharding.reshard(x, PartitionSpec(*spec[:-1], None))
     if length % PIECE:
         x = x[..., : length // PIECE * PIECE]
     return x.reshape(*rows, -1, PIECE)
+
+
+def _holds_whole_pieces(x: Array) -> bool:
+    """Whether explicit axes of a mesh, if they cut rows, cut them between pieces."""
+    sharding = jax.typeof(x).sharding
+    axes = sharding.spec[-1] if len(sharding.spec) == x.ndim else None
+    names = axes if isinstance(axes, tuple) else (axes,)
+    devices = math.prod(sharding.mesh.shape[name] for name in names if name)
+    return devices == 1 or x.shape[-1] % (PIECE * devices) == 0
 
 
 def _biased_exponent(magnitude: Float32[Array, "..."]) -> Int[Array, "..."]:

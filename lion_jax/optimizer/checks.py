@@ -28,7 +28,7 @@ def check_number(
 
     Args:
       name: Name of the argument.
-      value: Its value; arrays of JAX, which may be traced, are taken as they are.
+      value: Its value; one that is traced is taken as it is.
       holds: Whether a number is in the range.
       rule: The range in words.
       schedule: Whether a function of the step's count is allowed too.
@@ -43,7 +43,7 @@ def check_number(
         allowed = "a number or a schedule" if schedule else "a number"
         raise TypeError(f"lion: {name}={value!r}, but it must be {allowed}, {rule}.")
     number: Any = value
-    if not isinstance(number, jax.Array) and not holds(float(number)):
+    if is_known(number) and not holds(float(number)):
         raise ValueError(f"lion: {name}={value!r}, but it must be {rule}.")
 
 

@@ -6,7 +6,7 @@ drop integer arithmetic.
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float32, Int
+from jaxtyping import Array, BFloat16, Float32, Int
 
 SIGN = -(2**31)  # the sign's bit of a float32, as an int32
 CUT = 16  # bits of a float32 that a bfloat16 lacks
@@ -35,3 +35,8 @@ def round_to_bfloat16(
     if noise is None:
         noise = (1 << (CUT - 1)) - 1 + ((bits >> CUT) & 1)
     return (bits + noise) & ~((1 << CUT) - 1)
+
+
+def bits_of_bfloat16(p: BFloat16[Array, "*s"]) -> Int[Array, "*s"]:
+    """Returns the float32 bits of a bfloat16."""
+    return lax.bitcast_convert_type(p, jnp.uint16).astype(jnp.int32) << CUT

@@ -72,7 +72,7 @@ class Interpolation:
         c, ratio = momentum.load(self._apart(new)), b1 / b2
         if not isinstance(self.ahead, float):
             # With b1 = b2 an infinite gradient must not be multiplied by zero.
-            c = jnp.where(self.ahead == 0, c, c + self.ahead * g)
+            c = jnp.where(self.ahead == 0, c, c + factor(self.ahead, g) * g)
             return jnp.where(b1 == 0, g, ratio * c if exact else c)
         c = c + self.ahead * g if self.ahead else c
         return ratio * c if exact else c

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact
@@ -35,6 +36,8 @@ def promotes_strictly() -> bool:
 
 def factor(value: Any, x: Array) -> Any:
     """Returns a number that multiplies x without any promotion of dtypes."""
+    if isinstance(value, np.float64):  # a float of Python that yet has a dtype
+        return float(value)
     return value if isinstance(value, int | float) else jnp.asarray(value, x.dtype)
 
 

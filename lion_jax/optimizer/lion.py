@@ -190,7 +190,7 @@ def lion(
     Returns:
       A gradient transformation with a state as that of `scale_by_lion`; its `update`
       needs `params`. Updates have the wider of the gradient's and the parameter's
-      dtype; where the gradient is None there is no update.
+      dtype; where the gradient is None there is no update, if `init` had None there.
 
     Raises:
       TypeError: If a number is not a number.

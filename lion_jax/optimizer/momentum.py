@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Array, Inexact
+from jaxtyping import Array, BFloat16, Float32, Inexact
 
 from lion_jax.optimizer import calibration, int8
 from lion_jax.optimizer.float_bits import CUT, from_bits, round_to_bfloat16, to_bits
@@ -190,11 +190,23 @@ def _narrow(
     """
     if side is None or jnp.dtype(dtype) != jnp.bfloat16:
         return x.astype(dtype)
-    x, side = x.astype(jnp.float32), side.astype(jnp.float32)
+    return _to_bfloat16(x.astype(jnp.float32), side.astype(jnp.float32))
+
+
+@jax.custom_jvp
+def _to_bfloat16(
+    x: Float32[Array, "*shape"], side: Float32[Array, "*shape"]
+) -> BFloat16[Array, "*shape"]:
     # Not by `lax.reduce_precision`, which XLA:CPU is slow at.
     bits = to_bits(x)
     rounded = round_to_bfloat16(bits)
     other = jnp.where(rounded > bits, rounded - (1 << CUT), rounded + (1 << CUT))
     kept = jnp.sign(from_bits(rounded) - side) == jnp.sign(x - side)
     chosen = from_bits(jnp.where(kept, rounded, other))
-    return jnp.where(jnp.isnan(x), x, chosen).astype(dtype)
+    return jnp.where(jnp.isnan(x), x, chosen).astype(jnp.bfloat16)
+
+
+@_to_bfloat16.defjvp
+def _derivative(primals: Any, tangents: Any) -> Any:
+    """Rounding's derivative is 1, as of any conversion; integers would have none."""
+    return _to_bfloat16(*primals), tangents[0].astype(jnp.bfloat16)

@@ -64,10 +64,11 @@ def cautious_direction(
     """Keeps the part of a direction that agrees in sign with the gradient (C-Lion).
 
     It is divided by the share of values kept, to keep the mean step; the share is
-    counted over the whole array, wherever its parts lie, and is at least 0.001. That is
-    timm's form. The authors' own code divides by (values kept + 1) / values instead: a
-    scalar then moves by half a step, where it moves by a whole one here, and an array
-    with 1,000 values kept by a thousandth less. A NaN stays a NaN.
+    counted over the whole array, wherever its parts lie (in a `jax.shard_map`, over
+    what a device holds of it), and is at least 0.001. That is timm's form. The authors'
+    own code divides by (values kept + 1) / values instead: a scalar then moves by half
+    a step, where it moves by a whole one here, and an array with 1,000 values kept by a
+    thousandth less. A NaN stays a NaN.
 
     References:
       Liang et al., Cautious Optimizers: Improving Training with One Line of Code,
