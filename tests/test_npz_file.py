@@ -81,7 +81,10 @@ def test_colours_and_class_names(tmp_path, caplog):
     got = load(tmp_path, **arrays, class_names=names)
     assert got.class_names == tuple(names)
     np.testing.assert_array_equal(got.train_images, colour)
-    assert "has no training images of unseen" in caplog.text
+    assert "has no training images of unseen." in caplog.text
+    names += [str(i) for i in range(6)]
+    load(tmp_path, **arrays, class_names=names)
+    assert "has no training images of unseen, 0, 1 and 4 more." in caplog.text
 
 
 # The arrays that are refused, the words of the message, and the remedy that it names.
@@ -107,13 +110,18 @@ REFUSED = {
     ),
     "floats to 255": (
         {"train_images": X.astype(np.float32)},
+        "but floats must be in [0, 1]; give train_images.astype(np.uint8), whose 0 to",
+        {"train_images": X.astype(np.float32).astype(np.uint8)},
+    ),
+    "floats around 0": (
+        {"train_images": X / 127.5 - 1},
         "but floats must be in [0, 1]; give train_images scaled, such as",
         {"train_images": (X - float(X.min())) / np.ptp(X)},
     ),
     "nan": (
-        {"train_images": np.full(X.shape, np.nan)},
-        "with values from nan to nan",
-        {"train_images": X},
+        {"train_images": np.where(X > 200, np.nan, X / 255)},
+        "holds NaN or an infinity, which are no pixels; give np.nan_to_num(",
+        {"train_images": np.nan_to_num(np.where(X > 200, np.nan, X / 255))},
     ),
     "one-hot": (
         {"train_labels": np.eye(4)[Y]},

@@ -114,6 +114,44 @@ def fits(config):
     return task
 
 
+WRAPPED = """\
+import jax.numpy as jnp
+from flax import linen, nnx
+
+class Forwards(nnx.Module):
+    def __init__(self, image_size, num_classes, channels, rngs):
+        self.head = nnx.Linear(channels, num_classes, rngs=rngs)
+    def __call__(self, x, **kwargs):
+        return self.head(x.mean((1, 2)), **kwargs)
+
+class Net(linen.Module):
+    num_classes: int
+    @linen.compact
+    def __call__(self, x, {more}):
+        return linen.Dense(self.num_classes)(x.mean((1, 2)))
+
+def wrapped(image_size, num_classes, channels, rngs):
+    net = nnx.bridge.ToNNX(Net(num_classes), rngs=rngs)
+    images = jnp.ones((1, image_size, image_size, channels))
+    return net.lazy_init(images, {given})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "given", "takes"),
+    [
+        ("Forwards", "", "", set()),
+        ("wrapped", "", "", set()),
+        ("wrapped", "train", "train=True", {"train"}),
+    ],
+)
+def test_a_model_gets_what_it_names_itself(mine, name, more, given, takes):
+    """Not what it passes on as keywords; a wrapped Linen module is asked itself."""
+    (mine / "own.py").write_text(WRAPPED.format(more=more, given=given))
+    task = fits(config_of(model__name=f"./own.py:{name}"))
+    assert task.call.takes == takes
+
+
 def refusal(config, kind=ConfigError):
     with pytest.raises(kind) as error:
         fits(config)

@@ -139,7 +139,8 @@ ELSEWHERE = {
     "give {}.reshape(-1, 28, 28)": ARRAYS,
     "give {}.transpose(0, 2, 3, 1)": ARRAYS,
     "give {}.astype(np.uint8)": ARRAYS,
-    "give {} scaled, such as": ARRAYS,
+    "floats must be in [0, 1]; give {}.": ARRAYS,
+    "NaN or an infinity, which are no pixels; give": ARRAYS,
     "{}.argmax(axis=1) if they are one-hot": ARRAYS,
     "of all splits at once, and class_names.": ARRAYS,
     "numbered from 0; give np.unique": ARRAYS,
@@ -1320,6 +1321,17 @@ def kinds_of_no_decay(place, patch):
         lambda: make(weight_decay=0.1, cautious_weight_decay=True),
     )
     yield "or both to False", lambda: make(weight_decay=0.0)
+
+
+@leads_out_of("no such leaf; give the weights that the optimizer updates.")
+def average_of_other_weights(place, patch):
+    params = {"w": jnp.ones(2)}
+    state = lion_jax.with_ema(lion_jax.lion(1e-3), 0.9).init(params)
+    yield "", lambda: lion_jax.averaged(state, {"v": jnp.ones(2)})
+    yield (
+        "give the weights that the optimizer updates",
+        lambda: lion_jax.averaged(state, params),
+    )
 
 
 @leads_out_of("restore a checkpoint into optimizer.init(params)")

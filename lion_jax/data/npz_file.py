@@ -29,6 +29,7 @@ PAIRS = (
 )
 WHOLE = (("images", "labels"), ("x", "y"), ("X", "y"))
 MOST_CHANNELS = 4
+SHOWN = 3  # names of classes without images
 
 _log = logging.getLogger(__name__)
 
@@ -153,11 +154,22 @@ def _pixels(key: str, array: np.ndarray) -> UInt8[np.ndarray, "n h w c"]:
 def _scaled(key: str, array: np.ndarray) -> Iterator[np.ndarray]:
     for block in blocks(array):
         low, high = block.min(), block.max()
-        if not (low >= 0 and high <= 1):  # also for NaN
+        if not np.isfinite([low, high]).all():
+            raise DataError(
+                f"{key} holds NaN or an infinity, which are no pixels; give"
+                f" np.nan_to_num({key}, posinf=1, neginf=0), black and white, or other"
+                " images."
+            )
+        if not (low >= 0 and high <= 1):
+            is_whole = low >= 0 and high <= 255 and not np.any(block % 1)
+            remedy = (
+                f"{key}.astype(np.uint8), whose 0 to 255 these seem to be"
+                if is_whole
+                else f"{key} scaled, such as ({key} - {key}.min()) / np.ptp({key})"
+            )
             raise DataError(
                 f"{key} is {array.dtype} with values from {low:g} to {high:g}, but"
-                f" floats must be in [0, 1]; give {key} scaled, such as"
-                f" ({key} - {key}.min()) / np.ptp({key})."
+                f" floats must be in [0, 1]; give {remedy}."
             )
         yield np.round(255 * block).astype(np.uint8)
 
@@ -206,5 +218,7 @@ def _class_names(path: Path, labels: list[np.ndarray], given: Any) -> tuple[str,
         )
     missing = np.flatnonzero(np.bincount(labels[0], minlength=len(names)) == 0)
     if len(missing):
-        _log.info("%s has no training images of %s.", path, names[missing[0]])
+        absent = ", ".join(str(names[i]) for i in missing[:SHOWN])
+        more = f" and {len(missing) - SHOWN} more" * (len(missing) > SHOWN)
+        _log.info("%s has no training images of %s%s.", path, absent, more)
     return tuple(map(str, names))

@@ -124,11 +124,11 @@ def of(
     if not parse(config.name):
         return make(frozenset({"train", "key"} if config.drop_path > 0 else {"train"}))
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
-    taken = inspect.signature(model.__call__).parameters
-    anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-    names = {"train", "key"}
+    # Of a wrapped Linen module, what the module itself names.
+    own = model.to_nnx__module if isinstance(model, nnx.bridge.ToNNX) else model
+    takes = {"train", "key"} & inspect.signature(own.__call__).parameters.keys()
     streams = nnx.to_pure_dict(nnx.state(model, nnx.RngState))
-    return make(frozenset(names if anything else names & taken.keys()), streams, True)
+    return make(frozenset(takes), streams, True)
 
 
 def parts_of(model: nnx.Module) -> tuple[PyTree[Array], PyTree[Array]]:
