@@ -311,6 +311,14 @@ def test_a_grid_whose_decays_are_all_edges_is_noted(files, capsys, trials, said)
     assert not capsys.readouterr().err
 
 
+def test_a_grid_without_decays_has_none_on_an_edge(tmp_path, capsys):
+    text = CONFIG.format(optimizer="adam", rate=1)
+    own = re.sub(r"OptimizerConfig\(.*?\)", 'OptimizerConfig(name="optax:adam")', text)
+    (tmp_path / "adam.py").write_text(own)
+    assert compare.main(["grid", f"--configs={tmp_path}/adam.py", "--trials=8"]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_random_values_do_not_depend_on_how_their_number_is_divided(files, capsys):
     paths = files.split(",")
     many = {n: proposed(capsys, paths, f"--trials={n}", "--random=0") for n in (8, 13)}

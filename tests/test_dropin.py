@@ -365,7 +365,12 @@ def test_a_run_with_injected_hyperparameters_continues():
     ours = optax.inject_hyperparams(lion)(1e-3)
     params, state = trained(theirs, PARAMS, theirs.init(PARAMS), range(3))
     expected, _ = trained(theirs, params, state, range(3, 6))
-    found, _ = trained(ours, params, lion_jax.from_optax(state), range(3, 6))
+    found, adopted = trained(ours, params, lion_jax.from_optax(state), range(3, 6))
+    chex.assert_trees_all_equal(found, expected)
+    back = lion_jax.to_optax(adopted, theirs.init(PARAMS))
+    chex.assert_trees_all_equal_structs(back, state)
+    expected, _ = trained(ours, found, adopted, range(6, 8))
+    found, _ = trained(theirs, found, back, range(6, 8))
     chex.assert_trees_all_equal(found, expected)
 
 
@@ -412,17 +417,21 @@ def test_a_state_that_returns_may_be_donated():
 def test_flaxs_optimizer_goes_on_with_the_adopted_state(mu_dtype):
     model = nnx.Linear(64, 64, rngs=nnx.Rngs(0))
     grads = nnx.grad(lambda m: (m(jnp.ones((2, 64))) ** 2).sum())(model)
-    old = nnx.Optimizer(model, optax.lion(0.1), wrt=nnx.Param)
+    rate = optax.constant_schedule(0.1)
+    old = nnx.Optimizer(model, optax.lion(rate), wrt=nnx.Param)
     old.update(model, grads)
-    new = nnx.Optimizer(model, lion(0.1, mu_dtype=mu_dtype), wrt=nnx.Param)
+    new = nnx.Optimizer(model, lion(rate, mu_dtype=mu_dtype), wrt=nnx.Param)
     structure = jax.tree.structure(new.opt_state)
     new.opt_state = lion_jax.from_optax(old.opt_state, mu_dtype=mu_dtype)
     assert jax.tree.structure(new.opt_state) == structure
     before = model.kernel[...]
     new.update(model, grads)
     assert not jnp.array_equal(model.kernel[...], before)
+    structure = jax.tree.structure(old.opt_state)
     old.opt_state = lion_jax.to_optax(new.opt_state, old.opt_state)
+    assert jax.tree.structure(old.opt_state) == structure
     old.update(model, grads)
+    assert [int(x) for x in jax.tree.leaves(old.opt_state) if not x.shape] == [3, 3]
 
 
 def test_a_momentum_may_become_int8_and_return():

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import ending
+from flax import nnx
 from PIL import Image
 from small_runs import assert_same_run, interrupt_at, run
 from small_runs import records as rows
@@ -33,7 +34,7 @@ from lion_jax.compare.analysis import Options, analyse
 from lion_jax.config import Config, ConfigError, OptimizerConfig, check, flatten
 from lion_jax.config.reference import absolute, parse, passed, plain, short
 from lion_jax.flags import CommandLine
-from lion_jax.training import experiment, fitting, run_folder, sharding
+from lion_jax.training import calls, experiment, fitting, run_folder, sharding
 from lion_jax.training.optimizers import make_optimizer, make_schedule
 from lion_jax.training.tables import TABLES
 from lion_jax.training.task import make_task, requested, split
@@ -128,6 +129,7 @@ class Net(linen.Module):
     num_classes: int
     @linen.compact
     def __call__(self, x, {more}):
+        x = linen.BatchNorm(use_running_average={running})(x)
         return linen.Dense(self.num_classes)(x.mean((1, 2)))
 
 def wrapped(image_size, num_classes, channels, rngs):
@@ -135,21 +137,37 @@ def wrapped(image_size, num_classes, channels, rngs):
     images = jnp.ones((1, image_size, image_size, channels))
     return net.lazy_init(images, {given})
 """
+OWN = {"more": "", "running": "True", "given": ""}
+TRAINED = {"more": "train", "running": "not train", "given": "train=True"}
 
 
 @pytest.mark.parametrize(
-    ("name", "more", "given", "takes"),
+    ("name", "words", "takes"),
     [
-        ("Forwards", "", "", set()),
-        ("wrapped", "", "", set()),
-        ("wrapped", "train", "train=True", {"train"}),
+        ("Forwards", OWN, set()),
+        ("wrapped", OWN, set()),
+        ("wrapped", TRAINED, {"train"}),
     ],
 )
-def test_a_model_gets_what_it_names_itself(mine, name, more, given, takes):
+def test_a_model_gets_what_it_names_itself(mine, name, words, takes):
     """Not what it passes on as keywords; a wrapped Linen module is asked itself."""
-    (mine / "own.py").write_text(WRAPPED.format(more=more, given=given))
-    task = fits(config_of(model__name=f"./own.py:{name}"))
+    (mine / "own.py").write_text(WRAPPED.format(**words))
+    config = config_of(model__name=f"./own.py:{name}")
+    task = fits(config)
     assert task.call.takes == takes
+    graph = task.graph()
+    params, stats = calls.parts_of(task.make_model(nnx.Rngs(0)))
+    images = jnp.linspace(0, 1, 2 * 12 * 12).reshape(2, 12, 12, 1)
+    _, after = task.call(
+        graph, params, stats, images, train=True, key=jax.random.key(0)
+    )
+    assert jax.tree.structure(after) == jax.tree.structure(stats)
+    moved = [
+        not jnp.array_equal(*x)
+        for x in zip(*map(jax.tree.leaves, (stats, after)), strict=True)
+    ]
+    assert moved == [words is TRAINED] * len(moved)
+    task.call(graph, params, after, images, train=False)
 
 
 def refusal(config, kind=ConfigError):

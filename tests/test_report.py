@@ -517,7 +517,9 @@ def test_a_sweep_is_ranked_by_validation_with_its_budget():
         swept_run("adamw", 3e-3, 0.1, 0.75),
     ]
     text = text_of(runs)
-    assert "ResNet-50, Lion: 2 trials, ResNet-50, AdamW: 2 trials (equal" in text
+    assert (
+        "Lion: 2 trials, seed 100, ResNet-50, AdamW: 2 trials, seed 100 (equal" in text
+    )
     best = rows(text, "ResNet-50, Lion")[0]
     assert best[1:4] == ["learning rate 0.0003, decay 1", "1", "85.00"]
     assert "## Results" not in text
@@ -627,7 +629,7 @@ def test_one_trial_of_another_protocol_is_named():
         " protocol than the final runs: epochs 999, not 100."
     )
     assert warnings(grid + tuned_runs(3e-4, 1.0)) == [expected]
-    assert warnings(grid) == [expected.replace("the final runs", "most others")]
+    assert warnings(grid) == [expected.replace("the final runs", "the others")]
 
 
 def test_tuning_that_was_not_equal_is_reported_in_bold():
@@ -638,13 +640,20 @@ def test_tuning_that_was_not_equal_is_reported_in_bold():
     optimizer = other[1].config["optimizer"]
     both = final + made_runs("adamw", LOW[:2], config={"optimizer": optimizer})
     assert warnings(lion + other + both) == []
-    assert warnings(lion + other[:2] + both)[0].endswith("AdamW: 2 trials.")
-    none = "ResNet-50, Lion: 3 trials, ResNet-50, AdamW: no trial"
+    assert warnings(lion + other[:2] + both)[0].endswith("AdamW: 2 trials, seed 100.")
+    none = "ResNet-50, Lion: 3 trials, seed 100, ResNet-50, AdamW: no trial"
     assert warnings(lion + both) == [f"The tuning was not equal: {none}."]
     assert f"{none} (**not equal** budgets" in text_of(lion + both)
     assert warnings(lion + final) == []  # nothing to be unequal with
     again = dataclasses.replace(other[0], seed=101)
-    assert "AdamW: 3 trials (4 runs)." in warnings([*lion, *other, again, *both])[0]
+    text = "AdamW: 3 trials (4 runs), seeds 100-101."
+    assert text in warnings([*lion, *other, again, *both])[0]
+    # A second run of a trial is no unequal budget where the other has one, too.
+    twice = [again, dataclasses.replace(lion[1], seed=101)]
+    assert warnings([*lion, *other, *twice, *both]) == []
+    assert warnings([*lion, twice[1], *final]) == []
+    elsewhere = [dataclasses.replace(run, seed=200) for run in other]
+    assert "3 trials, seed 200." in warnings([*lion, *elsewhere, *both])[0]
 
 
 @pytest.mark.slow
@@ -707,6 +716,7 @@ def test_an_optimizer_that_always_diverges_reaches_no_target_first():
     assert 0.7 < measures.default_targets(groups)["resnet50"] < 0.85
     text = text_of(runs)
     assert rows(text, "ResNet-50, Lion | 0 of 8")
+    assert "reach, without ResNet-50, Lion, of which half reach less than 1 %" in text
     speed = comparisons(runs)["seconds_to_target"]
     assert not speed.contrast.first_is_better
     # Nobody reaches anything: there is no target, and nothing is compared by it.
@@ -963,6 +973,7 @@ def test_a_record_with_a_later_field_is_not_to_be_removed(tmp_path):
         ("memory.parameters", 0, "its model has no parameters"),
         ("memory.optimizer_state", "1", "its optimizer_state is '1'"),
         ("config.name", "other", "its label is resnet50_lion, its configuration other"),
+        ("swept.optimizer.b1", 0.9, "its label is resnet50_lion, but it swept"),
     ],
 )
 def test_a_record_whose_value_is_none_is_refused(tmp_path, path, value, rule):

@@ -115,8 +115,9 @@ def _grid(argv: list[str]) -> int:
     plan = grid.Plan(
         flags.trials, flags.trial_seeds, flags.ratio, flags.out, flags.random
     )
-    print(*grid.commands(paths(flags.configs), plan), sep="\n")
-    if flags.random is None and (note := grid.note(flags.trials)):
+    files = paths(flags.configs)
+    print(*grid.commands(files, plan), sep="\n")
+    if flags.random is None and (note := grid.note(files, flags.trials)):
         print(note, file=sys.stderr)
     return 0
 

@@ -82,10 +82,11 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
     return lines
 
 
-def note(trials: int) -> str:
-    """Says what a grid of so many trials cannot show; empty for a good number."""
+def note(paths: list[str], trials: int) -> str:
+    """Says what grids of so many trials cannot show; empty for good ones."""
     rates, decays = _shape(trials)
-    if decays >= 3:
+    centers = [_centers(cli.load_config(path).optimizer) for path in paths]
+    if decays >= 3 or max(map(len, centers)) == 1:
         return ""
     better = next(n for n in itertools.count(trials) if _shape(n)[1] >= 3)
     lacks = (

@@ -103,21 +103,25 @@ def default_targets(groups: Iterable[dict[str, Runs]]) -> Targets:
     """Returns for each model what half of the runs of its worst configuration reach.
 
     It is the lowest of the medians of the best validation accuracies, in whole percent;
-    configurations whose median is below 1 %, since half of their runs diverged, have no
-    say. nan where no other is left.
+    configurations with a median below 1 % have no say. nan where no other is left.
     """
-    medians: dict[str, list[float]] = {}
+    return {
+        model: min((value for value in values.values() if value > 0), default=math.nan)
+        for model, values in reached(groups).items()
+    }
+
+
+def reached(groups: Iterable[dict[str, Runs]]) -> dict[str, dict[str, float]]:
+    """Returns what half of the runs reach on validation, by model and by label."""
+    medians: dict[str, dict[str, float]] = {}
     for group in groups:
-        for runs in group.values():
+        for label, runs in group.items():
             best = [max(map(_accuracy, run.epochs)) for run in runs]
             model = runs[0].config["model"]["name"]
             # Rounded first: 0.57 is a little less than 57 hundredths.
             percent = math.floor(round(100 * float(np.median(best)), 6))
-            medians.setdefault(model, []).append(percent / 100)
-    return {
-        model: min((value for value in values if value > 0), default=math.nan)
-        for model, values in medians.items()
-    }
+            medians.setdefault(model, {})[label] = percent / 100
+    return medians
 
 
 def parse_targets(text: str) -> dict[str, float]:

@@ -124,6 +124,10 @@ def read(path: Path) -> Record:
             raise ValueError("it has no epoch")
         if (name := record.config["name"]) != record.label.partition(",")[0]:
             raise ValueError(f"its label is {record.label}, its configuration {name}")
+        if bool(record.swept) != ("," in record.label):
+            raise ValueError(
+                f"its label is {record.label}, but it swept {record.swept}"
+            )
     except config.UnknownFieldError as error:
         raise RecordError(f"{path}: {error}") from error
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:

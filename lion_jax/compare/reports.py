@@ -230,7 +230,11 @@ def _target(analysis: Analysis, model: str) -> str:
     target = f"{title}: {fixed(100 * value, 2)} % on validation"
     if analysis.named(model):
         return f"{target}, named beforehand (`--target`)."
+    values = measures.reached(analysis.groups)[model]
+    none = [analysis.titles[label] for label, share in values.items() if share <= 0]
+    without = f", without {' and '.join(none)}, of which half reach less than 1 %"
     return (
         f"{target}, **taken from these same runs** (what half of the runs of the worst"
-        " configuration reach); name one beforehand with `--target`."
+        f" configuration reach{without * bool(none)}); name one beforehand with"
+        " `--target`."
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lion_jax.compare import pairs, titles
-from lion_jax.compare.markdown import counted
+from lion_jax.compare.markdown import counted, spans
 from lion_jax.compare.records import Record, flat, what_is_run
 
 RATE = "optimizer.learning_rate"
@@ -63,7 +63,7 @@ class Sweep:
 class Budget(NamedTuple):
     """What was spent on tuning the configurations of a model."""
 
-    is_equal: bool  # as many runs, of the same seeds, for each configuration
+    is_equal: bool  # as many trials, of the same seeds, for each configuration
     counts: str  # trials of each, in words
     text: str  # counts, and whether they are equal
 
@@ -88,6 +88,16 @@ def sweeps(
         for name, points in bases.items()
     ]
     return sorted(every, key=lambda sweep: sweep.model)  # stable: Lion stays first
+
+
+def _spent(seeds: list[tuple[int, ...]]) -> str:
+    """Says how many trials of which seeds there were, given those of each trial."""
+    runs = [seed for each in seeds for seed in each]
+    if not runs:
+        return "no trial"
+    several = f" ({len(runs)} runs)" * (len(runs) != len(seeds))
+    kinds = counted(len({*runs}), "seed").partition(" ")[2]
+    return f"{counted(len(seeds), 'trial')}{several}, {kinds} {spans(runs)}"
 
 
 def _sweep(title: str, points: list[list[Record]], final: list[Record]) -> Sweep:
@@ -154,7 +164,7 @@ def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[st
 def _protocol(
     sweep: Sweep, trials: list[Record], final: list[Record], fields: list[str]
 ) -> list[str]:
-    """Warns of trials of another protocol than the final runs, or than most trials.
+    """Warns of trials of another protocol than the final runs, or than the others.
 
     Args:
       sweep: The trials' sweep.
@@ -164,7 +174,7 @@ def _protocol(
     """
     settings = [_settings(trial, fields) for trial in trials]
     usual = max(settings, key=settings.count)
-    than = "the final runs" if final else "most others"
+    than = "the final runs" if final else "the others"
     other = _settings(final[0], fields) if final else usual
     apart: dict[str, list[str]] = {}
     for trial, one in zip(trials, settings, strict=True):
@@ -224,16 +234,10 @@ def budgets(
         own |= {
             name: [] for name in models if models[name] == model and name not in own
         }
-        spent = {
-            name: sum(len(t.seeds) for t in trials) for name, trials in own.items()
-        }
-        counts = ", ".join(
-            f"{named[name]}: {counted(len(trials), 'trial') if trials else 'no trial'}"
-            + f" ({spent[name]} runs)" * (spent[name] != len(trials))
-            for name, trials in own.items()
-        )
-        seeds = {trial.seeds for trials in own.values() for trial in trials}
-        is_equal = len({*spent.values()}) == len(seeds) == 1
+        seeds = {name: sorted(t.seeds for t in trials) for name, trials in own.items()}
+        first, *others = seeds.values()
+        is_equal = all(other == first for other in others)
+        counts = ", ".join(f"{named[name]}: {_spent(seeds[name])}" for name in own)
         equal = "equal" if is_equal else "**not equal**"
         text = f"{counts} ({equal} budgets, in runs and seeds)."
         found.append(Budget(is_equal, counts, text))

@@ -89,18 +89,43 @@ def to_optax(state: Any, like: Any) -> Any:
     def converted(theirs: Any, ours: Any) -> Any:
         if isinstance(theirs, optax.ScaleByLionState):
             return _returned(ours, theirs.mu)
+        if _is_injected(theirs):
+            return _reinjected(ours, theirs)
         if not _is_chain(theirs):
             return ours
         if type(ours) is tuple:  # a chain of one's own, with `scale_by_lion`
             return (converted(theirs[0], ours[0]), *ours[1:])
         # Copies: a caller may donate the state, and no buffer can be donated twice.
-        counts = jax.tree.map(lambda _: _copied(ours.count), theirs[1:])
+        (count,) = jax.tree.leaves(ours.count)  # a library may wrap it, as theirs
+        counts = jax.tree.map(lambda _: jnp.array(count, copy=True), theirs[1:])
         return (_returned(ours, theirs[0].mu), *counts)
 
     def is_theirs(part: Any) -> bool:
-        return _is_chain(part) or isinstance(part, optax.ScaleByLionState)
+        known = _is_chain(part) or _is_injected(part)
+        return known or isinstance(part, optax.ScaleByLionState)
 
     return jax.tree.map(converted, like, state, is_leaf=is_theirs)
+
+
+def _is_injected(part: Any) -> bool:
+    """Whether this is a state of `optax.inject_hyperparams`."""
+    return isinstance(part, tuple) and {"hyperparams", "inner_state"} <= {
+        *getattr(part, "_fields", ())
+    }
+
+
+def _reinjected(ours: Any, theirs: Any) -> Any:
+    """Returns our state of `optax.inject_hyperparams` with the numbers that theirs has.
+
+    `lion` has one more than `optax.lion`: the slope of the smooth mode.
+    """
+    own = {
+        field: {name: getattr(ours, field)[name] for name in value}
+        for field, value in theirs._asdict().items()
+        if field.startswith("hyperparams")
+    }
+    inner = to_optax(ours.inner_state, theirs.inner_state)
+    return theirs._replace(count=ours.count, inner_state=inner, **own)
 
 
 def _is_chain(part: Any) -> bool:
@@ -128,10 +153,6 @@ def _adopted(
         exponents = jax.tree.map(lambda _: new.exponents, theirs.count)
         new = new._replace(exponents=exponents)
     return new
-
-
-def _copied(count: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.array(x, copy=True), count)
 
 
 def _returned(ours: Any, like: Any) -> optax.ScaleByLionState:

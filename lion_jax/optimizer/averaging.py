@@ -122,24 +122,36 @@ def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
             f"averaged: the state holds {len(found)} states of with_ema, but must hold"
             " one."
         )
+    average = found[0].average
+    if _are_alike(average, params):
+        return jax.tree.map(lambda p, a: a.astype(jnp.result_type(p)), params, average)
     # By their places, since where some leaves are masked, or wrapped by a library, the
     # average is another tree than the weights.
     averages = {
         _place(path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(found[0].average)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(average)
     }
 
     def of_leaf(path: Any, p: Any) -> Any:
-        average = averages.pop(_place(path), None)
-        return p if average is None else average.astype(jnp.result_type(p))
+        if jnp.shape(averages.get(_place(path), p)) != jnp.shape(p):
+            return p  # of other weights, which is said below
+        return averages.pop(_place(path), p).astype(jnp.result_type(p))
 
     result = jax.tree_util.tree_map_with_path(of_leaf, params)
     if averages:
+        place, leaf = next(iter(averages.items()))
         raise ValueError(
-            f"averaged: the state has an average of {next(iter(averages))}, but params"
-            " have no such leaf; give the weights that the optimizer updates."
+            f"averaged: the state has an average {place or 'of all'} of shape"
+            f" {leaf.shape}, but params have no such leaf; give the weights that the"
+            " optimizer updates."
         )
     return result
+
+
+def _are_alike(a: Any, b: Any) -> bool:
+    """Whether two trees have one structure and one shape of each leaf."""
+    (first, one), (second, other) = map(jax.tree.flatten, (a, b))
+    return one == other and [*map(jnp.shape, first)] == [*map(jnp.shape, second)]
 
 
 def _place(path: tuple[Any, ...]) -> str:
@@ -152,7 +164,7 @@ def _first_average(p: ArrayLike) -> Any:
     """A copy of a leaf: a caller may donate weights and state to the same step."""
     if not is_trainable(p):
         return optax.MaskedNode()
-    return jnp.array(upcast(p), copy=True)
+    return jnp.array(p, upcast(p).dtype, copy=True)
 
 
 def _weight(decay: float, count: Int32[Array, ""]) -> Float32[Array, ""]:

@@ -136,8 +136,8 @@ def with_stochastic_rounding(
     Args:
       inner: Any optimizer; it sees float32 weights and gradients. Leaves of other
         dtypes pass through.
-      seed: Of the rounding; its results do not depend on the number of devices, but
-        in a `jax.shard_map`, where each device rounds its part by noise of its own.
+      seed: Of the rounding; its results do not depend on the number of devices, but in
+        a `jax.shard_map`, where each has noise of its own (if not `check_vma=False`).
 
     Returns:
       A gradient transformation whose state is a `StochasticRoundingState`, to be used

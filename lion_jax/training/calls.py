@@ -86,7 +86,10 @@ class Call:
         options = {"train": train, "key": key}
         target = attention.compiling_for(self.device, fused=self.fused_attention)
         with target, self._precision():
-            outputs = model(images, **{name: options[name] for name in self.takes})
+            given = {name: options[name] for name in self.takes}
+            if train and isinstance(model, nnx.bridge.ToNNX):
+                given["mutable"] = ["batch_stats"]  # Linen's norms ask for leave
+            outputs = model(images, **given)
         *_, batch_stats = nnx.state(model, nnx.Param, TRANSIENT, ...)
         return outputs, nnx.to_pure_dict(batch_stats)
 
