@@ -68,7 +68,7 @@ CLAIMS = {
             "edges::complex_parameters_have_a_sign_for_each_part"
         ),
         "traced values are taken as they are": (
-            "lion::arrays_are_taken_without_a_check"
+            "dropin::numbers_of_jax_are_checked_where_they_have_a_value"
         ),
         "a variant of weight decay without any": (
             "variants::wrong_combinations_are_refused_at_construction"

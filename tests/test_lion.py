@@ -154,10 +154,6 @@ def test_wrong_values_are_refused_at_construction(make, said):
         make()
 
 
-def test_arrays_are_taken_without_a_check():
-    lion(jnp.float32(1e-3), b1=jnp.float32(1.5))
-
-
 def test_zero_gradient_is_a_fixed_point_and_nan_is_visible():
     tx = scale_by_lion()
     zeros = jnp.zeros(3)
