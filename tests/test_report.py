@@ -23,6 +23,7 @@ from lion_jax.compare import (
     reports,
     stats,
     titles,
+    tuning_figures,
 )
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.records import Record
@@ -617,6 +618,25 @@ def test_trials_of_another_protocol_or_of_the_same_seeds_are_reported():
     same = [dataclasses.replace(run, seed=1) for run in GRID]
     (said,) = warnings(same + tuned_runs(3e-4, 1.0))
     assert "trials and final runs share the seeds 1" in said
+
+
+def test_lines_of_trials_stand_in_the_order_of_their_values(monkeypatch, tmp_path):
+    """Whatever the learning rate at which each has its best trial."""
+    shown = []
+    monkeypatch.setattr(
+        tuning_figures, "save", lambda *given: shown.append(given) or []
+    )
+    best = [(1e-3, 0.1), (1e-4, 10.0), (3e-4, 1.0)]
+    runs = [
+        swept_run("lion", rate, decay, 0.9 if (rate, decay) in best else 0.8)
+        for rate in (1e-4, 3e-4, 1e-3)
+        for decay in (10.0, 0.1, 1.0)
+    ]
+    tuning_figures.draw(analyse(runs).sweeps, tmp_path)
+    ((figure, _),) = shown
+    (axis,) = figure.axes
+    said = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert said == ["decay 0.1", "decay 1", "decay 10"]
 
 
 def test_one_trial_of_another_protocol_is_named():

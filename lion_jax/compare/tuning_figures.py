@@ -37,7 +37,8 @@ def _panel(axis: Any, sweep: Sweep) -> None:
     for trial in sweep.trials:
         rest = {k: v for k, v in trial.values.items() if k != across}
         lines.setdefault(titles.of_values(rest), []).append(trial)
-    for number, (name, trials) in enumerate(sorted(lines.items(), key=_by_values)):
+    ordered = sorted(lines.items(), key=lambda line: _by_values(line[1], across))
+    for number, (name, trials) in enumerate(ordered):
         trials = sorted(trials, key=lambda trial: trial.values[across])
         errors = [0 if math.isnan(t.error) else t.error for t in trials]
         axis.errorbar(
@@ -97,7 +98,7 @@ def _field(sweep: Sweep) -> str:
     return numbers[0] if numbers else next(iter(values))
 
 
-def _by_values(line: tuple[str, list[Trial]]) -> tuple[Any, ...]:
-    """Sorts lines by their numbers, not by their names."""
-    values = line[1][0].values.values()
-    return tuple(v if isinstance(v, int | float) else np.inf for v in values)
+def _by_values(line: list[Trial], across: str) -> tuple[Any, ...]:
+    """Sorts lines by the numbers that their trials share, not by their names."""
+    shared = [v for field, v in line[0].values.items() if field != across]
+    return tuple(v if isinstance(v, int | float) else np.inf for v in shared)
