@@ -115,9 +115,9 @@ def _grid(argv: list[str]) -> int:
     plan = grid.Plan(
         flags.trials, flags.trial_seeds, flags.ratio, flags.out, flags.random
     )
-    files = paths(flags.configs)
-    print(*grid.commands(files, plan), sep="\n")
-    if flags.random is None and (note := grid.note(files, flags.trials)):
+    lines = grid.commands(paths(flags.configs), plan)
+    print(*lines, sep="\n")
+    if flags.random is None and (note := grid.note(lines, flags.trials)):
         print(note, file=sys.stderr)
     return 0
 

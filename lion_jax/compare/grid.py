@@ -82,11 +82,11 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
     return lines
 
 
-def note(paths: list[str], trials: int) -> str:
-    """Says what grids of so many trials cannot show; empty for good ones."""
+def note(lines: list[str], trials: int) -> str:
+    """Says what proposed grids of so many trials cannot show; empty if nothing."""
     rates, decays = _shape(trials)
-    centers = [_centers(cli.load_config(path).optimizer) for path in paths]
-    if decays >= 3 or max(map(len, centers)) == 1:
+    varies = any(field in line for line in lines for field in (DECAY, OWN_DECAY))
+    if decays >= 3 or not varies:
         return ""
     better = next(n for n in itertools.count(trials) if _shape(n)[1] >= 3)
     lacks = (
