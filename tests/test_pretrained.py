@@ -106,6 +106,7 @@ def test_what_differs_is_made_to_fit_or_stays_the_models_own():
         "norm.scale": np.zeros(4),
         "norm.bias": np.zeros(4),
     }
+    wanted = {name: array.astype(np.float32) for name, array in wanted.items()}
     weights = Weights(arrays, "a file", ["a.stranger"])
     fitted = pretrained.fit(weights, wanted)
     summed = kernel.sum(axis=2, keepdims=True)
@@ -117,6 +118,32 @@ def test_what_differs_is_made_to_fit_or_stays_the_models_own():
         "  new: head.kernel (4 x 1000 there, 4 x 10 here), head.bias (1000 there,"
         " 10 here), norm.bias",
         "  not used: extra, a.stranger",
+    ]
+
+
+def test_numbers_that_another_dtype_cannot_hold_stay_the_models_own():
+    arrays = {
+        "weights": np.array([1 + 2j], np.complex64),
+        "key": np.array([4294967295, 16777217], np.uint32),
+        "wide": np.array([1 / 3]),
+        "real": np.array([1 + 2j], np.complex64),
+        "count": np.array([300], np.int32),
+        "positions": np.arange(16.0),
+    }
+    wanted = {name: np.zeros_like(x) for name, x in arrays.items()} | {
+        "real": np.zeros(1, np.float32),
+        "count": np.zeros(1, np.int8),
+        "positions": np.zeros(20, np.float32),
+    }
+    fitted = pretrained.fit(Weights(arrays, "a file", []), wanted)
+    assert fitted.taken.keys() == {"weights", "key", "wide"}
+    for name, array in fitted.taken.items():
+        assert array.dtype == arrays[name].dtype
+        np.testing.assert_array_equal(array, arrays[name])
+    assert fitted.new == [
+        "real (complex64 there, float32 here)",
+        "count (int32 there, int8 here)",
+        "positions (16 there, 20 here)",
     ]
 
 

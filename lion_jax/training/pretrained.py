@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -115,7 +116,9 @@ def fit(weights: Weights, wanted: Mapping[str, Any]) -> Fitted:
       wanted: The model's arrays by path, or their shapes.
 
     Returns:
-      The arrays taken, as float32.
+      The arrays taken, those of real numbers as float32, or as float64 where the
+      model has it; others in the dtype that they have or that the model has, if that
+      holds all their values.
 
     Raises:
       ConfigError: If none fits.
@@ -125,7 +128,11 @@ def fit(weights: Weights, wanted: Mapping[str, Any]) -> Fitted:
         if name not in weights.arrays:
             new.append(name)
             continue
-        array = np.asarray(weights.arrays[name], np.float32)
+        array = _cast(np.asarray(weights.arrays[name]), np.dtype(target.dtype))
+        if array is None:
+            there = weights.arrays[name].dtype
+            new.append(f"{name} ({there} there, {target.dtype} here)")
+            continue
         shape = tuple(target.shape)
         if array.shape != shape and (adapted := _adapted(name, array, shape, weights)):
             array, words = adapted
@@ -144,10 +151,18 @@ def fit(weights: Weights, wanted: Mapping[str, Any]) -> Fitted:
     return Fitted(taken, changed, new, unused)
 
 
+def _cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:
+    """Returns an array in a dtype that loses none of it; None if there is none."""
+    if all(jnp.issubdtype(x, jnp.floating) for x in (array.dtype, dtype)):
+        return array.astype(np.float64 if dtype == np.float64 else np.float32)
+    return array.astype(dtype) if np.can_cast(array.dtype, dtype, "safe") else None
+
+
 def _adapted(
     name: str, array: np.ndarray, shape: tuple[int, ...], weights: Weights
 ) -> tuple[np.ndarray, str] | None:
-    if name == "positions" and array.shape[2:] == shape[2:]:
+    ours = array.ndim == len(shape) == 3 and array.shape[0] == shape[0] == 1
+    if name == "positions" and ours and array.shape[2] == shape[2]:
         return _resized(array, shape, "class_token" in weights.arrays)
     summed = (*array.shape[:2], 1, *array.shape[3:])
     if array.ndim == 4 and shape == summed:
