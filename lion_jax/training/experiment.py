@@ -165,6 +165,7 @@ def _run(
                     weights=weights,
                     on_epoch=on_epoch,
                     draw=partial(_draw, config, folder, program),
+                    lengthen=partial(run_folder.lengthen, folder, resolved),
                 ),
                 seconds_compile,
             )

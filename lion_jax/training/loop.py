@@ -40,6 +40,7 @@ class Run:
     weights: Weights | None = None  # of init_from, if they were read before
     on_epoch: Callable[[Epoch], None] = lambda _: None  # once its state is saved
     draw: Callable[[History, Result], None] = lambda *_: None  # before it is written
+    lengthen: Callable[[], None] = lambda: None  # before the end of an epoch is saved
 
 
 def execute(run: Run, seconds_compile: float) -> Result | None:
@@ -145,6 +146,7 @@ def _epochs(
             record, images_per_second=images / trained, seconds=elapsed
         )
         elapsed = 0.0
+        cluster.by_primary(run.lengthen)
         records.append(record)
         if record.is_finite:  # first: nothing that is reported can be lost then
             checkpoint.save(checkpoints, state, records)

@@ -99,25 +99,36 @@ def occupied(
     Args:
       folder: The run's folder; made if absent.
       config: The resolved configuration as nested dictionaries.
-      reopened: Whether the run was finished and is to be longer: its result goes.
+      reopened: Whether the run was finished and is to be longer: its configuration and
+        its result stay as they are until `lengthen`.
 
     Raises:
       InUseError: If another process holds it.
     """
     with locked(folder):
-        if reopened:
-            (folder / RESULT).unlink(missing_ok=True)
-        # Weights that it began with may be gone since; an earlier version did not say
-        # which they were.
-        saved = (read_json(folder / CONFIG) or {}).get(REFERENCES, {})
-        found = config.get(REFERENCES, {})
-        if (folder / CHECKPOINTS).exists():
-            found = {k: v for k, v in found.items() if k in saved or k != "init_from"}
-        config = {k: v for k, v in config.items() if k != REFERENCES}
-        if code := saved | found:
-            config = config | {REFERENCES: code}
-        write_json(folder / CONFIG, config)  # first: it says whose the rest is
+        if not reopened:
+            _claim(folder, config)  # first: it says whose the rest is
         yield
+
+
+def lengthen(folder: Path, config: dict[str, Any]) -> None:
+    """Makes a finished run one of a longer configuration, when it has gone on."""
+    if (folder / RESULT).exists():
+        _claim(folder, config)
+        (folder / RESULT).unlink()
+
+
+def _claim(folder: Path, config: dict[str, Any]) -> None:
+    # Weights that it began with may be gone since; an earlier version did not say
+    # which they were.
+    saved = (read_json(folder / CONFIG) or {}).get(REFERENCES, {})
+    found = config.get(REFERENCES, {})
+    if (folder / CHECKPOINTS).exists():
+        found = {k: v for k, v in found.items() if k in saved or k != "init_from"}
+    config = {k: v for k, v in config.items() if k != REFERENCES}
+    if code := saved | found:
+        config = config | {REFERENCES: code}
+    write_json(folder / CONFIG, config)
 
 
 def describe(
