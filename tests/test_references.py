@@ -406,6 +406,17 @@ BAD_CODE = [
     ),
     (HEAD, "        return None, self.head(", r"a value of type tuple, but must"),
     (
+        "        self.norm =",
+        "        self.none = nnx.Param(jnp.zeros((0, 2)))\n        self.norm =",
+        r"its none is an array of shape \(0, 2\), but checkpoints cannot hold empty",
+    ),
+    (
+        "        self.norm =",
+        "        self.parts = nnx.Dict({'a': nnx.Dict({'b': nnx.Param(jnp.ones(2))}),"
+        " 'a.b': nnx.Param(jnp.ones(2))})\n        self.norm =",
+        r"its parts/a/b and parts/a.b are both called parts.a.b in .*; give one an",
+    ),
+    (
         HEAD,
         f"        self.n = nnx.Cache(x)\n{HEAD}",
         r"what it holds changes its form when it is called: n \(",

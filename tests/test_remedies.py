@@ -171,6 +171,7 @@ ELSEWHERE = {
             "has no value; give one with",
             "so nothing can be trained; make",
             "changes its form when it is called",
+            "which would hold one of them; give one another name",
         ),
         "test_wrong_code_is_refused_in_one_line_until_it_is_mended",
     ),

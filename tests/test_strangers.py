@@ -36,6 +36,7 @@ from lion_jax.training import (
     checkpoint,
     console,
     curves,
+    experiment,
     interval,
     locks,
     loop,
@@ -60,13 +61,15 @@ def goes_on_from(step, folder, whole):
 # ---------------------------------------------------------------------- work is lost
 
 
-@pytest.mark.parametrize("name", ["exp[lr=1e-3]", "what? ü*", os.fsdecode(b"l\xe4ufe")])
+@pytest.mark.parametrize(
+    "name", ["exp[lr=1e-3]", "what? ü*", r"back\slash", os.fsdecode(b"l\xe4ufe")]
+)
 def test_a_folder_with_signs_of_glob_trains_and_restores(tmp_path, whole, name):
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, 10)
         run(small_config(), tmp_path / name)
     goes_on_from(STEPS, tmp_path / name, whole)
-    assert not list(tmp_path.glob("lion_jax_*"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run(
@@ -94,9 +97,13 @@ def test_other_values_read_back_end_the_run(tmp_path, monkeypatch):
         tree["model"]["params"] = jax.tree.map(lambda x: x + 1, tree["model"]["params"])
         return tree
 
-    monkeypatch.setattr(stored, "read", altered)
-    with pytest.raises(checkpoint.CheckpointError, match="has other values"):
-        run(small_config(), tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(stored, "read", altered)
+        with pytest.raises(checkpoint.CheckpointError, match="has other values"):
+            run(small_config(), tmp_path / "run")
+    assert [x.name for x in (tmp_path / "run" / "damaged").iterdir()] == [str(STEPS)]
+    status, said = run(small_config(), tmp_path / "run")  # resumes from nothing
+    assert (status, "resumed" in said) == (0, False)
 
 
 def test_a_linked_checkpoint_folder_is_resumed_from(two_epochs, whole, tmp_path):
@@ -513,6 +520,34 @@ def test_a_finished_run_may_be_made_longer_to_the_bit(tmp_path, whole):
     assert run(config, tmp_path / "run")[0] == 0
     goes_on_from(2 * STEPS, tmp_path / "run", whole)
     assert "finished" in run(small_config(), tmp_path / "run")[1]
+
+
+def test_a_longer_run_that_fails_leaves_the_finished_one(tmp_path, whole, monkeypatch):
+    """Until an epoch more is done."""
+    config = small_config()
+    config.epochs = 2
+    run(config, tmp_path / "run")
+    kept = [
+        (tmp_path / "run" / name).read_bytes()
+        for name in (run_folder.RESULT, run_folder.CONFIG)
+    ]
+
+    def fail(*_):
+        raise MemoryError("too large")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "_compile", fail)
+        with pytest.raises(MemoryError):
+            run(small_config(), tmp_path / "run")
+    with monkeypatch.context() as patch:  # within an epoch, whose state is saved
+        interrupt_at(patch, 3)
+        assert "interrupted after" in run(small_config(), tmp_path / "run")[1]
+    assert kept == [
+        (tmp_path / "run" / name).read_bytes()
+        for name in (run_folder.RESULT, run_folder.CONFIG)
+    ]
+    assert "finished" in run(config, tmp_path / "run")[1]
+    goes_on_from(2 * STEPS + 2, tmp_path / "run", whole)
 
 
 def test_more_patience_resumes_a_run_that_was_stopped_early(tmp_path):

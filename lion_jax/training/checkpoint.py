@@ -134,7 +134,7 @@ def save(
             raise RuntimeError("Orbax declined")
         if first:
             there = Path(str(checkpoints.orbax.directory)) / str(step)
-            stored.require_equal(there, parts, folder)
+            quarantine.require_equal(there, parts, folder)
         cluster.by_primary(lambda: manifest.write(folder / str(step), listed))
     except CheckpointError:
         raise

@@ -38,7 +38,8 @@ def check(config: Config, task: Task, dataset: data.Dataset) -> None:
         lambda: calls.parts_of(task.make_model(nnx.Rngs(0, params=0)))
     )
     if name := names.get("model.name"):
-        _require_storable("model.name", name, batch_stats)
+        for part in params, batch_stats:
+            _require_storable("model.name", name, part)
         _check_model(name, task, dataset, params, batch_stats)
     if name := names.get("optimizer.schedule"):
         with references.blamed("optimizer.schedule", name):
@@ -125,7 +126,15 @@ def _check_optimizer(name: str, task: Task, params: PyTree[Any]) -> None:
 
 def _require_storable(field: str, name: str, state: PyTree[Any]) -> None:
     """Refuses what is to be saved and checkpoints cannot hold."""
-    for path, leaf in stored.leaves(state).items():
+    seen: dict[str, str] = {}
+    for place, leaf in jax.tree_util.tree_leaves_with_path(state):
+        path = stored.key_of(place)
+        if (known := seen.setdefault(stored.name_of(place), path)) != path:
+            raise ConfigError(
+                f"{field}={name!r}: its {known} and {path} are both called"
+                f" {stored.name_of(place)} in a checkpoint, which would hold one of"
+                " them; give one another name, without a dot."
+            )
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             raise ConfigError(
                 f"{field}={name!r}: its {path} is a random key of dtype {leaf.dtype},"

@@ -1,9 +1,13 @@
 """Damaged checkpoints: found by their checksums, and set aside."""
 
+import contextlib
 import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
+
+from jaxtyping import PyTree
 
 from lion_jax import cluster
 from lion_jax.training import manifest, stored
@@ -81,6 +85,20 @@ def _tidy(folder: Path, damaged: dict[str, str], readable: list[str]) -> None:
             folder.parent / CHECKSUMS,
         )
         manifest.write(folder / name, stored.list_of(folder, int(name)))
+
+
+def require_equal(there: Path, state: PyTree[Any], folder: Path) -> None:
+    """Compares a checkpoint with what was saved, as `stored.require_equal`.
+
+    One that differs is moved to `damaged/`, or the next start would resume from it.
+    Each host that cannot read it does so, and one of them succeeds.
+    """
+    try:
+        stored.require_equal(there, state, folder)
+    except CheckpointError:
+        with contextlib.suppress(OSError):
+            move_aside(folder, folder / there.name)
+        raise
 
 
 def move_aside(folder: Path, saved: Path) -> None:

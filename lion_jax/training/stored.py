@@ -14,11 +14,12 @@ from orbax.checkpoint import v1 as ocp
 
 from lion_jax.training import manifest
 from lion_jax.training.history import Epoch
-from lion_jax.training.run_folder import CHECKSUMS
+from lion_jax.training.run_folder import CHECKSUMS, DAMAGED
 from lion_jax.training.state import Model, TrainState
 
 STEP = re.compile("0|[1-9][0-9]*")
-MAGIC = frozenset("*?[")  # of glob, to which Orbax gives paths as they are
+# To glob Orbax gives paths as they are, and tensorstore takes a backslash for a slash.
+MAGIC = frozenset("*?[\\")
 
 
 class CheckpointError(Exception):
@@ -150,8 +151,9 @@ def require_equal(path: Path, state: PyTree[Any], folder: Path) -> None:
     except Exception as error:  # Orbax raises what its many parts raise
         raise CheckpointError(
             f"{folder}: the first checkpoint was saved, but cannot be read back"
-            f" ({shortened(error)}); nothing was lost yet: rerun with another folder"
-            " (--workdir or --out), or on another disk."
+            f" ({shortened(error)}), and is moved to {DAMAGED}/ beside it; nothing was"
+            " lost yet: rerun with another folder (--workdir or --out), or on another"
+            " disk."
         ) from error
 
 
