@@ -122,7 +122,7 @@ def load_config(path: str) -> Config:
         )
     file = _file(path)
     try:
-        with importable(os.path.dirname(os.path.abspath(file))):
+        with importable(file):
             config = runpy.run_path(file)["get_config"]()
     except KeyboardInterrupt:
         raise

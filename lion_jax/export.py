@@ -7,6 +7,7 @@ from typing import Annotated
 from lion_jax import cli, model_flags
 from lion_jax.config import About, ConfigError
 from lion_jax.config.reference import short
+from lion_jax.files import expanded
 from lion_jax.model_flags import FAILURES, MISTAKES
 from lion_jax.training import exported, load
 
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
     flags = line.flags
     if flags.out is None:
         raise ConfigError("--out is missing; give a file, such as model.safetensors.")
-    out = flags.out.expanduser()
+    out = expanded(flags.out)
     if out.is_dir():
         raise ConfigError(f"--out={out} is a folder; give a file in it.")
     out.parent.mkdir(parents=True, exist_ok=True)

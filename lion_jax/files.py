@@ -57,18 +57,26 @@ def temporary_of(path: Path) -> Path:
     return path.with_suffix(".tmp")
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with the home folder in place of its `~`.
+
+    A name that only begins with one, such as `~draft`, stays as it is; pathlib refuses
+    it.
+    """
+    return Path(os.path.expanduser(path))
+
+
 def cache_folder() -> Path:
     """Returns `$LION_JAX_CACHE`, or `lion_jax` in the user's cache folder.
 
     A user without a home has a folder of their own in the system's temporary one.
     """
     if folder := os.environ.get("LION_JAX_CACHE"):
-        return Path(folder).expanduser()
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    try:
-        return base.expanduser() / "lion_jax"
-    except RuntimeError:  # no HOME and no entry in passwd, as in some containers
+        return expanded(folder)
+    base = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    if base.parts[0] == "~":  # no HOME and no entry in passwd, as in some containers
         return Path(tempfile.gettempdir()) / f"lion_jax_{_user()}"
+    return base / "lion_jax"
 
 
 def _user() -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from lion_jax import cli, data, runtime
 from lion_jax.config import About, Config, ConfigError, value_at
+from lion_jax.files import expanded
 from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, run_folder
 from lion_jax.training.restored import read_config
@@ -38,7 +39,7 @@ class ModelFlags:
         """
         if self.workdir is None:
             raise ConfigError("--workdir is missing; give the folder of a run.")
-        return self.workdir.expanduser()
+        return expanded(self.workdir)
 
     def load(self) -> Config:
         """Returns the run's configuration; without a folder, the default one."""

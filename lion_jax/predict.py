@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated
 
 from lion_jax import cli, model_flags
 from lion_jax.config import About, ConfigError
 from lion_jax.data import pictures
+from lion_jax.files import expanded
 from lion_jax.model_flags import FAILURES, MISTAKES
 from lion_jax.training import load, predictions
 
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
             f"{flags.folder} holds a model of images with {channels} channels, but"
             " image files have 1 or 3; use training.load(...).predict(array) in Python."
         )
-    paths = [Path(name).expanduser() for name in flags.images]
+    paths = [expanded(name) for name in flags.images]
     images = pictures.read_all(paths, model.signature.image_shape)
     table = predictions(model, images, flags.top)
     wide = max(len(name) for name in flags.images)

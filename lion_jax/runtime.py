@@ -40,7 +40,7 @@ def start(
     if compilation_cache == "off":
         jax.config.update("jax_enable_compilation_cache", False)
     elif compilation_cache:
-        cache_compilations(Path(compilation_cache).expanduser())
+        cache_compilations(files.expanded(compilation_cache))
     elif not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache_compilations(files.cache_folder() / "compiled")
 

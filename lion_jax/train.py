@@ -10,6 +10,7 @@ from rich.console import Console
 from lion_jax import cli, cluster, data, runtime, training
 from lion_jax.cluster import joining, launchers
 from lion_jax.config import About, Config
+from lion_jax.files import expanded
 from lion_jax.flags import CommandLine
 from lion_jax.training import checkpoint, run_folder
 from lion_jax.training.tables import TABLES
@@ -111,7 +112,7 @@ def main(argv: list[str]) -> int:
         training.dry_run(config)
         return 0
     default = Path("runs") / config.name / f"seed_{config.seed}"
-    folder = (line.flags.workdir or default).expanduser()
+    folder = expanded(line.flags.workdir or default)
     options = {"profile": line.flags.profile, "tracker": line.flags.tracker}
     return train(config, folder, Console(), **options)
 

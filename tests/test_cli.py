@@ -431,10 +431,11 @@ def test_a_file_runs_once_and_may_import_its_neighbour(tmp_path, capsys, monkeyp
     monkeypatch.setattr(
         train, "train", lambda config, *_, **__: seen.append(config) or 0
     )
-    for folder in "ab":
-        train.main([f"--config={tmp_path / folder / 'child.py'}"])
-    assert [config.epochs for config in seen] == [3, 4]
-    assert capsys.readouterr().out == "read\nread\n"
+    (tmp_path / "linked.py").symlink_to("a/child.py")  # as for a script
+    for name in "a/child.py", "b/child.py", "linked.py":
+        train.main([f"--config={tmp_path / name}"])
+    assert [config.epochs for config in seen] == [3, 4, 3]
+    assert capsys.readouterr().out == "read\n" * 3
     assert sys.path == path
     assert "base" not in sys.modules
 

@@ -778,3 +778,34 @@ def test_the_page_runs_as_it_stands(tmp_path, monkeypatch):
     config.epochs, config.model.options["width"] = 1, 4
     assert run(config, tmp_path / "out")[0] == 0
     assert os.listdir(tmp_path / "out" / "checkpoints")
+
+
+def test_what_is_beside_a_file_is_its_own_whatever_the_path(tmp_path, monkeypatch):
+    """Two folders with one name each, `..` in a path, links, bytes of no UTF-8."""
+    for name in "a", "b":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "common.py").write_text(f"VALUE = {name!r}")
+        text = (
+            "import common\ndef f(x=None): return common.VALUE if x is None else x + 1"
+        )
+        (tmp_path / name / "m.py").write_text(text)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "link.py").symlink_to("../a/m.py")
+    linked = tmp_path / os.fsdecode(b"caf\xe9")
+    linked.symlink_to("b")
+    for path, value in [
+        ("../a/m.py", "a"),
+        ("../b/m.py", "b"),
+        ("./link.py", "a"),
+        (f"{linked}/m.py", "b"),
+    ]:
+        function = references.load("model.name", f"{path}:f")
+        assert function() == value
+        assert int(jax.jit(function)(jnp.int32(1))) == 2
+    before = references.fingerprint("./link.py:f")["sha256"]
+    assert before.keys() == {"common.py", "link.py"}
+    (tmp_path / "a" / "common.py").write_text("VALUE = 'changed'")
+    after = references.fingerprint("./link.py:f")["sha256"]
+    assert after["link.py"] == before["link.py"]
+    assert after["common.py"] != before["common.py"]

@@ -522,6 +522,17 @@ def test_a_finished_run_may_be_made_longer_to_the_bit(tmp_path, whole):
     assert "finished" in run(small_config(), tmp_path / "run")[1]
 
 
+def test_a_name_that_begins_with_a_tilde_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(small_config(), "~no_such_user")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["~no_such_user"]
+    package = Path(files.__file__).parent
+    used = [
+        path for path in package.rglob("*.py") if ").expanduser" in path.read_text()
+    ]
+    assert not used  # pathlib's, which raises: files.expanded does not
+
+
 def test_a_longer_run_that_fails_leaves_the_finished_one(tmp_path, whole, monkeypatch):
     """Until an epoch more is done."""
     config = small_config()

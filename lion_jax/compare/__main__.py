@@ -9,6 +9,7 @@ from lion_jax import cli, data, interruption, runtime
 from lion_jax.compare import campaign, grid, measures, records, report, shards, status
 from lion_jax.compare.flags import GridFlags, ReportFlags, RunFlags, StatusFlags, paths
 from lion_jax.config import ConfigError
+from lion_jax.files import expanded
 from lion_jax.flags import HELP, CommandLine
 from lion_jax.suggestions import require_field
 from lion_jax.training import checkpoint, run_folder
@@ -90,7 +91,7 @@ def _sweep(text: str) -> tuple[str, list[str]]:
 def _out(out: Path | None) -> Path:
     if out is None:
         raise ConfigError("--out is missing; give the folder of the records.")
-    return out.expanduser()
+    return expanded(out)
 
 
 def _report(argv: list[str]) -> int:

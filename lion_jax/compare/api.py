@@ -13,6 +13,7 @@ from lion_jax import interruption
 from lion_jax.compare import campaign, measures, records, requested, shards
 from lion_jax.compare.records import Record
 from lion_jax.config import Config
+from lion_jax.files import expanded
 from lion_jax.training.tables import TABLES
 
 
@@ -83,7 +84,7 @@ def run(
             campaign.Campaign(
                 points=points,
                 seeds=chosen,
-                out=Path(out).expanduser(),
+                out=expanded(out),
                 tested=not sweep,
                 time_limit=time_limit,
                 interrupted=interrupted,
@@ -121,7 +122,7 @@ def report(
     from lion_jax.compare import reports
     from lion_jax.compare.analysis import Options
 
-    folder = Path(out).expanduser()
+    folder = expanded(out)
     named = dict(targets) if targets else None
     asked = requested.runs(requested.read_all(folder))
     options = Options(primary, named, asked)

@@ -9,7 +9,6 @@ import copy
 import functools
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 # Fields that take a reference, and the field that holds the options of each.
@@ -62,8 +61,12 @@ def absolute(name: str) -> str:
     reference = parse(name)
     if reference is None or not reference.is_file:
         return name
-    path = os.path.abspath(os.path.expanduser(reference.module))
-    return f"{path}:{reference.function}"
+    return f"{normal(reference.module)}:{reference.function}"
+
+
+def normal(path: str) -> str:
+    """Returns an absolute path, without `~` and `..`."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def references_of(config: Any) -> dict[str, str]:
@@ -81,7 +84,7 @@ def located(config: Any) -> Any:
         group, field = path.split(".")
         setattr(getattr(found, group), field, absolute(name))
     if found.init_from:
-        found.init_from = str(Path(found.init_from).expanduser().absolute())
+        found.init_from = normal(found.init_from)
     return found
 
 

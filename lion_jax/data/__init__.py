@@ -13,7 +13,7 @@ from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.rows import Rows
 from lion_jax.data.source import Place, Request, Source, require_no_image_size
 from lion_jax.data.statistics import pixel_statistics
-from lion_jax.files import cache_folder
+from lion_jax.files import cache_folder, expanded
 
 __all__ = ["SAMPLE", "SOURCES", "DataError", "Dataset", "Place", "Request", "Source"]
 __all__ += ["Rows", "is_in_files", "load", "pixel_statistics", "source_of", "split"]
@@ -116,7 +116,7 @@ def _cached(request: Request) -> Path:
     chosen = request.cache_dir
     return cache.path_of(
         request.name,
-        Path(chosen).expanduser() if chosen else cache_folder(),
+        expanded(chosen) if chosen else cache_folder(),
         request.data_dir,
         request.image_size,
     )

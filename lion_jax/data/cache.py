@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lion_jax.data.dataset import DataError, Dataset
-from lion_jax.files import make_private, replacing
+from lion_jax.files import expanded, make_private, replacing
 
 FORMAT = 1
 # What NumPy, zipfile, zlib and json raise for files that are not what they should be.
@@ -40,7 +40,7 @@ def path_of(name: str, folder: Path, data_dir: str = "", image_size: int = 0) ->
     """
     stem = re.sub(r"[^\w.-]", "-", name)
     if data_dir:
-        place = str(Path(data_dir).expanduser().resolve())
+        place = str(expanded(data_dir).resolve())
         stem += f"-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
     if image_size:
         stem += f"-{image_size}px"

@@ -18,7 +18,7 @@ from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.hold_out import hold_out
 from lion_jax.data.progress import progress
 from lion_jax.data.source import Place, Request
-from lion_jax.files import cache_folder
+from lion_jax.files import cache_folder, expanded
 
 NAME = "folder"
 GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
@@ -79,12 +79,12 @@ def _root(request: Request) -> Path:
             "data.name=folder needs the folder; give it as --config.data.data_dir=DIR,"
             " with images in DIR/train/CLASS/ and DIR/test/CLASS/, or in DIR/CLASS/."
         )
-    return Path(request.data_dir).expanduser().resolve()
+    return expanded(request.data_dir).resolve()
 
 
 def _cached(request: Request) -> Path:
     chosen = request.cache_dir
-    folder = Path(chosen).expanduser() if chosen else cache_folder()
+    folder = expanded(chosen) if chosen else cache_folder()
     place = hashlib.sha256(os.fsencode(_root(request))).hexdigest()[:12]
     size = f"-{request.image_size}px" if request.image_size else ""
     return folder / f"{NAME}-{place}{size}"

@@ -17,6 +17,7 @@ from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.hold_out import hold_out
 from lion_jax.data.rows import blocks
 from lion_jax.data.source import Place, Request, require_no_image_size
+from lion_jax.files import expanded
 
 ENDING = ".npz"
 # Names of a split's images and labels, and of those of a set without a test split.
@@ -95,9 +96,7 @@ def places(request: Request) -> list[Place]:
 
 
 def _path(request: Request) -> Path:
-    return (
-        Path(request.data_dir, Path(request.name).expanduser()).expanduser().resolve()
-    )
+    return (expanded(request.data_dir) / expanded(request.name)).resolve()
 
 
 def _keys(path: Path, there: list[str]) -> dict[str, tuple[str, str]]:

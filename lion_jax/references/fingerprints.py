@@ -33,14 +33,15 @@ def of_file(path: Path) -> dict[str, Any]:
         return {"sha256": {path.name: hashlib.file_digest(file, "sha256").hexdigest()}}
 
 
-def of_files(path: Path, root: Path) -> dict[str, str]:
-    """Returns the sha256 of a file and of all those below a folder that it imports.
+def of_files(path: Path, *roots: Path) -> dict[str, str]:
+    """Returns the sha256 of a file and of all those below some folders that it imports.
 
     Imports are read from the text, also those within functions; nothing is run.
 
     Args:
       path: A Python file.
-      root: The folder from which it imports others.
+      *roots: The folders from which it imports others; the first one that has a module
+        is where it is.
 
     Returns:
       sha256 by path relative to the folder, in order.
@@ -49,12 +50,14 @@ def of_files(path: Path, root: Path) -> dict[str, str]:
     waiting = [path] if path.is_file() else []
     while waiting:
         file = waiting.pop()
+        root = next(root for root in roots if file.is_relative_to(root))
         key = file.relative_to(root).as_posix()
         if key in digests:
             continue
         content = file.read_bytes()
         digests[key] = hashlib.sha256(content).hexdigest()
-        waiting += _imported(content, file, root)
+        for root in reversed(roots):  # the last one that waits is looked at first
+            waiting += _imported(content, file, root)
     return dict(sorted(digests.items()))
 
 

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from lion_jax.config import ConfigError
-from lion_jax.config.reference import REFERABLE, Reference, parse
+from lion_jax.config.reference import REFERABLE, Reference, normal, parse
 from lion_jax.references import fingerprints
-from lion_jax.references.importing import execute
+from lion_jax.references.importing import execute, folders_of
 
 OURS = str(Path(__file__).parents[1])
 JAX = os.path.dirname(getattr(importlib.util.find_spec("jax"), "origin", None) or "?")
@@ -86,8 +86,9 @@ def fingerprint(name: str) -> dict[str, Any]:
     reference = parse(name)
     assert reference is not None, name
     if reference.is_file:
-        path = Path(reference.module).expanduser().absolute()
-        return {"sha256": fingerprints.of_files(path, path.parent)}
+        path = Path(normal(reference.module))
+        roots = map(Path, folders_of(str(path)))
+        return {"sha256": fingerprints.of_files(path, *roots)}
     with contextlib.suppress(ImportError, ValueError, AttributeError):
         spec = importlib.util.find_spec(reference.module)
         if spec and spec.origin and os.path.isfile(spec.origin):
@@ -115,7 +116,7 @@ def _module(field: str, name: str, reference: Reference) -> ModuleType:
                     " in the folder that holds it, or name its file,"
                     f" ./{reference.module.replace('.', '/')}.py:{reference.function}."
                 ) from None
-    path = Path(reference.module).expanduser().absolute()
+    path = Path(normal(reference.module))
     if not path.is_file():
         beside = [file.name for file in path.parent.glob("*.py")]
         close = difflib.get_close_matches(path.name, beside, cutoff=0.5) or beside[:5]

@@ -17,6 +17,7 @@ from rich.console import Console
 from lion_jax import cluster, data, identity
 from lion_jax.config import Config
 from lion_jax.config.reference import located
+from lion_jax.files import expanded
 from lion_jax.training import (
     agreement,
     beginning,
@@ -111,7 +112,7 @@ def run(
     console = console or Console()
     # What is moved to the devices here is meant, whatever the guard of the process.
     with unfailing(console), jax.transfer_guard("allow"):
-        return _run(config, Path(folder).expanduser(), console, profile, on_epoch)
+        return _run(config, expanded(folder), console, profile, on_epoch)
 
 
 def _run(

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from lion_jax.config import ConfigError
+from lion_jax.files import expanded
 from lion_jax.models import foreign
 from lion_jax.training import checkpoint, run_folder, stored
 from lion_jax.training.checkpoint import Checkpoints
@@ -65,7 +65,7 @@ def read(place: str) -> Weights:
       RunFolderError: If the folder holds no run with a best state.
       CheckpointError: If that state is damaged.
     """
-    path = Path(place).expanduser()
+    path = expanded(place)
     if path.suffix in PICKLED:
         raise ConfigError(
             f"init_from={place!r}: such files may run code when they are read; give"
@@ -90,7 +90,7 @@ def read(place: str) -> Weights:
 @contextlib.contextmanager
 def _best(place: str) -> Iterator[tuple[Checkpoints, int]]:
     """Opens the checkpoints of a run's folder; yields them and the best one's step."""
-    saves = Path(place).expanduser() / run_folder.CHECKPOINTS
+    saves = expanded(place) / run_folder.CHECKPOINTS
     missing = run_folder.RunFolderError(
         f"init_from={place!r} holds no best checkpoint of a run; give the folder of"
         f" one that ended an epoch, or a {SUFFIX} file."

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, PyTree
 
 from lion_jax import config as configs
 from lion_jax import data, identity
-from lion_jax.config.reference import REFERABLE
+from lion_jax.config.reference import REFERABLE, located
+from lion_jax.files import expanded
 from lion_jax.training import calls, checkpoint, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation, abstract_model
 from lion_jax.training.signature import Signature
@@ -124,7 +125,7 @@ def restore(
       >>> model.class_names[9]  # doctest: +SKIP
       'Ankle boot'
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     config = _placed(read_config(folder), places or {})
     _require_code(folder, config, "model.name")
     saves = folder / run_folder.CHECKPOINTS
@@ -181,7 +182,7 @@ def evaluate(
     """
     with jax.transfer_guard("allow"):
         restored = restore(folder, which, places)
-        _require_code(Path(folder).expanduser(), restored.config, "data.name")
+        _require_code(expanded(folder), restored.config, "data.name")
         return _evaluate(restored)
 
 
@@ -233,7 +234,7 @@ def _placed(config: configs.Config, places: dict[str, Any]) -> configs.Config:
     available = sharding.count_devices()
     if "devices" not in places:
         config.devices = min(config.devices or available, available)
-    config = configs.with_values(config, places)
+    config = located(configs.with_values(config, places))
     if "eval_batch_size" not in places:
         devices = config.devices or available
         config.eval_batch_size = -(-config.eval_batch_size // devices) * devices
