@@ -117,9 +117,10 @@ class CommandLine(Generic[F]):
     @property
     def overridden(self) -> list[str]:
         """Dotted paths of the experiment's fields that the command line sets."""
-        names = [word.partition("=")[0].removeprefix("--") for word in self._argv]
-        fields = [name.removeprefix(PREFIX) for name in names if name[:7] == PREFIX]
-        return [*fields, *self._options]
+        flags = [word.partition("=")[0] for word in self._argv if word[:2] == "--"]
+        names = [flag[2:].replace("-", "_") for flag in flags]  # tyro takes either
+        fields = [x.removeprefix(PREFIX) for x in names if x.startswith(PREFIX)]
+        return [*(x for x in fields if PREFIX + x in self._known), *self._options]
 
     def _spelled(self, word: str) -> str:
         """Writes -flag and --noflag as tyro takes them."""

@@ -1,5 +1,7 @@
 """What a test says of each class."""
 
+import os
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -99,3 +101,10 @@ def test_results_of_earlier_versions_have_no_classes():
     )
     assert old.test_confusion is None
     assert old.test_class_accuracy is None
+
+
+def test_names_that_are_formulas_or_no_text_are_drawn(tmp_path):
+    names = "cost_$1_$x^{", os.fsdecode(b"caf\xe9")
+    classes.plot(tmp_path, [[1, 2], [3, 4]], names)
+    assert (tmp_path / "confusion.png").exists()
+    assert "caf?" in (tmp_path / "confusion.svg").read_text()

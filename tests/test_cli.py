@@ -11,7 +11,7 @@ import pytest
 from command_line import ending
 from small_models import STEM
 
-from lion_jax import cli, evaluate, model_flags, runtime, train
+from lion_jax import cli, evaluate, model_flags, predict, runtime, train
 from lion_jax import config as configs
 from lion_jax.flags import CommandLine
 from lion_jax.suggestions import unknown_field
@@ -473,3 +473,10 @@ def test_flags_of_all_commands_are_documented_and_named_once():
         assert flags.__doc__
         for path, field in configs.fields_of(flags).items():
             assert field.about.help, path
+
+
+def test_which_fields_a_command_line_sets():
+    words = ["config.png", "--config.eval-batch-size=8", "--workdir", "config.run"]
+    line = CommandLine("prog", predict.Flags, words, file_of=lambda _: configs.Config())
+    assert line.overridden == ["eval_batch_size"]
+    assert line.flags.images == ["config.png"]

@@ -270,6 +270,58 @@ def test_odd_names_and_symlinks(tmp_path):
     assert counts.tolist() == [3, 5, 3, 3, 3]
 
 
+def test_links_bring_no_other_classes_and_are_followed_in_one_order(tmp_path, caplog):
+    caplog.set_level("INFO")
+    root, real = fill(tmp_path / "d"), fill(tmp_path / "real", classes=("x",), n=2)
+    expected = load(root)
+    (root / "cat" / "loop").symlink_to("..")
+    (root / "dog" / "self").symlink_to("../dog")
+    assert arrays_equal(load(root), expected)
+    assert "no images are ignored: cat/loop, dog/self." in caplog.text
+    for names in "zb", "bz":  # made in either order
+        for name in names:
+            (root / "cat" / name).symlink_to(real / "x")
+        listed = class_folders.read(root).train.paths[:7]
+        assert [path.parent.name for path in listed] == 5 * ["cat"] + 2 * ["b"]
+        for name in names:
+            (root / "cat" / name).unlink()
+    (root / "bird").symlink_to(tmp_path / "gone")
+    with pytest.raises(
+        data.DataError, match=r"d/bird leads nowhere; mend the link, or"
+    ):
+        load(root)
+    (root / "bird").unlink()  # the remedy
+    assert arrays_equal(load(root), expected)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    root = fill(tmp_path / "d")
+
+    def refuse(path):
+        if Path(path).name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(
+        data.DataError, match=r"d/dog cannot be read \(Permission .*; g"
+    ):
+        class_folders.read(root)
+
+
+@pytest.mark.parametrize("ending", ["tif", "jpg", "png", "webp"])
+def test_turned_pictures_keep_their_sides(tmp_path, ending):
+    root = fill(tmp_path / "d", size=(6, 4))
+    for path in root.rglob("*.png"):
+        image = Image.open(path)
+        path.unlink()
+        exif = Image.Exif()
+        exif[folder.ORIENTATION] = 6
+        image.save(path.with_suffix(f".{ending}"), exif=exif)
+    assert load(root).train_images.shape[1:] == (6, 4, 3)
+
+
 def test_composed_and_decomposed_accents_are_ordered_alike(tmp_path):
     composed = fill(tmp_path / "a", classes=("\u00e9", "f", "e"))
     decomposed = fill(tmp_path / "b", classes=("e\u0301", "f", "e"))

@@ -105,8 +105,23 @@ REFUSED = {
     "integers": (
         {"train_images": X.astype(int)},
         "is int64, but images are uint8, 0 to 255, or floats in [0, 1]; give"
-        " train_images.astype(np.uint8)",
+        " train_images.astype(np.uint8).",
         {"train_images": X.astype(int).astype(np.uint8)},
+    ),
+    "16 bits": (
+        {"train_images": 257 * X.astype(np.uint16)},
+        "; give np.round(train_images / 257).astype(np.uint8), if they are of 16 bits",
+        {"train_images": np.round(257 * X.astype(np.uint16) / 257).astype(np.uint8)},
+    ),
+    "signed": (
+        {"train_images": X.astype(np.int16) - 1},
+        "; give (train_images - low) / (high - low), with the lowest and highest value",
+        {"train_images": (X.astype(np.int16) - 1 + 1.0) / 255},
+    ),
+    "booleans": (
+        {"train_images": X > 99},
+        "; give 255 * train_images.astype(np.uint8).",
+        {"train_images": 255 * (X > 99).astype(np.uint8)},
     ),
     "floats to 255": (
         {"train_images": X.astype(np.float32)},
@@ -115,7 +130,7 @@ REFUSED = {
     ),
     "floats around 0": (
         {"train_images": X / 127.5 - 1},
-        "but floats must be in [0, 1]; give train_images scaled, such as",
+        "but floats must be in [0, 1]; give (train_images - low) / (high - low), with",
         {"train_images": (X - float(X.min())) / np.ptp(X)},
     ),
     "nan": (
@@ -184,6 +199,12 @@ def test_arrays_that_are_none_are_refused_and_the_remedies_work(tmp_path, kind):
     load(tmp_path, **named() | remedy)
 
 
+def test_names_of_classes_may_be_bytes(tmp_path):
+    names = np.array([b"cat", "h\u00e9".encode(), b"\xff", b"d"])
+    got = load(tmp_path, **named(), class_names=names)
+    assert got.class_names == ("cat", "h\u00e9", "\ufffd", "d")
+
+
 def test_names_that_are_none_and_files_that_are_none(tmp_path):
     with pytest.raises(data.DataError, match=r"holds a; name its arrays train_images"):
         load(tmp_path, a=X)
@@ -195,6 +216,8 @@ def test_names_that_are_none_and_files_that_are_none(tmp_path):
             data.load(str(tmp_path / "set.npz"))
     with pytest.raises(data.DataError, match=r"is no file; give its path"):
         data.load(str(tmp_path / "none.npz"))
+    with pytest.raises(data.DataError, match=r"is no file; give its path"):
+        data.load(300 * "a" + ".npz")
     load(tmp_path, images=X, labels=Y)
     data.load(str(tmp_path / "set.npz"))  # the remedy
     with pytest.raises(data.DataError, match=r"set --config\.data\.image_size=0"):

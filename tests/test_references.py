@@ -407,6 +407,11 @@ BAD_CODE = [
     (HEAD, "        return None, self.head(", r"a value of type tuple, but must"),
     (
         "        self.norm =",
+        "        self.scale = jnp.ones(2)\n        self.norm =",
+        r"its scale is an array of JAX outside of a variable; make it nnx.Variable",
+    ),
+    (
+        "        self.norm =",
         "        self.none = nnx.Param(jnp.zeros((0, 2)))\n        self.norm =",
         r"its none is an array of shape \(0, 2\), but checkpoints cannot hold empty",
     ),

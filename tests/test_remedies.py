@@ -138,7 +138,7 @@ ELSEWHERE = {
     "are arrays of one size; set": "test_the_sample_has_its_size_already",
     "give {}.reshape(-1, 28, 28)": ARRAYS,
     "give {}.transpose(0, 2, 3, 1)": ARRAYS,
-    "give {}.astype(np.uint8)": ARRAYS,
+    "0 to 255, or floats in [0, 1]; give": ARRAYS,
     "floats must be in [0, 1]; give {}.": ARRAYS,
     "NaN or an infinity, which are no pixels; give": ARRAYS,
     "{}.argmax(axis=1) if they are one-hot": ARRAYS,
@@ -148,6 +148,12 @@ ELSEWHERE = {
     "make their shapes equal": ARRAYS,
     "give two classes or more": ARRAYS,
     "is no file; give its path": FILES,
+    "leads nowhere; mend the link, or": (
+        "test_links_bring_no_other_classes_and_are_followed_in_one_order"
+    ),
+    "give yourself the right to read it": (
+        "test_a_folder_that_cannot_be_listed_is_named"
+    ),
     "; name its arrays train_images": FILES,
     "times; set --config.scan_steps=": (
         "test_windows_larger_than_memory_are_refused_and_the_remedy_works"
@@ -172,6 +178,7 @@ ELSEWHERE = {
             "so nothing can be trained; make",
             "changes its form when it is called",
             "which would hold one of them; give one another name",
+            "outside of a variable; make it nnx.Variable",
         ),
         "test_wrong_code_is_refused_in_one_line_until_it_is_mended",
     ),

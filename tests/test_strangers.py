@@ -524,13 +524,18 @@ def test_a_finished_run_may_be_made_longer_to_the_bit(tmp_path, whole):
 
 def test_a_name_that_begins_with_a_tilde_is_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run(small_config(), "~no_such_user")[0] == 0
+    assert run(small_config(), Path("~no_such_user"))[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["~no_such_user"]
     package = Path(files.__file__).parent
-    used = [
-        path for path in package.rglob("*.py") if ").expanduser" in path.read_text()
-    ]
-    assert not used  # pathlib's, which raises: files.expanded does not
+    texts = [path.read_text() for path in package.rglob("*.py")]
+    assert not any(").expanduser" in text for text in texts)  # pathlib's, which raises
+
+
+def test_where_an_npz_file_lies_is_no_difference(tmp_path):
+    run_folder.write_json(tmp_path / "config.json", resolved(data__name="a/set.npz"))
+    run_folder.check(tmp_path, resolved(data__name="/moved/to/set.npz"))
+    with pytest.raises(run_folder.RunFolderError, match="'set.npz' there, 'other.npz'"):
+        run_folder.check(tmp_path, resolved(data__name="a/other.npz"))
 
 
 def test_a_longer_run_that_fails_leaves_the_finished_one(tmp_path, whole, monkeypatch):
@@ -653,11 +658,9 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
 
 
 def test_a_user_without_a_home_has_a_cache(monkeypatch):
-    def no_home(self):
-        raise RuntimeError("Could not determine home directory.")
-
     monkeypatch.delenv("LION_JAX_CACHE", raising=False)
-    monkeypatch.setattr(Path, "expanduser", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as there
     assert files.cache_folder().name == f"lion_jax_{os.getuid()}"
 
 

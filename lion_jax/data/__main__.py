@@ -9,7 +9,7 @@ from lion_jax.flags import CommandLine
 
 PROG = "python -m lion_jax.data"
 MISTAKES = (data.DataError,)
-FAILURES = ()
+FAILURES = (OSError,)
 
 
 @dataclasses.dataclass

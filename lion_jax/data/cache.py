@@ -81,4 +81,5 @@ def write(dataset: Dataset, path: Path) -> None:
     arrays = {"header": np.array(json.dumps(header)), **dataset.arrays}
     with replacing(path, shared=True) as temporary, temporary.open("xb") as file:
         os.chmod(temporary, 0o600)  # as its folder: the user's own
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        # NumPy 2.0 and 2.1 would take allow_pickle for an array.
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]

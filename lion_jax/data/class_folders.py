@@ -58,9 +58,19 @@ def read(root: Path) -> Listing:
     Classes and images are in the order of their names' code points, as in torchvision.
 
     Raises:
-      DataError: If the folder is not laid out so; names the first fault.
-      OSError: If a folder cannot be listed.
+      DataError: If the folder is not laid out so, or a folder of it cannot be listed;
+        names the first fault.
     """
+    try:
+        return _read(root)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or root} cannot be read ({error.strerror}); give yourself"
+            " the right to read it, or leave it out."
+        ) from error
+
+
+def _read(root: Path) -> Listing:
     title = f"data.data_dir={str(root)!r}"
     if not root.is_dir():
         raise DataError(
@@ -142,7 +152,11 @@ def _classes(folder: Path) -> dict[str, Path]:
     """Returns the class folders by name, in order, accents composed."""
     if not folder.is_dir():
         return {}
-    found = (path for path in folder.iterdir() if _is_meant(path.name))
+    found = [path for path in folder.iterdir() if _is_meant(path.name)]
+    if nowhere := [str(p) for p in found if p.is_symlink() and not p.exists()]:
+        raise DataError(
+            f"{_some(sorted(nowhere))} leads nowhere; mend the link, or remove it."
+        )
     folders = sorted((p for p in found if p.is_dir()), key=lambda p: _order(p.name))
     classes: dict[str, Path] = {}
     for path in folders:
@@ -169,10 +183,20 @@ def _images(folder: Path, ignored: list[Path]) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    seen = set()  # a symlink may lead back to a folder above
+    """Yields what a class folder holds, and links to a folder above it, not followed.
+
+    Other classes are below such a folder. Of two ways to one folder, the first by name
+    is taken, on any file system.
+    """
+    top, seen = Path(os.path.realpath(folder)), set()
+    above = {top, *top.parents}
     for where, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(where)
-        folders[:] = [name for name in folders if _is_meant(name) and real not in seen]
+        meant = sorted(filter(_is_meant, folders), key=_order)
+        places = {name: Path(where, name) for name in meant if real not in seen}
+        up = {name for name, p in places.items() if Path(os.path.realpath(p)) in above}
+        folders[:] = [name for name in places if name not in up]
+        yield from (places[name] for name in up)
         if real not in seen:
             yield from (Path(where, name) for name in files if _is_meant(name))
         seen.add(real)

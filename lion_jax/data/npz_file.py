@@ -4,6 +4,7 @@ The file itself is `data.name`: unlike a folder's place, it is part of what a ru
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ PAIRS = (
 WHOLE = (("images", "labels"), ("x", "y"), ("X", "y"))
 MOST_CHANNELS = 4
 SHOWN = 3  # names of classes without images
+SCALED = "({0} - low) / (high - low), with the lowest and highest value of all splits"
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def load(request: Request) -> Dataset:
     """
     require_no_image_size(request)
     path = _path(request)
-    if not path.is_file():
+    if not os.path.isfile(path):  # pathlib's raises, as for a name too long
         raise DataError(
             f"data.name={request.name!r}: {path} is no file; give its path."
         )
@@ -92,7 +94,7 @@ def load(request: Request) -> Dataset:
 def places(request: Request) -> list[Place]:
     """Returns the file."""
     path = _path(request)
-    return [Place(".npz file", path, path.is_file())]
+    return [Place(".npz file", path, os.path.isfile(path))]
 
 
 def _path(request: Request) -> Path:
@@ -145,9 +147,22 @@ def _pixels(key: str, array: np.ndarray) -> UInt8[np.ndarray, "n h w c"]:
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(
             f"{key} is {array.dtype}, but images are uint8, 0 to 255, or floats in"
-            f" [0, 1]; give {key}.astype(np.uint8), for instance."
+            f" [0, 1]; give {_eight_bits(key, array)}."
         )
     return np.concatenate([*_scaled(key, array)])
+
+
+def _eight_bits(key: str, array: np.ndarray) -> str:
+    """Returns how to make uint8 of an array of whole numbers."""
+    if array.dtype == np.bool_:
+        return f"255 * {key}.astype(np.uint8)"
+    if array.dtype.kind in "iu":
+        low, high = int(array.min()), int(array.max())
+        if low >= 0 and high <= 255:
+            return f"{key}.astype(np.uint8)"
+        if low >= 0 and high <= 65535:
+            return f"np.round({key} / 257).astype(np.uint8), if they are of 16 bits"
+    return SCALED.format(key)
 
 
 def _scaled(key: str, array: np.ndarray) -> Iterator[np.ndarray]:
@@ -164,7 +179,7 @@ def _scaled(key: str, array: np.ndarray) -> Iterator[np.ndarray]:
             remedy = (
                 f"{key}.astype(np.uint8), whose 0 to 255 these seem to be"
                 if is_whole
-                else f"{key} scaled, such as ({key} - {key}.min()) / np.ptp({key})"
+                else SCALED.format(key)
             )
             raise DataError(
                 f"{key} is {array.dtype} with values from {low:g} to {high:g}, but"
@@ -208,6 +223,8 @@ def _check_alike(
 
 
 def _class_names(path: Path, labels: list[np.ndarray], given: Any) -> tuple[str, ...]:
+    if given is not None and given.dtype.kind == "S":  # of bytes, as h5py has them
+        given = np.char.decode(given, "utf-8", "replace")
     count = 1 + max(int(part.max()) for part in labels)
     names = [str(i) for i in range(count)] if given is None else given.ravel().tolist()
     if count > len(names) or len(names) < 2:

@@ -9,6 +9,7 @@ import numpy as np
 from lion_jax import references
 from lion_jax.config import ConfigError
 from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.data.rows import Rows
 from lion_jax.data.source import Place, Request, require_no_image_size
 
 FIELD = "data.name"
@@ -68,6 +69,8 @@ def _checked(name: str, dataset: Dataset) -> Dataset:
                 f"{FIELD}={name!r}: {part}_labels are {_described(labels)}, but must be"
                 f" integers, one for each of the {shape[0]} images."
             )
+        if not isinstance(images, np.ndarray | Rows):  # such as JAX's
+            changed[f"{part}_images"] = np.asarray(images)
         shapes.add(shape[1:])
         changed[f"{part}_labels"] = labels.astype(np.int32)
     if len(shapes) > 1:

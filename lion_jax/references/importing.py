@@ -22,7 +22,7 @@ def folders_of(path: str) -> list[str]:
 
 @contextlib.contextmanager
 def importable(path: str) -> Iterator[None]:
-    """Lets what is beside a file be imported; another folder may have the same names."""
+    """Lets what is beside a file be imported; others may have the same names."""
     before, folders = {*sys.modules}, folders_of(path)
     sys.path[:0] = folders
     try:

@@ -34,9 +34,14 @@ def check(config: Config, task: Task, dataset: data.Dataset) -> None:
     names = references_of(config)
     if not names.keys() - {"data.name"}:
         return
-    params, batch_stats = jax.eval_shape(
-        lambda: calls.parts_of(task.make_model(nnx.Rngs(0, params=0)))
-    )
+
+    def parts() -> tuple[PyTree[Any], PyTree[Any]]:
+        model = task.make_model(nnx.Rngs(0, params=0))
+        if name := names.get("model.name"):
+            _require_variables(name, model)
+        return calls.parts_of(model)
+
+    params, batch_stats = jax.eval_shape(parts)
     if name := names.get("model.name"):
         for part in params, batch_stats:
             _require_storable("model.name", name, part)
@@ -122,6 +127,20 @@ def _check_optimizer(name: str, task: Task, params: PyTree[Any]) -> None:
                 f"{f', but differ: {changed[0]}' if changed else ''}; correct its"
                 " update."
             )
+
+
+def _require_variables(name: str, model: nnx.Module) -> None:
+    """Refuses JAX's arrays as they are, which Flax takes for part of the structure."""
+    for path, node in nnx.iter_graph(model):
+        attributes = vars(node) if isinstance(node, nnx.Module) else {}
+        for attribute, value in attributes.items():
+            if isinstance(value, jax.Array):
+                place = ".".join(map(str, (*path, attribute)))
+                raise ConfigError(
+                    f"model.name={name!r}: its {place} is an array of JAX outside of a"
+                    " variable; make it nnx.Variable(...), or an array of NumPy if it"
+                    " is a constant."
+                )
 
 
 def _require_storable(field: str, name: str, state: PyTree[Any]) -> None:
