@@ -19,14 +19,11 @@ class RefusedError(Exception):
 
 def _value(flag: str, field: Field, texts: list[str]) -> Any:
     """Returns the value of a flag, whose name is for messages."""
-    if len(texts) > 1:
-        raise RefusedError(f"--{flag} takes one value, not {' '.join(texts)!r}")
-    if not texts:
-        return True  # of booleans alone
+    (text,) = texts
     try:
-        return field.parse(texts[0])
+        return field.parse(text)
     except ValueError as error:
-        raise RefusedError(f"--{flag}={texts[0]}, but it {error}") from None
+        raise RefusedError(f"--{flag}={text}, but it {error}") from None
 
 
 def argument(flag: str, field: Field, tables: Tables) -> Any:
@@ -51,7 +48,7 @@ def argument(flag: str, field: Field, tables: Tables) -> Any:
     if choices:
         metavar = "{" + ",".join(choices) + "}"
     spec = constructors.PrimitiveConstructorSpec(
-        nargs="*" if field.type is bool else 1,
+        nargs=1,
         metavar=metavar,
         instance_from_str=functools.partial(_value, flag, field),
         is_instance=lambda value: isinstance(value, field.type),

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import absl.logging
 
-from lion_jax import recipes, startup
+from lion_jax import interruption, recipes, startup
 from lion_jax.cluster import ending
 from lion_jax.config import About, Config, ConfigError, check
 from lion_jax.references import importable
@@ -42,6 +42,7 @@ def run(
       argv: The arguments; None for those of the process.
     """
     startup.finished()
+    interruption.is_command = True
     _show_log()
     _escape_what_is_not_encodable()
     _silence_repeated_errors()
@@ -55,8 +56,8 @@ def run(
         status = 1 if isinstance(error, failures) else startup.CALLER_MISTAKE
         ending.fail(error, status, line)
         print(line, file=sys.stderr)
-    except KeyboardInterrupt as interruption:
-        ending.fail(interruption, startup.INTERRUPTED, "interrupted")
+    except KeyboardInterrupt as error:
+        ending.fail(error, startup.INTERRUPTED, "interrupted")
         print("interrupted", file=sys.stderr)
         status = startup.INTERRUPTED
     except Exception as error:

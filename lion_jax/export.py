@@ -40,8 +40,8 @@ def main(argv: list[str]) -> int:
     out = expanded(flags.out)
     if out.is_dir():
         raise ConfigError(f"--out={out} is a folder; give a file in it.")
-    out.parent.mkdir(parents=True, exist_ok=True)
     model = load(flags.folder, flags.checkpoint, model_flags.start(line))
+    out.parent.mkdir(parents=True, exist_ok=True)
     weights = out.suffix == exported.WEIGHTS
     write = exported.write_weights if weights else exported.write_program
     write(model, out)

@@ -54,7 +54,7 @@ def write_whole(path: Path, text: str, *, shared: bool = False) -> None:
 
 def temporary_of(path: Path) -> Path:
     """Returns the name under which a file is written; an interruption may leave it."""
-    return path.with_suffix(".tmp")
+    return path.with_name(f".{path.name}.tmp")
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

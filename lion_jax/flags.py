@@ -28,6 +28,7 @@ from lion_jax.config import (
     fields_of,
     with_values,
 )
+from lion_jax.config.fields import BOOLS
 from lion_jax.suggestions import PREFIX, unknown
 
 F = TypeVar("F")
@@ -81,6 +82,7 @@ class CommandLine(Generic[F]):
             if field.default_factory is not dataclasses.MISSING:
                 self._prefixes[type(field.default_factory())] = f"{PREFIX}{field.name}."
         self._argv = [self._spelled(word) for word in argv if word not in HELP]
+        self._argv = self._with_switches(self._argv)
         self._require_values()
         self._argv, self._options = options.separate(self._argv)
         if HELP & {*argv}:
@@ -131,6 +133,23 @@ class CommandLine(Generic[F]):
             if field and field.type is bool:
                 return f"--{negated[1]}=false"
         return word
+
+    def _with_switches(self, words: list[str]) -> list[str]:
+        """Writes booleans with their values: what follows may be one, or a file."""
+        takes_files = any(field.about.positional for field in self._known.values())
+        spelled, left = [], iter([*words, "--"])
+        word = next(left)
+        for after in left:
+            field = self._known.get(word.removeprefix("--"))
+            if not (field and field.type is bool and word.startswith("--")):
+                spelled.append(word)
+            elif after.startswith("--") or (takes_files and after.lower() not in BOOLS):
+                spelled.append(f"{word}=true")
+            else:
+                spelled.append(f"{word}={after}")
+                after = next(left, "--")
+            word = after
+        return spelled
 
     def _require_values(self) -> None:
         for word, after in zip(self._argv, [*self._argv[1:], "--"], strict=False):

@@ -145,7 +145,7 @@ def differences(
 def _compared(config: dict[str, Any], ignored: frozenset[str]) -> dict[str, Any]:
     leaves = flatten(without(config, ignored | {REFERENCES}))
     return {
-        name: short(value) if name in REFERABLE else value
+        name: short(value) if name in REFERABLE or name == "init_from" else value
         for name, value in leaves.items()
     }
 

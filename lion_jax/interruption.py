@@ -11,6 +11,8 @@ DEFERRED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 # a person's asking twice: a scheduler sends them to every step of a job.
 IMPATIENT = ("SIGTERM", "SIGINT")
 
+# Whether the process is one of the package's commands, which holds nothing but its run.
+is_command = False
 Interrupted = Callable[[], int]  # the pending signal's number, or 0
 
 
@@ -18,15 +20,19 @@ Interrupted = Callable[[], int]  # the pending signal's number, or 0
 def caught_signals() -> Iterator[Interrupted]:
     """Defers the signals that end a run; yields what returns the first one's number.
 
+    A second one is handled as before this: Python raises KeyboardInterrupt, which
+    leaves a notebook its variables. In a command it ends the process (`is_command`).
+
     A signal that is ignored, as SIGHUP is under nohup, stays ignored. Outside of the
     main thread, where Python allows no handlers, nothing is deferred.
     """
     received: list[int] = []
+    before = {number: signal.getsignal(number) for number in _numbers()}
 
     def note(number: int) -> None:
         received.append(number)
         if signal.Signals(number).name in IMPATIENT:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL if is_command else before[number])
 
     with handled(note):
         yield lambda: received[0] if received else 0
@@ -52,7 +58,7 @@ def handled(handle: Callable[[int], None], *, but: str = "") -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _numbers(but: str) -> list[int]:
+def _numbers(but: str = "") -> list[int]:
     """Returns the deferred signals that this system has, but for one."""
     names = [name for name in DEFERRED if name != but and hasattr(signal, name)]
     return [getattr(signal, name) for name in names]

@@ -78,7 +78,10 @@ MISTAKES = {
     ),
     "another name of a flag": ([QUICK, "--logdir=x"], ["did you mean --workdir=x?"]),
     "no value": ([QUICK, "--config.epochs"], ["--config.epochs needs a value"]),
-    "two values": ([QUICK, "--config.augment.flip", "0", "1"], ["takes one value"]),
+    "two values": (
+        [QUICK, "--config.augment.flip", "0", "1"],
+        ["unexpected argument '1'"],
+    ),
     "idle field": (
         [QUICK, "--config.optimizer.eps=1e-6"],
         ["unless optimizer.name is adamw", "set --config.optimizer.eps=1e-08"],
@@ -480,3 +483,6 @@ def test_which_fields_a_command_line_sets():
     line = CommandLine("prog", predict.Flags, words, file_of=lambda _: configs.Config())
     assert line.overridden == ["eval_batch_size"]
     assert line.flags.images == ["config.png"]
+    for words in ["--json", "a.png"], ["a.png", "--json"], ["--json", "true", "a.png"]:
+        flags = CommandLine("prog", predict.Flags, words).flags
+        assert (flags.json, flags.images) == (True, ["a.png"])

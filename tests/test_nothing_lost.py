@@ -284,6 +284,6 @@ def test_a_run_in_a_read_only_place_does_not_begin(tmp_path):
 def test_what_a_kill_within_the_first_write_leaves_is_no_hindrance(tmp_path, whole):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / run_folder.LOCK).write_text("1\n")
-    (tmp_path / "run" / "config.tmp").write_text('{"nam')
+    (tmp_path / "run" / ".config.json.tmp").write_text('{"nam')
     assert run(small_config(), tmp_path / "run")[0] == 0
     assert_same_run(tmp_path / "run", whole)

@@ -8,6 +8,7 @@ Each has a row in `ROWS` or names a test in `ELSEWHERE`; one without fails a tes
 import ast
 import dataclasses
 import functools
+import importlib.machinery
 import importlib.util
 import re
 import shutil
@@ -148,6 +149,9 @@ ELSEWHERE = {
     "make their shapes equal": ARRAYS,
     "give two classes or more": ARRAYS,
     "is no file; give its path": FILES,
+    "train in another folder with a smaller learning rate": (
+        "test_a_run_that_diverged_at_once_says_so"
+    ),
     "leads nowhere; mend the link, or": (
         "test_links_bring_no_other_classes_and_are_followed_in_one_order"
     ),
@@ -1060,9 +1064,12 @@ def tracked(name):
     return lambda: Reporter(name, small_config(), Path("run"))
 
 
+FOUND = importlib.machinery.ModuleSpec("there", None, origin="there.py")
+
+
 @leads_out_of("or package.module:function; give one of these.")
 def tracker_unknown(place, patch):
-    patch.setattr("importlib.util.find_spec", lambda _: True)
+    patch.setattr("importlib.util.find_spec", lambda _: FOUND)
     yield "", tracked("tensorboard")
     yield "give one of these", tracked("wandb")
 
@@ -1071,7 +1078,7 @@ def tracker_unknown(place, patch):
 def tracker_not_installed(place, patch):
     patch.setattr("importlib.util.find_spec", lambda _: None)
     yield "", tracked("wandb")
-    patch.setattr("importlib.util.find_spec", lambda _: True)  # as pip does
+    patch.setattr("importlib.util.find_spec", lambda _: FOUND)  # as pip does
     yield "run python -m pip install wandb", tracked("wandb")
 
 

@@ -25,7 +25,7 @@ ROOMS = {
     "config": set(),
     "references": {"config"},
     "cluster": {"config", "interruption", "startup"},
-    "cli": {"cluster", "config", "recipes", "startup", "references"},
+    "cli": {"cluster", "config", "interruption", "recipes", "references", "startup"},
     "flags": {"config", "suggestions", "options", "arguments"},
     "arguments": {"config"},
     "options": {"config"},

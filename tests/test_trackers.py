@@ -1,5 +1,6 @@
 """Experiment trackers: told what a run records, and never in its way."""
 
+import importlib.machinery
 import sys
 from types import SimpleNamespace
 
@@ -83,6 +84,18 @@ def test_a_run_resumed_at_its_test_tells_the_result(tmp_path, tracker, monkeypat
     assert "result.test_accuracy" in numbers
 
 
+def test_a_run_made_longer_tells_its_new_result(tmp_path, tracker):
+    config = small_config()
+    config.epochs = 2
+    train.train(
+        config, tmp_path / "run", Console(quiet=True), tracker=f"{tracker}:opened"
+    )
+    kept = sys.modules[tracker].Tracker
+    before = len(kept.told)
+    assert trained(tmp_path / "run", tracker) == 0
+    assert ["result.test_accuracy" in x for _, x in kept.told[before:]] == [False, True]
+
+
 def test_a_tracker_that_fails_is_left_alone(tmp_path, tracker, caplog):
     assert trained(tmp_path / "fail", tracker) == 0
     assert len(sys.modules[tracker].Tracker.told) == 1
@@ -104,9 +117,11 @@ def test_a_tracker_that_is_none_is_refused_at_once(tmp_path, tracker):
 
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_package_that_is_not_installed_is_named(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=f"run python -m pip install {name}"):
-        Reporter(name, small_config(), tmp_path)
+    folder = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    for found in None, folder:  # a folder of that name, as wandb leaves them
+        monkeypatch.setattr("importlib.util.find_spec", lambda _, found=found: found)
+        with pytest.raises(ConfigError, match=f"run python -m pip install {name}"):
+            Reporter(name, small_config(), tmp_path)
 
 
 class Calls(list):
@@ -128,7 +143,8 @@ class Calls(list):
 @pytest.mark.parametrize("name", TRACKERS)
 def test_packages_are_called_as_they_document(name, tmp_path, monkeypatch):
     calls = Calls()
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
+    found = importlib.machinery.ModuleSpec(name, None, origin="there.py")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: found)
     monkeypatch.setitem(sys.modules, name, calls)
     reporter = Reporter(name, small_config(), tmp_path)
     reporter._log({"val_loss": 0.5, "step": 6, "diverged": None})

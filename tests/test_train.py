@@ -365,12 +365,18 @@ def test_a_finished_run_needs_no_data(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("terminal")
-def test_signals_are_a_wish_once_and_handlers_come_back():
+def test_signals_are_a_wish_once_and_handlers_come_back(monkeypatch):
+    monkeypatch.setattr(interruption, "is_command", False)
     before = signal.getsignal(signal.SIGINT)
     with interruption.caught_signals() as interrupted:
         assert interrupted() == 0
         signal.raise_signal(signal.SIGINT)
         assert interrupted() == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) == before  # as in a notebook
+    assert signal.getsignal(signal.SIGINT) == before
+    monkeypatch.setattr(interruption, "is_command", True)
+    with interruption.caught_signals():
+        signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) == before
 

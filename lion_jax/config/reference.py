@@ -53,7 +53,7 @@ def parse(name: Any) -> Reference | None:
 def short(name: str) -> str:
     """Returns a name without the folder of the file that it is, or refers to."""
     reference = parse(name)
-    if name.endswith(".npz"):
+    if name.endswith((".npz", ".safetensors")):
         return name.replace("\\", "/").rpartition("/")[2]
     return reference.short if reference and reference.is_file else name
 

@@ -23,6 +23,7 @@ from lion_jax.training import (
     beginning,
     checkpoint,
     classes,
+    conditions,
     curves,
     fitting,
     history,
@@ -145,7 +146,7 @@ def _run(
     ):
         cluster.require_shared(folder, run_folder.LOCK)
         packages = identity.packages(resolved)
-        cluster.by_primary(lambda: run_folder.describe(folder, packages, say))
+        cluster.by_primary(lambda: conditions.describe(folder, packages, say))
 
         # ---------------------------------------------------------------- compilation
         program, seconds_compile = _compile(config, task, splits, mesh, say)
@@ -241,8 +242,8 @@ def _goes_on(config: Config, folder: Path, result: Result) -> bool:
         return False
     try:
         records = run_folder.read_metrics(folder)
-    except (ValueError, TypeError):  # damaged; the result holds what counts
-        return False
+    except (ValueError, TypeError, AttributeError):
+        return False  # damaged; the result holds what counts
     return len(records) == result.stopped_epoch and not history.stop_reason(
         records, **history.rules(config)
     )

@@ -1,9 +1,8 @@
 """Weights that a run begins with: read from a file or a run, fitted to its model."""
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,8 +14,7 @@ import safetensors.numpy
 from lion_jax.config import ConfigError
 from lion_jax.files import expanded
 from lion_jax.models import foreign
-from lion_jax.training import checkpoint, run_folder, stored
-from lion_jax.training.checkpoint import Checkpoints
+from lion_jax.training import reading, run_folder, stored
 
 SUFFIX = ".safetensors"
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
@@ -82,26 +80,17 @@ def read(place: str) -> Weights:
             ) from error
         arrays, whose, unknown = foreign.translate(arrays)
         return Weights(arrays, f"{path.name}, named as in {whose}", unknown)
-    with _best(place) as (saved, step):
-        model = stored.read_model(saved.folder, step)
-    return Weights(model, f"the best state of {place}, step {step}", [])
-
-
-@contextlib.contextmanager
-def _best(place: str) -> Iterator[tuple[Checkpoints, int]]:
-    """Opens the checkpoints of a run's folder; yields them and the best one's step."""
-    saves = expanded(place) / run_folder.CHECKPOINTS
-    missing = run_folder.RunFolderError(
-        f"init_from={place!r} holds no best checkpoint of a run; give the folder of"
-        f" one that ended an epoch, or a {SUFFIX} file."
+    saves = path / run_folder.CHECKPOINTS
+    found = saves.is_dir() and reading.read(
+        saves, "best", lambda saved, step: stored.read_model(saved.folder, step)
     )
-    if not saves.is_dir():
-        raise missing
-    with checkpoint.open_folder(saves, to_save=False) as saved:
-        step = checkpoint.find(saved, "best")
-        if step is None:
-            raise missing
-        yield saved, step
+    if not found:
+        raise run_folder.RunFolderError(
+            f"init_from={place!r} holds no best checkpoint of a run; give the folder of"
+            f" one that ended an epoch, or a {SUFFIX} file."
+        )
+    step, model = found
+    return Weights(model, f"the best state of {place}, step {step}", [])
 
 
 def fit(weights: Weights, wanted: Mapping[str, Any]) -> Fitted:

@@ -1,6 +1,7 @@
 """Damaged checkpoints: found by their checksums, and set aside."""
 
 import contextlib
+import itertools
 import json
 import logging
 import shutil
@@ -103,8 +104,10 @@ def require_equal(there: Path, state: PyTree[Any], folder: Path) -> None:
 
 def move_aside(folder: Path, saved: Path) -> None:
     """Moves a checkpoint to `damaged/` beside its folder, also to another disk."""
-    aside = folder.parent / DAMAGED / saved.name
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(exist_ok=True)
+    place = folder.parent / DAMAGED
+    place.mkdir(exist_ok=True)
+    aside, others = place / saved.name, itertools.count(1)
+    while aside.exists():  # of the same step, set aside before
+        aside = place / f"{saved.name}.{next(others)}"
     shutil.move(saved, aside)
     stored.list_of(folder, int(saved.name)).unlink(missing_ok=True)

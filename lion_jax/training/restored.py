@@ -14,11 +14,12 @@ from jaxtyping import Array, Float, PyTree
 
 from lion_jax import config as configs
 from lion_jax import data, identity
-from lion_jax.config.reference import REFERABLE, located
 from lion_jax.files import expanded
-from lion_jax.training import calls, checkpoint, run_folder, sharding
+from lion_jax.training import calls, checkpoint, reading, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation, abstract_model
+from lion_jax.training.places import placed
 from lion_jax.training.signature import Signature
+from lion_jax.training.state import Model
 from lion_jax.training.task import graph_of, make_task, model_maker, requested, split
 
 
@@ -126,30 +127,40 @@ def restore(
       'Ankle boot'
     """
     folder = expanded(folder)
-    config = _placed(read_config(folder), places or {})
+    config = placed(read_config(folder), places or {})
     _require_code(folder, config, "model.name")
     saves = folder / run_folder.CHECKPOINTS
+    run_folder.require_linked(folder)
     if not saves.is_dir():
         raise checkpoint.CheckpointError(f"{folder} holds no checkpoint; train first.")
-    with checkpoint.open_folder(saves, to_save=False) as checkpoints:
-        step = checkpoint.find(checkpoints, which)
-        if step is None:
-            raise checkpoint.CheckpointError(
-                f"{folder} holds no {which} checkpoint yet; train to the end of an"
-                " epoch first."
-            )
-        signature = checkpoint.signature_of(checkpoints, step)
-        if signature is None:  # it is of an earlier version
-            dataset = _load_data(config)
-            signature = Signature.of(config, dataset, split(config, dataset).train)
-        make_model = model_maker(config, signature)
-        mesh = sharding.make_mesh(config.devices)
-        abstract = abstract_model(config, make_model, mesh)
-        model = checkpoint.restore_model(checkpoints, step, abstract)
+    found = reading.read(saves, which, functools.partial(_read, config))
+    if found is None:
+        result = run_folder.read_result(folder)
+        raise checkpoint.CheckpointError(
+            f"{folder} diverged and holds no {which} checkpoint; train in another"
+            " folder with a smaller learning rate."
+            if result and result.stop_reason == "diverged"
+            else f"{folder} holds no {which} checkpoint yet; train to the end of an"
+            " epoch first."
+        )
+    step, (signature, make_model, model) = found
     apply = _applied(
         graph_of(make_model), calls.of(config.model, make_model), signature
     )
     return Restored(step, config, signature, *model, apply)
+
+
+def _read(
+    config: configs.Config, checkpoints: checkpoint.Checkpoints, step: int
+) -> tuple[Signature, Callable[[nnx.Rngs], nnx.Module], Model]:
+    signature = checkpoint.signature_of(checkpoints, step)
+    if signature is None:  # it is of an earlier version
+        dataset = _load_data(config)
+        signature = Signature.of(config, dataset, split(config, dataset).train)
+    make_model = model_maker(config, signature)
+    mesh = sharding.make_mesh(config.devices)
+    abstract = abstract_model(config, make_model, mesh)
+    return signature, make_model, checkpoint.restore_model(checkpoints, step, abstract)
 
 
 def _load_data(config: configs.Config) -> data.Dataset:
@@ -221,25 +232,3 @@ def _require_code(folder: Path, config: configs.Config, field: str) -> None:
             raise run_folder.RunFolderError(
                 f"{folder} was trained with other code: {text}."
             )
-
-
-def _placed(config: configs.Config, places: dict[str, Any]) -> configs.Config:
-    """Sets the fields asked for; the others fit the devices that there are."""
-    if fixed := sorted(places.keys() - identity.PLACES - REFERABLE.keys()):
-        raise configs.ConfigError(
-            f"{fixed[0]} cannot be changed for a trained model; only"
-            f" {', '.join(sorted(identity.PLACES))}, and where the files of references"
-            " are, can."
-        )
-    available = sharding.count_devices()
-    if "devices" not in places:
-        config.devices = min(config.devices or available, available)
-    config = located(configs.with_values(config, places))
-    if "eval_batch_size" not in places:
-        devices = config.devices or available
-        config.eval_batch_size = -(-config.eval_batch_size // devices) * devices
-    configs.check(config)
-    # The devices need not divide training's batch and its parts, which are not used.
-    checked = dataclasses.replace(config, batch_size=available, accumulate=1)
-    config.devices = configs.check_devices(checked, available)
-    return config

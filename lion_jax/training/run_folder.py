@@ -4,11 +4,11 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lion_jax import cluster, environment, identity
+from lion_jax import cluster, identity
 from lion_jax.config import ConfigError
 from lion_jax.config.reference import REFERENCES
 from lion_jax.files import write_whole
@@ -19,6 +19,7 @@ CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CHECKPOINTS = "environment.json", "checkpoints"
 CURVES, CONFUSION = "curves.png", "confusion.png"  # each with an SVG beside it
 CHECKSUMS, DAMAGED, PROFILE, LOCK = "checksums", "damaged", "profile", ".lock"
+STEP = re.compile("0|[1-9][0-9]*")  # a checkpoint's name
 # Without config.json, these are left of a run whose configuration is unknown.
 OF_A_RUN = {RESULT, METRICS, CHECKPOINTS, CHECKSUMS}
 ELSEWHERE = "give another folder (--workdir or --out)"
@@ -49,6 +50,7 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
             f"{folder}: a folder must be on a local or mounted disk, not {scheme[0]}/;"
             f" {ELSEWHERE}, and copy it there afterwards."
         )
+    require_linked(folder)
     if (saved := read_json(folder / CONFIG)) is None:
         if folder.exists() and not folder.is_dir():
             raise RunFolderError(f"{folder} is a file; {ELSEWHERE}.")
@@ -68,9 +70,25 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
         )
 
 
+def require_linked(folder: Path) -> None:
+    """Refuses a folder whose checkpoints are a link that leads nowhere.
+
+    Raises:
+      RunFolderError: Names the link and where it leads.
+    """
+    saves = folder / CHECKPOINTS
+    if saves.is_symlink() and not saves.exists():
+        raise RunFolderError(
+            f"{saves} leads to {saves.readlink()}, which is not there; mount that disk,"
+            " or mend the link."
+        )
+
+
 def _has_states(folder: Path) -> bool:
     saves = folder / CHECKPOINTS
-    return (folder / RESULT).exists() or (saves.is_dir() and any(saves.iterdir()))
+    return (folder / RESULT).exists() or (
+        saves.is_dir() and any(STEP.fullmatch(path.name) for path in saves.iterdir())
+    )
 
 
 def require_known(folder: Path, saved: dict[str, Any]) -> None:
@@ -131,30 +149,6 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
     write_json(folder / CONFIG, config)
 
 
-def describe(
-    folder: Path, packages: dict[str, str], say: Callable[[str], None]
-) -> None:
-    """Writes environment.json; reports what may change the numbers of a resumed run."""
-    path = folder / ENVIRONMENT
-    now = packages | environment.describe()
-    try:
-        before = read_json(path)
-    except RunFolderError as error:  # a by-product: the run needs it not
-        say(f"warning: {error}")
-        before = None
-    if before is not None:
-        earlier = before.pop("earlier", [])
-        if different := environment.differences(before, now):
-            say(
-                "warning: this run was begun under other conditions, so its numbers"
-                f" may differ from an undisturbed run's: {', '.join(different)}"
-            )
-            earlier = [*earlier, before]
-        if earlier:
-            now["earlier"] = earlier
-    write_json(path, now)
-
-
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Makes a folder if need be, and holds it against other processes (`locks`).
@@ -170,6 +164,11 @@ def locked(folder: Path) -> Iterator[None]:
 
     with locks.held(folder / LOCK, refusal):
         yield
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Reads a file as it is, or returns None if there is none."""
+    return path.read_bytes() if path.exists() else None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -1,7 +1,6 @@
 """Stored checkpoints: their names, lists of checksums and arrays."""
 
 import contextlib
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,10 +13,9 @@ from orbax.checkpoint import v1 as ocp
 
 from lion_jax.training import manifest
 from lion_jax.training.history import Epoch
-from lion_jax.training.run_folder import CHECKSUMS, DAMAGED
+from lion_jax.training.run_folder import CHECKSUMS, DAMAGED, STEP
 from lion_jax.training.state import Model, TrainState
 
-STEP = re.compile("0|[1-9][0-9]*")
 # To glob Orbax gives paths as they are, and tensorstore takes a backslash for a slash.
 MAGIC = frozenset("*?[\\")
 

@@ -180,7 +180,8 @@ def _find(name: str) -> Callable[[Values, Path], Tracker]:
             f"--tracker={name}, but it must be one of {', '.join(TRACKERS)}, or"
             " package.module:function; give one of these."
         )
-    if importlib.util.find_spec(name) is None:
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:  # a mere folder, as wandb leaves them
         raise ConfigError(
             f"--tracker={name}, but the package {name} is not installed; run"
             f" python -m pip install {name}."
