@@ -194,7 +194,7 @@ def _files(folder: Path) -> Iterator[Path]:
         real = os.path.realpath(where)
         meant = sorted(filter(_is_meant, folders), key=_order)
         places = {name: Path(where, name) for name in meant if real not in seen}
-        up = {name for name, p in places.items() if Path(os.path.realpath(p)) in above}
+        up = [name for name, p in places.items() if Path(os.path.realpath(p)) in above]
         folders[:] = [name for name in places if name not in up]
         yield from (places[name] for name in up)
         if real not in seen:

@@ -27,13 +27,14 @@ def read(
     Raises:
       CheckpointError: If it is there and cannot be read.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    attempts = ATTEMPTS
+    while True:
+        attempts -= 1
         with checkpoint.open_folder(saves, to_save=False) as saved:
             if (step := checkpoint.find(saved, which)) is None:
                 return None
             try:
                 return step, use(saved, step)
             except (CheckpointError, OSError):
-                if attempt == ATTEMPTS or (saves / str(step)).exists():
+                if not attempts or (saves / str(step)).exists():
                     raise
-    raise AssertionError("unreachable")
