@@ -21,9 +21,8 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
       shared: Whether several processes may write it at a time: then each uses a
         temporary name of its own.
     """
-    temporary = temporary_of(path)
-    if shared:
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    own = f"{path.name}.{secrets.token_hex(8)}.tmp"
+    temporary = path.with_name(own if shared else f".{path.name}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -50,11 +49,6 @@ def write_whole(path: Path, text: str, *, shared: bool = False) -> None:
     """Writes a text file, in UTF-8, that appears whole or not at all (`replacing`)."""
     with replacing(path, shared=shared) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def temporary_of(path: Path) -> Path:
-    """Returns the name under which a file is written; an interruption may leave it."""
-    return path.with_name(f".{path.name}.tmp")
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

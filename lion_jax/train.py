@@ -130,12 +130,12 @@ def train(
     It is 0, 1 if the run diverged, 128 + n after signal n.
     """
     reporter = Reporter(tracker if cluster.is_primary() else "", config, folder)
-    before = run_folder.read_bytes(folder / run_folder.RESULT)
+    before = run_folder.read_result(folder)
     try:
         result = training.run(
             config, folder, console, profile=profile, on_epoch=reporter.epoch
         )
-        if before != run_folder.read_bytes(folder / run_folder.RESULT):
+        if result != before:
             reporter.result(result)
     except training.InterruptedRunError as interruption:
         return 128 + interruption.number

@@ -12,6 +12,7 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,8 +79,8 @@ def write(dataset: Dataset, path: Path) -> None:
     for name in dataset.arrays:
         del header[name]
     header |= {"format": FORMAT, "sha256": dataset.sha256()}
-    arrays = {"header": np.array(json.dumps(header)), **dataset.arrays}
+    arrays: dict[str, Any] = {"header": np.array(json.dumps(header)), **dataset.arrays}
     with replacing(path, shared=True) as temporary, temporary.open("xb") as file:
         os.chmod(temporary, 0o600)  # as its folder: the user's own
-        # NumPy 2.0 and 2.1 would take allow_pickle for an array.
-        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+        # Without allow_pickle, which NumPy 2.0 and 2.1 would take for an array.
+        np.savez_compressed(file, **arrays)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from lion_jax.data import class_folders, mapped, pictures
 from lion_jax.data.class_folders import Listing, Part
@@ -23,7 +24,6 @@ from lion_jax.files import cache_folder, expanded
 NAME = "folder"
 GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 ORIENTATION = 0x0112  # EXIF's tag; from 5 on, width and height are exchanged
-IMAGE_WIDTH, IMAGE_LENGTH = 0x0100, 0x0101  # TIFF's tags
 AHEAD = 256  # images decoded before they are written
 NAMED = 20  # unreadable files in a message
 
@@ -174,9 +174,9 @@ def _size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
         known = image.format != "PNG" or "exif" in image.info
         turned = known and image.getexif().get(ORIENTATION, 1) >= 5
         width, height = image.size
-        if image.format == "TIFF":  # new versions of Pillow turn its size themselves
-            tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-            turned &= (width, height) == (tags[IMAGE_WIDTH], tags[IMAGE_LENGTH])
+        if isinstance(image, TiffImageFile):  # new Pillow turns it itself
+            stored = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+            turned &= (width, height) == stored
         return (height, width) if turned else (width, height), image.mode
 
 

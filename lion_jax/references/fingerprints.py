@@ -56,7 +56,7 @@ def of_files(path: Path, *roots: Path) -> dict[str, str]:
             continue
         content = file.read_bytes()
         digests[key] = hashlib.sha256(content).hexdigest()
-        for root in reversed(roots):  # the last one that waits is looked at first
+        for root in reversed(roots):  # read from the end: the first folder's first
             waiting += _imported(content, file, root)
     return dict(sorted(digests.items()))
 

@@ -166,11 +166,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_bytes(path: Path) -> bytes | None:
-    """Reads a file as it is, or returns None if there is none."""
-    return path.read_bytes() if path.exists() else None
-
-
 def read_json(path: Path) -> dict[str, Any] | None:
     """Reads a JSON file, or returns None if there is none.
 
