@@ -1,12 +1,17 @@
 """What a test says of each class."""
 
 import os
+from pathlib import Path
 
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import font_manager
+from matplotlib.figure import Figure
 from PIL import Image
 
+from lion_jax import plots
 from lion_jax.training import classes
 from lion_jax.training.history import Result
 from lion_jax.training.state import CONFUSED, Evaluated
@@ -103,8 +108,29 @@ def test_results_of_earlier_versions_have_no_classes():
     assert old.test_class_accuracy is None
 
 
+def test_names_that_no_font_has_are_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    classes.plot(tmp_path, [[1, 2], [3, 4]], ["\u978b", "hat"])
+    picture = (tmp_path / "confusion.svg").read_text()
+    assert all(f"<!-- {name} -->" in picture for name in ("0", "hat"))
+    assert "no installed font has U+978B; install one" in picture
+    with pytest.warns(UserWarning, match=r"x\.png: no installed font has U\+978B"):
+        plots.save(Figure().suptitle("\u978b").figure, tmp_path / "x")
+
+
+def test_names_are_drawn_in_a_font_that_has_them(tmp_path, monkeypatch):
+    # A font for formulas that comes with Matplotlib, in place of one for a language.
+    math = Path(matplotlib.get_data_path(), "fonts", "ttf", "STIXNonUni.ttf")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(math)])
+    names, said = plots.drawable(["\ue000"])
+    assert (names, said) == (["\ue000"], "")
+    classes.plot(tmp_path, [[1, 2], [3, 4]], [*names, "hat"])  # warnings are errors
+    assert "STIXNonUnicode-" in (tmp_path / "confusion.svg").read_text()
+
+
 def test_names_that_are_formulas_or_no_text_are_drawn(tmp_path):
-    names = "cost_$1_$x^{", os.fsdecode(b"caf\xe9")
+    names = "cost_$1_$x^2$", os.fsdecode(b"caf\xe9")
     classes.plot(tmp_path, [[1, 2], [3, 4]], names)
     assert (tmp_path / "confusion.png").exists()
-    assert "caf?" in (tmp_path / "confusion.svg").read_text()
+    picture = (tmp_path / "confusion.svg").read_text()
+    assert all(f"<!-- {name} -->" in picture for name in ("caf?", names[0]))

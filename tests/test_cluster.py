@@ -365,6 +365,13 @@ def test_an_indexed_job_and_variables_name_the_place():
             ("node1:8476", 2, 0),
         ),
         (
+            ("node1:84760", 2, 0),
+            {},
+            "--coordinator=node1:84760, but it must be HOST:PORT of process 0",
+            "a port of 1 to 65535; give such as --coordinator node1:8476",
+            ("node1:8476", 2, 0),
+        ),
+        (
             ("node1:1", 2, -1),
             {},
             "--process is missing, but each of 2 processes needs another, 0 to 1",

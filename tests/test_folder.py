@@ -342,6 +342,16 @@ def test_val_serves_as_the_test_split_and_is_said_to(tmp_path, caplog):
     assert f"{tmp_path / 'd' / 'val'} is not used" in caplog.text
 
 
+def test_capitals_of_a_splits_name_make_no_difference(tmp_path, caplog):
+    caplog.set_level("INFO")
+    fill(tmp_path / "d" / "Train")
+    fill(tmp_path / "d" / "TEST", n=2)
+    assert len(load(tmp_path / "d").test_labels) == 4
+    fill(tmp_path / "d" / "test", n=1)
+    assert len(load(tmp_path / "d").test_labels) == 2
+    assert f"{tmp_path / 'd' / 'TEST'} is not used" in caplog.text
+
+
 def test_a_class_without_test_images_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     fill(tmp_path / "d" / "train")

@@ -71,7 +71,7 @@ TOGETHER = "test_several_processes_make_the_run_of_one"
 ELSEWHERE = {
     **dict.fromkeys(
         (
-            "but it must be HOST:PORT of process 0; give",
+            "but it must be HOST:PORT of process 0, a port of 1 to 65535; give",
             "processes needs another, 0 to {}; give --process 0",
             "but it must be a number; unset it, or set",
         ),
@@ -101,6 +101,9 @@ ELSEWHERE = {
         "test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run"
     ),
     "is lost (its checkpoint was": "test_a_lost_best_state_is_not_replaced_by_another",
+    "no installed font has {}; install one": (
+        "test_names_are_drawn_in_a_font_that_has_them"
+    ),
     "use one of these, such as Linux": "test_another_system_is_refused_in_one_line",
     "run python -m pip install 'lion-jax[train]'": (
         "test_commands_without_their_packages_name_what_to_install"

@@ -44,7 +44,6 @@ def place(
     if coordinator == ALONE:
         return None
     found = _slurm(environ) or _open_mpi(environ) or _kubernetes(environ)
-    # A launcher's number is more certain than a variable that all processes inherit.
     asked = coordinator or environ.get(COORDINATOR, "")
     count = processes or _number(environ, PROCESSES, 0)
     rank = process if process >= 0 else _number(environ, PROCESS, -1)
@@ -76,10 +75,11 @@ def _check(place: Place) -> None:
             f"--processes={place.processes}: --coordinator is missing; {wanted}, such"
             " as --coordinator node1:8476; off makes a run of this process only."
         )
-    if not re.fullmatch(r"(\[[\da-fA-F:.%\w]+\]|[^:\s]+):\d{1,5}", place.coordinator):
+    host = re.fullmatch(r"(\[[\da-fA-F:.%\w]+\]|[^:\s]+):(\d{1,5})", place.coordinator)
+    if not host or not 0 < int(host[2]) < 2**16:
         raise ConfigError(
-            f"--coordinator={place.coordinator}, but it must be HOST:PORT of process 0;"
-            " give such as --coordinator node1:8476."
+            f"--coordinator={place.coordinator}, but it must be HOST:PORT of process 0,"
+            " a port of 1 to 65535; give such as --coordinator node1:8476."
         )
     if not 0 <= place.process < place.processes:
         given = "missing" if place.process < 0 else f"{place.process}"

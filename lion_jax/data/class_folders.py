@@ -76,14 +76,14 @@ def _read(root: Path) -> Listing:
         raise DataError(
             f"{title} is no folder; give one that holds a folder per class."
         )
-    splits = bool(_classes(root / "train"))
-    train, test, notes = root / "train" if splits else root, None, []
+    splits = _splits(root, "train")
+    train, test, notes = splits[0] if splits else root, None, []
     if splits:
-        found = [name for name in TEST_NAMES if _classes(root / name)]
-        test = root / found[0] if found else None
-        if found and found[0] != "test":
+        found = _splits(root, *TEST_NAMES)
+        test = found[0] if found else None
+        if test and test.name != "test":
             notes.append(f"{test} serves as the test split.")
-        notes += [f"{root / name} is not used." for name in found[1:]]
+        notes += [f"{folder} is not used." for folder in splits[1:] + found[1:]]
     names = list(_classes(train))
     if {name.casefold() for name in names} <= SPLITS and len(names) > 1:
         raise DataError(
@@ -146,6 +146,20 @@ def _part(folder: Path, names: list[str], ignored: list[Path]) -> Part:
         paths += found
         labels += [label] * len(found)
     return Part(paths, np.asarray(labels, np.int32))
+
+
+def _splits(root: Path, *names: str) -> list[Path]:
+    """Returns the folders of splits that have classes, in the order of the names.
+
+    Capitals make no difference, as on file systems that know none.
+    """
+    folders = sorted(root.iterdir())
+    return [
+        folder
+        for name in names
+        for folder in sorted(folders, key=lambda path: path.name != name)
+        if folder.name.casefold() == name and _classes(folder)
+    ]
 
 
 def _classes(folder: Path) -> dict[str, Path]:

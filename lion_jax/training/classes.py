@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lion_jax.plots import save
+from lion_jax.plots import drawable, save
 from lion_jax.training.run_folder import CONFUSION
 from lion_jax.training.state import Evaluated
 
@@ -45,11 +45,6 @@ def worst(accuracies: dict[str, float | None]) -> tuple[str, float] | None:
     return min(known, key=lambda item: item[1]) if known else None
 
 
-def drawable(name: str) -> str:
-    """Returns a name as Matplotlib takes it: no formula, no bytes but UTF-8."""
-    return name.encode("utf-8", "replace").decode().replace("$", r"\$")
-
-
 def plot(
     folder: Path, matrix: Sequence[Sequence[int]] | None, class_names: Sequence[str]
 ) -> None:
@@ -73,10 +68,12 @@ def plot(
     figure.colorbar(picture, ax=axis, label="share of the true class", shrink=0.8)
     ticks = range(len(counts))
     size = 8 if len(counts) <= NUMBERED else 5
-    names = [drawable(name) for name in class_names]
+    names, said = drawable(class_names)
     axis.set_xticks(ticks, names, rotation=90, fontsize=size)
     axis.set_yticks(ticks, names, fontsize=size)
     axis.set(xlabel="predicted", ylabel="true")
+    if said:
+        figure.supxlabel(f"A number stands for a name:\n{said}.", fontsize=7)
     if len(counts) <= NUMBERED:
         for (i, j), count in np.ndenumerate(counts):
             if count:
