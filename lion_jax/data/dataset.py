@@ -1,5 +1,6 @@
 """What a data set is, here: uint8 images and int32 labels, in two splits."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -29,8 +30,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Checks that classes differ in name, and every label is that of one."""
-        names = self.class_names
-        if twice := [name for name in names if names.count(name) > 1][:1]:
+        often = collections.Counter(self.class_names)
+        if twice := [name for name, count in often.items() if count > 1]:
             raise DataError(
                 f"{self.name}: two classes are called {twice[0]!r}; name each in a way"
                 " of its own."
