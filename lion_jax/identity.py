@@ -189,11 +189,19 @@ def conflicts(
     depends = (
         may_grow and not _is_constant(wanted) and saved["epochs"] != wanted["epochs"]
     )
+    remedies = {}
+    if saved["init_from"] and wanted["init_from"]:
+        remedies["init_from "] = (
+            ", of which nothing is read again: if it has moved, give the old name to"
+            " resume"
+        )
+    if depends:
+        remedies["epochs "] = (
+            ", on which the learning rate's schedule depends: begin another run from"
+            " these weights with --config.init_from"
+        )
     return [
-        f"{text}, on which the learning rate's schedule depends: begin another run from"
-        " these weights with --config.init_from"
-        if depends and text.startswith("epochs ")
-        else text
+        text + "".join(more for name, more in remedies.items() if text.startswith(name))
         for text in fields
     ]
 

@@ -510,8 +510,11 @@ def test_a_run_begins_with_the_best_parameters_of_another(tmp_path, whole):
     assert len(names) == 5
     for name in names:
         np.testing.assert_array_equal(begun[name], best[name])
-    shutil.rmtree(config.init_from)
     (tmp_path / "run" / run_folder.RESULT).unlink()
+    shutil.move(config.init_from, tmp_path / "moved")
+    moved = dataclasses.replace(config, init_from=str(tmp_path / "moved"))
+    with pytest.raises(run_folder.RunFolderError, match="moved, give the old name to"):
+        run(moved, tmp_path / "run")
     status, said = run(config, tmp_path / "run")
     assert status == 0
     assert "resumed at step 6" in said
