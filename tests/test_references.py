@@ -271,8 +271,17 @@ def test_options_are_set_one_by_one_or_as_json():
         ),
         (
             ["--config.model.remat=full"],
-            r"must be 'none' where model.name is a reference",
-            ["--config.model.options.remat=full"],
+            r"must be 'none' where model.name is a reference, .*"
+            r" and set --config.model.remat=none\.",
+            ["--config.model.options.remat=full", "--config.model.remat=none"],
+        ),
+        (  # as a file may have it
+            ["--config.model.zero_init_residual=True"],
+            r"and set --config.model.zero_init_residual=False\.",
+            [
+                "--config.model.options.zero_init_residual=True",
+                "--config.model.zero_init_residual=False",
+            ],
         ),
         (
             ["--config.optimizer.schedule=linear"],

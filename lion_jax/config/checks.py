@@ -103,7 +103,7 @@ def _check_table(field: Field, values: Mapping[str, Any], tables: Tables) -> Non
             f"{field.path}={value!r}, but it must be {field.default!r} where"
             f" {field.sibling} is a reference, {name}: give what the function takes as"
             f" --config.{REFERABLE[field.sibling]}.{field.name}={value}, for instance,"
-            f" and leave {field.path} out."
+            f" and set --config.{field.path}={field.default}."
         )
     takers = takers_of(field, tables)
     if takers and name not in takers:
