@@ -110,7 +110,7 @@ CLAIMS = {
         "then writes float32 values for both": (
             "in_place::with_the_commands_flags_no_momentum_is_copied_or_widened"
         ),
-        "c is read from the new momentum; it is g where b1 = 0": (
+        "the sign of c is read from the new momentum; it is g's where b1 = 0": (
             "which_momentum_is_read",
             "dropin::traced_betas_are_those_of_optax",
         ),
@@ -120,7 +120,7 @@ CLAIMS = {
         'static_args=("b1", "b2")': (
             "dropin::traced_betas_that_forget_the_momentum_are_visible"
         ),
-        "unless `exact`, up to a positive factor": (
+        "unless it is to be exact, up to a positive factor": (
             "which_momentum_is_read",
             "lion::modes_equal_optax",
         ),

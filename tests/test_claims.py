@@ -125,7 +125,7 @@ def test_which_momentum_is_read(monkeypatch, betas, traced, dtype, c):
 
     def interpolated(b1, b2):
         of = in_place.Interpolation.of(b1, b2)
-        return of(jnp.float32(0), old, new, exact=False)
+        return of(jnp.float32(0), old, new)
 
     found = jax.jit(interpolated)(*betas) if traced else interpolated(*betas)
     np.testing.assert_allclose(found, c, rtol=1e-6)
@@ -148,7 +148,7 @@ def test_the_flag_at_construction_decides_for_all_later_steps(monkeypatch):
 def test_the_flag_is_for_float32_momenta(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", in_place.ONE_LOOP)
     old, new = jnp.bfloat16(3.0), jnp.bfloat16(5.0)
-    c = in_place.Interpolation.of(0.9, 0.99)(jnp.float32(0), old, new, exact=False)
+    c = in_place.Interpolation.of(0.9, 0.99)(jnp.float32(0), old, new)
     assert c == 5
 
 

@@ -154,6 +154,44 @@ def test_derivatives_through_updates_are_those_of_optax(mu_dtype):
         assert jnp.all(found > 0.008)
 
 
+@pytest.mark.parametrize("betas", [(0.9, 0.9), (0.0, 0.9), (0.9, 0.99)])
+def test_derivatives_by_the_betas_are_those_of_optax(betas):
+    g, m = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.3, 0.1, -0.2])
+
+    def step(make):
+        def total(b1, b2):
+            tx = make(b1, b2, mode="smooth")
+            return tx.update(g, tx.init(g)._replace(mu=m))[0].sum()
+
+        return jax.grad(total, (0, 1))(*betas)
+
+    np.testing.assert_allclose(
+        step(scale_by_lion), step(optax.scale_by_lion), rtol=1e-5
+    )
+
+
+def test_traced_betas_are_float64_where_jax_has_it():
+    with jax.enable_x64(True):
+        m, off = jnp.ones(4), jnp.array([1e-8, 1e-9, -1e-8, -1e-9])
+        tx = optax.inject_hyperparams(scale_by_lion)()
+        state = tx.init(m)
+        state = state._replace(inner_state=state.inner_state._replace(mu=m))
+        found, _ = jax.jit(tx.update)(-9 * m * (1 + off), state)
+    np.testing.assert_array_equal(found, [-1, -1, 1, 1])
+
+
+@pytest.mark.parametrize("mode", ["smooth", "refined"])
+def test_where_more_than_a_sign_is_used_a_bfloat16_momentum_is_read_unrounded(mode):
+    rng = np.random.default_rng(0)
+    m = jnp.asarray(rng.normal(size=1000), jnp.bfloat16)
+    g = jnp.asarray(rng.normal(size=1000) * 5, jnp.float32)
+    tx = scale_by_lion(mu_dtype="bfloat16", mode=mode)
+    found, _ = tx.update(g, tx.init(g)._replace(mu=m))
+    c = 0.9 * np.float64(m) + 0.1 * np.float64(g)
+    wanted = np.tanh(c) if mode == "smooth" else np.clip(c, -1, 1)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64", "float32"])
 @pytest.mark.parametrize(
     "tx",
@@ -295,12 +333,26 @@ def test_traced_betas_that_forget_the_momentum_are_visible(monkeypatch):
         ({"mode": None}, "mode=None"),
         ({"b1": np.float32(1.5)}, "b1=.*1.5.*must be in"),
         ({"learning_rate": np.float64(-1)}, "learning_rate=.*must be >= 0"),
+        ({"learning_rate": np.inf}, "learning_rate=inf.*>= 0 and finite"),
+        ({"learning_rate": np.complex64(1)}, "learning_rate=.*must be a number"),
+        ({"smooth_beta": np.inf}, "smooth_beta=inf"),
+        ({"mask": "kernel"}, "mask holds 'kernel', but it must be a tree of booleans"),
+        ({"mask": {"kernel": 0.5}}, r"mask holds 0\.5"),
     ],
 )
 def test_values_of_a_wrong_type_are_refused_at_construction(options, message):
     # The tests' hook checks annotations first, which users do not have.
     with pytest.raises((TypeError, ValueError), match=message):
         inspect.unwrap(lion)(**{"learning_rate": 1e-3} | options)
+
+
+def test_an_injected_momentums_dtype_is_given_by_its_name():
+    make = optax.inject_hyperparams(inspect.unwrap(lion))
+    with pytest.raises(ValueError, match="give its name, such as 'bfloat16'"):
+        make(1e-3, mu_dtype=jnp.bfloat16).init(PARAMS)
+    state = make(1e-3, mu_dtype="bfloat16").init(PARAMS)
+    momenta = jax.tree.leaves(state.inner_state.mu)
+    assert {m.dtype for m in momenta} == {jnp.dtype("bfloat16")}
 
 
 @pytest.mark.parametrize("mode", ["hard", "refined"])
@@ -367,6 +419,10 @@ def test_a_run_with_injected_hyperparameters_continues():
     expected, _ = trained(theirs, params, state, range(3, 6))
     found, adopted = trained(ours, params, lion_jax.from_optax(state), range(3, 6))
     chex.assert_trees_all_equal(found, expected)
+    chex.assert_trees_all_equal_structs(adopted, ours.init(PARAMS))
+    own = optax.inject_hyperparams(lambda learning_rate: optax.lion(learning_rate))
+    kept = lion_jax.from_optax(own(1e-3).init(PARAMS))  # a function of one's own
+    assert kept.hyperparams.keys() == {"learning_rate"}
     back = lion_jax.to_optax(adopted, theirs.init(PARAMS))
     chex.assert_trees_all_equal_structs(back, state)
     expected, _ = trained(ours, found, adopted, range(6, 8))
@@ -448,6 +504,14 @@ def test_a_momentum_may_become_int8_and_return():
 def test_what_is_no_state_of_optax_lion_is_refused():
     with pytest.raises(ValueError, match=r"no state of optax\.lion in .*restore"):
         lion_jax.from_optax(optax.adamw(1e-3).init(PARAMS))
+    ours, theirs = lion(1e-3).init(PARAMS), optax.lion(1e-3).init(PARAMS)
+    for state, like, said in (
+        (theirs, theirs, "no LionState in state"),
+        (ours, ours, r"no state of optax\.lion in like"),
+        ((ours, 1), (theirs, 2, 3), "like is not the state of the same optimizer"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            lion_jax.to_optax(state, like)
 
 
 def test_parts_of_a_state_are_found_by_their_names():

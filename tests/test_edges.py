@@ -100,9 +100,10 @@ def test_complex_parameters_have_a_sign_for_each_part():
     np.testing.assert_array_equal(new, apart[0] + 1j * apart[1])
 
 
-def test_integers_and_booleans_are_left_alone():
+@pytest.mark.parametrize("mu_dtype", [None, "bfloat16", "int8"])
+def test_integers_and_booleans_are_left_alone(mu_dtype):
     params = {
-        "w": jnp.ones(2),
+        "w": jnp.ones((64, 64)),  # large enough for int8
         "steps": jnp.int32(2**24 + 1),  # not a float32
         "on": jnp.array([True, False]),
     }
@@ -112,15 +113,22 @@ def test_integers_and_booleans_are_left_alone():
 
     grads = jax.grad(loss, allow_int=True)(params)
     assert grads["on"].dtype == jax.dtypes.float0
-    tx = optax.chain(lion(0.5, weight_decay=1.0))
+    tx = scale_by_lion(mu_dtype=mu_dtype)
+    updates, _ = tx.update(grads, tx.init(params))
+    assert not updates["on"].any()
+    updates, _ = tx.update(params, tx.init(params))
+    chex.assert_trees_all_equal_dtypes(updates, params)
+    assert not updates["steps"].any()
+    tx = optax.chain(lion(0.5, weight_decay=1.0, mu_dtype=mu_dtype))
     new, state = jax.jit(
         lambda p: stepped(tx, p, jax.grad(loss, allow_int=True)(p), 3)
     )(params)
     np.testing.assert_array_equal(new["steps"], params["steps"])
     np.testing.assert_array_equal(new["on"], params["on"])
     chex.assert_trees_all_equal_dtypes(new, params)
-    assert new["w"][0] < 1
-    assert len(jax.tree.leaves(state)) == 2  # the count and one momentum
+    assert new["w"][0, 0] < 1
+    # The count and one momentum, with its exponent.
+    assert len(jax.tree.leaves(state)) == 2 + (mu_dtype == "int8")
 
 
 def test_none_masked_scalar_and_empty_leaves():
@@ -262,5 +270,5 @@ def test_xlas_flags_are_read_at_construction(monkeypatch):
     within = in_place.Interpolation.of(0.9, 0.99)
     assert (outside.one_loop, within.one_loop) == (False, True)
     g, old, new = jnp.float32(0.0), jnp.float32(3.0), jnp.float32(5.0)
-    assert outside(g, old, new, exact=False) == 5
-    np.testing.assert_allclose(within(g, old, new, exact=False), 0.9 * 3)
+    assert outside(g, old, new) == 5
+    np.testing.assert_allclose(within(g, old, new), 0.9 * 3)

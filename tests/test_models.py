@@ -1,5 +1,6 @@
 """The models: parameters by number and start, shapes, dtypes, lowerings."""
 
+import inspect
 import os
 
 import jax
@@ -366,11 +367,54 @@ def test_rematerialisation_saves_memory_and_changes_no_number(name):
         ({"name": "resnet50", "image_size": 32, "remat": "all"}, "remat='all'"),
         ({"name": "vit_tiny", "image_size": 32, "pool": "max"}, "pool='max'"),
         ({"name": "vit_tiny", "image_size": 32, "drop_path": 1.0}, "drop_path=1.0"),
+        ({"name": "vit_tiny", "image_size": -32}, "image_size=-32.*integer >= 1"),
+        ({"name": "vit_tiny", "image_size": 32, "heads": 0}, "heads=0"),
+        ({"name": "resnet50", "image_size": 32, "channels": 0}, "channels=0"),
+        ({"name": "resnet50", "image_size": 32, "dtype": "fp32"}, "dtype='fp32'"),
+        ({"name": "resnet50", "image_size": 32, "dtype": "int32"}, "dtype='int32'"),
+        *(
+            ({"name": "resnet50", "image_size": 32, **option}, "no such option; it has")
+            for option in ({"pool": "mean"}, {"blocks": (1,)})
+        ),
     ],
 )
 def test_models_that_cannot_be_made(arguments, said):
+    make = inspect.unwrap(models.make)  # without the tests' check of annotations
     with pytest.raises(ValueError, match=said):
-        models.make(**arguments, num_classes=10, rngs=nnx.Rngs(0))
+        make(**arguments, num_classes=10, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((1, 19, 18, 3), r"must be \(n, 16, 16, 3\); make the model for"),
+        ((1, 8, 32, 3), r"must be \(n, 16, 16, 3\)"),
+        ((1, 3, 16, 16), r"must be \(n, .*, 3\); .*which come last"),
+        ((16, 16, 3), r"give one image as x\[None\]"),
+        ((0, 16, 16, 3), "give at least one image"),
+    ],
+)
+def test_images_that_a_model_was_not_made_for_are_refused(shape, said):
+    for name in ("vit_tiny", "resnet_nano"):
+        size = {"image_size": 16, "num_classes": 3}
+        model = models.make(name, **size, rngs=nnx.Rngs(0))
+        if name == "resnet_nano" and shape[1] in (19, 8):
+            assert model(jnp.ones(shape), train=False).shape == (1, 3)
+            continue
+        call = inspect.unwrap(type(model).__call__)  # without the tests' check
+        with pytest.raises(ValueError, match=said):
+            call(model, jnp.ones(shape), train=True)
+        model(jnp.ones((1, 16, 16, 3)), train=True)
+
+
+def test_dropping_layers_needs_a_key():
+    size = {"image_size": 16, "num_classes": 3}
+    model = models.make("vit_tiny", **size, drop_path=0.5, rngs=nnx.Rngs(0))
+    images = jnp.ones((1, 16, 16, 3))
+    model(images, train=False)
+    with pytest.raises(ValueError, match=r"key=None.*give key=jax\.random\.key"):
+        model(images, train=True)
+    model(images, train=True, key=jax.random.key(0))
 
 
 def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):

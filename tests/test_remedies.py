@@ -101,6 +101,18 @@ ELSEWHERE = {
         "test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run"
     ),
     "is lost (its checkpoint was": "test_a_lost_best_state_is_not_replaced_by_another",
+    **dict.fromkeys(
+        ("give one image as x[None]", "make the model for", "give at least one image"),
+        "test_images_that_a_model_was_not_made_for_are_refused",
+    ),
+    **dict.fromkeys(
+        ("give to_optax(state of lion, like=", "for {}; give what its init makes"),
+        "test_a_run_of_optax_lion_continues_and_returns",
+    ),
+    "calls a type as a schedule, give its name": (
+        "test_an_injected_momentums_dtype_is_given_by_its_name"
+    ),
+    "numbers; give key=jax.random.key(step)": "test_dropping_layers_needs_a_key",
     "no installed font has {}; install one": (
         "test_names_are_drawn_in_a_font_that_has_them"
     ),

@@ -27,12 +27,16 @@ MODELS: dict[str, partial[Any]] = {
 }
 
 
+COMMON = {"image_size", "num_classes", "channels", "dtype"}  # arguments of `make`
+
+
 def parameters(name: str) -> Mapping[str, Any]:
-    """Returns what a model's constructor takes, with the defaults."""
+    """Returns what a model's constructor takes besides keys, with the defaults."""
     row = MODELS[name]
     # Of the constructor itself: nnx hides the signatures of its classes.
     taken = inspect.signature(row.func.__init__).parameters
-    return {key: taken[key].default for key in taken} | row.keywords
+    left = [*taken][1 + len(row.args) :]  # after self and what the row fixes
+    return {key: taken[key].default for key in left if key != "rngs"} | row.keywords
 
 
 def make(
@@ -73,11 +77,24 @@ def make(
         raise ValueError(f"{name=}, but it must be one of {[*MODELS]}.")
     taken = parameters(name)
     if unknown := [option for option in options if option not in taken]:
-        raise ValueError(f"{unknown[0]}={options[unknown[0]]!r}, but {name} has none.")
+        raise ValueError(
+            f"{unknown[0]}={options[unknown[0]]!r}, but {name} has no such option; it"
+            f" has {', '.join(sorted({*taken} - COMMON))}."
+        )
     given = {"num_classes": num_classes, "channels": channels}
-    given |= {"dtype": jnp.dtype(dtype)}
+    given |= {"dtype": _checked(dtype)}
     given |= {"image_size": image_size} if "image_size" in taken else {}
     return MODELS[name](**given, **options, rngs=rngs)
+
+
+def _checked(dtype: Any) -> jnp.dtype:
+    try:
+        known = jnp.dtype(dtype)
+    except TypeError:
+        known = jnp.dtype(bool)
+    if not jnp.issubdtype(known, jnp.floating) or known.itemsize < 2:
+        raise ValueError(f"{dtype=}, but it must be 'float32' or 'bfloat16'.")
+    return known
 
 
 def options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from lion_jax.models.layers import given
 from lion_jax.models.layers import remat as remats
 from lion_jax.models.layers.conv import conv_general_dilated
 from lion_jax.models.layers.norm import BatchNorm
@@ -126,8 +127,11 @@ class ResNet(nnx.Module):
           rngs: Random keys; stream `params`.
 
         Raises:
-          ValueError: If there is no such `remat`.
+          ValueError: If there is no such `remat` or size.
         """
+        given.check_sizes(num_classes=num_classes, width=width, channels=channels)
+        given.check_sizes(**{f"blocks[{i}]": count for i, count in enumerate(blocks)})
+        self.channels = channels
         self.remat = remats.check(remat)
         self.stem = ConvNorm(channels, width, 7, stride=2, dtype=dtype, rngs=rngs)
         layers, c = [], width
@@ -158,7 +162,13 @@ class ResNet(nnx.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b k"]:
-        """Maps images to float32 logits; `train` uses and updates batch statistics."""
+        """Maps images to float32 logits; `train` uses and updates batch statistics.
+
+        Raises:
+          ValueError: If the images have not the channels for which the model was made,
+            or there are none to train on.
+        """
+        given.check_images(x, self.channels, some=train)
         with jax.named_scope("stem"):
             x = self.stem(x, train=train, relu=True)
             x = max_pool(x, 3, 2)

@@ -15,6 +15,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from lion_jax.models.layers import given
 from lion_jax.models.layers import remat as remats
 from lion_jax.models.layers.attention import attend
 from lion_jax.models.layers.layer_norm import LayerNorm
@@ -119,18 +120,22 @@ class ViT(nnx.Module):
 
         Raises:
           ValueError: If `patch` does not divide `image_size`, or `heads` `width`, or
-            there is no such `pool`, `drop_path` or `remat`.
+            there is no such size, `pool`, `drop_path` or `remat`.
         """
+        given.check_sizes(image_size=image_size, num_classes=num_classes, patch=patch)
+        given.check_sizes(width=width, layers=layers, heads=heads, mlp_width=mlp_width)
+        given.check_sizes(channels=channels)
         if image_size % patch:
             raise ValueError(f"{image_size=} must be a multiple of {patch=}.")
         if width % heads:
             raise ValueError(f"{width=} must be a multiple of {heads=}.")
         if pool not in POOLS:
             raise ValueError(f"{pool=}, but it must be one of {[*POOLS]}.")
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"{drop_path=} must be >= 0 and < 1.")
+        if not isinstance(drop_path, float | int) or not 0 <= drop_path < 1:
+            raise ValueError(f"{drop_path=} must be a number >= 0 and < 1.")
         self.remat = remats.check(remat)
         self.pool, self.drop_path = pool, drop_path
+        self.image_size, self.channels = image_size, channels
         tokens = (image_size // patch) ** 2 + (pool == "token")
         self.patches = Patches(
             channels,
@@ -178,7 +183,19 @@ class ViT(nnx.Module):
           x: Images.
           train: Whether layers are dropped, if `drop_path` says so.
           key: Random key; needed for that alone.
+
+        Raises:
+          ValueError: If the images are not of the size and the channels for which the
+            model was made, or the key is missing.
         """
+        given.check_images(x, self.channels, self.image_size, some=True)
+        if not (train and self.drop_path):
+            key = None
+        elif key is None:
+            raise ValueError(
+                f"key=None, but training with drop_path={self.drop_path} draws random"
+                " numbers; give key=jax.random.key(step)."
+            )
         x = self.patches(x)
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         if self.pool == "token":
@@ -191,8 +208,7 @@ class ViT(nnx.Module):
         for index, layer in enumerate(self.layers):
             with jax.named_scope(f"layer{index}"):
                 after = remats.apply(self.remat, layer, x)
-                if train and self.drop_path:
-                    assert key is not None, "drop_path needs a key"
+                if key is not None:
                     dropped = jax.random.fold_in(key, index), rates[index]
                     after = _drop_path(x, after, *dropped)
                 x = after

@@ -46,17 +46,20 @@ def from_optax(
     """
     check_choice("transform", transform, ("lion", "scale_by_lion"))
     found: list[LionState | QuantizedLionState] = []
+    whole = transform == "lion"
 
     def converted(part: Any) -> Any:
-        theirs = part[0] if _is_chain(part) else part
-        if not isinstance(theirs, optax.ScaleByLionState):
+        if _is_lion_injected(part):
+            return _injected(part, converted(part.inner_state))
+        ours = part[0] if _is_chain(part) else part
+        if not isinstance(ours, optax.ScaleByLionState):
             return part
-        found.append(_adopted(theirs, mu_dtype))
+        found.append(_adopted(ours, mu_dtype))
         return found[-1]
 
     def is_theirs(part: Any) -> bool:
-        chain = transform == "lion" and _is_chain(part)
-        return chain or isinstance(part, optax.ScaleByLionState)
+        known = whole and (_is_chain(part) or _is_lion_injected(part))
+        return known or isinstance(part, optax.ScaleByLionState)
 
     new = jax.tree.map(converted, state, is_leaf=is_theirs)
     if not found:
@@ -77,6 +80,10 @@ def to_optax(state: Any, like: Any) -> Any:
 
     Returns:
       A state like `like`. int8 momenta are decoded.
+
+    Raises:
+      ValueError: If `like` has no state of `optax.lion`, or `state` not one of `lion`
+        in its place.
 
     Examples:
       >>> import jax.numpy as jnp, optax, lion_jax
@@ -104,7 +111,42 @@ def to_optax(state: Any, like: Any) -> Any:
         known = _is_chain(part) or _is_injected(part)
         return known or isinstance(part, optax.ScaleByLionState)
 
-    return jax.tree.map(converted, like, state, is_leaf=is_theirs)
+    _check_holds(like, optax.ScaleByLionState, "like", "no state of optax.lion")
+    _check_holds(state, LionState | QuantizedLionState, "state", "no LionState")
+    try:
+        return jax.tree.map(converted, like, state, is_leaf=is_theirs)
+    except (ValueError, AttributeError, IndexError) as error:
+        raise ValueError(
+            "to_optax: like is not the state of the same optimizer with optax.lion in"
+            f" place of lion: {jax.tree.structure(like)} for"
+            f" {jax.tree.structure(state)}; give what its init makes."
+        ) from error
+
+
+def _check_holds(state: Any, kind: Any, name: str, what: str) -> None:
+    leaves = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, kind))
+    if not any(isinstance(leaf, kind) for leaf in leaves):
+        raise ValueError(
+            f"to_optax: {what} in {name}, {jax.tree.structure(state)}; give"
+            " to_optax(state of lion, like=optimizer.init(params) with optax.lion)."
+        )
+
+
+def _is_lion_injected(part: Any) -> bool:
+    """Whether this is the state of `optax.inject_hyperparams(optax.lion)`."""
+    return (
+        _is_injected(part)
+        and _is_chain(part.inner_state)
+        and {"learning_rate", "b1", "b2", "weight_decay"} <= {*part.hyperparams}
+    )
+
+
+def _injected(theirs: Any, inner: Any) -> Any:
+    """Returns that of `optax.inject_hyperparams(lion)`, with the one more number."""
+    slope = jax.tree.map(jnp.ones_like, theirs.hyperparams["b1"])
+    # In the order of their names, as `jax.tree` has them.
+    numbers = dict(sorted({**theirs.hyperparams, "smooth_beta": slope}.items()))
+    return theirs._replace(inner_state=inner, hyperparams=numbers)
 
 
 def _is_injected(part: Any) -> bool:

@@ -13,6 +13,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Inexact, Int32, PyTree
 
+from lion_jax.optimizer.checks import is_known
 from lion_jax.optimizer.leaves import is_none, is_trainable, upcast
 
 
@@ -48,6 +49,7 @@ def with_ema(
       needs `params`.
 
     Raises:
+      TypeError: If `decay` is no number, or one that is traced.
       ValueError: If `decay` is not between 0 and 1.
 
     Examples:
@@ -68,8 +70,7 @@ def with_ema(
       the correction for bias as in Kingma and Ba, Adam, 2015,
       https://arxiv.org/abs/1412.6980.
     """
-    if not 0 < decay < 1:
-        raise ValueError(f"with_ema: {decay=!r}, but it must be > 0 and < 1.")
+    _check_decay(decay)
     inner = optax.with_extra_args_support(inner)
 
     def init(params: optax.Params) -> EmaState:
@@ -97,6 +98,16 @@ def with_ema(
         return updates, EmaState(inner_state, average, count)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_decay(decay: Any) -> None:
+    if not is_known(decay):
+        raise TypeError(
+            f"with_ema: {decay=}, but it must be a number, > 0 and < 1; with"
+            " optax.inject_hyperparams set static_args=('decay',)."
+        )
+    if not 0 < decay < 1:
+        raise ValueError(f"with_ema: {decay=!r}, but it must be > 0 and < 1.")
 
 
 def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
@@ -133,9 +144,10 @@ def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
     }
 
     def of_leaf(path: Any, p: Any) -> Any:
-        if jnp.shape(averages.get(_place(path), p)) != jnp.shape(p):
-            return p  # of other weights, which is said below
-        return averages.pop(_place(path), p).astype(jnp.result_type(p))
+        average = averages.get(_place(path))
+        if average is None or average.shape != jnp.shape(p):
+            return p  # if it has an average, that is said below
+        return averages.pop(_place(path)).astype(jnp.result_type(p))
 
     result = jax.tree_util.tree_map_with_path(of_leaf, params)
     if averages:
@@ -160,10 +172,12 @@ def _place(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path[:-1] if is_value else path)
 
 
-def _first_average(p: ArrayLike) -> Any:
+def _first_average(p: ArrayLike | jax.ShapeDtypeStruct) -> Any:
     """A copy of a leaf: a caller may donate weights and state to the same step."""
     if not is_trainable(p):
         return optax.MaskedNode()
+    if isinstance(p, jax.ShapeDtypeStruct):  # for a state to restore into
+        return jnp.zeros_like(p, dtype=upcast(jnp.zeros([], p.dtype)).dtype)
     return jnp.array(p, upcast(p).dtype, copy=True)
 
 
@@ -176,8 +190,10 @@ def _weight(decay: float, count: Int32[Array, ""]) -> Float32[Array, ""]:
 def _blend(
     new: Inexact[Array, "*s"], old: Inexact[Array, "*s"], weight: Float32[Array, ""]
 ) -> Any:
-    dtype = old.dtype
-    return optax.incremental_update(new.astype(dtype), old, weight.astype(dtype))
+    # Not weight * new + (1 - weight) * old: what is lost in rounding 1 - weight would
+    # add up, and where weights rest their average would leave them.
+    new, share = new.astype(old.dtype), weight.astype(old.dtype)
+    return jnp.where(weight == 1, new, old + share * (new - old))
 
 
 def _is_masked(x: Any) -> bool:

@@ -82,7 +82,7 @@ def with_error_bits(
       The split as in Zamirai et al., Revisiting BFloat16 Training, 2020,
       https://arxiv.org/abs/2010.06192 (Kahan summation), on integers.
     """
-    if bits not in (8, 16):
+    if not isinstance(bits, int) or bits not in (8, 16):
         raise ValueError(f"with_error_bits: {bits=}, but it must be 8 or 16.")
     inner = optax.with_extra_args_support(inner)
     dtype = jnp.int8 if bits == 8 else jnp.int16

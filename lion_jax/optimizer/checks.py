@@ -3,6 +3,7 @@
 Also which numbers have a value at that time: all but those that JAX traces.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,23 @@ def check_number(
 
 def check_rate(name: str, value: object) -> None:
     """Refuses what is neither a number >= 0 nor a schedule, as `check_number` does."""
-    check_number(name, value, lambda rate: rate >= 0, ">= 0", schedule=True)
+    rule = ">= 0 and finite"
+    check_number(name, value, lambda rate: 0 <= rate < math.inf, rule, schedule=True)
+
+
+def check_mask(mask: Any) -> None:
+    """Refuses a mask that holds anything but booleans and functions.
+
+    Raises:
+      TypeError: If it does: a text would be true for all parameters.
+    """
+    for leaf in jax.tree.leaves(mask):
+        dtype = getattr(leaf, "dtype", np.dtype(type(leaf)))
+        if not callable(leaf) and dtype.kind not in "biu":
+            raise TypeError(
+                f"lion: mask holds {leaf!r}, but it must be a tree of booleans, or a"
+                " function that makes one from the parameters."
+            )
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -82,6 +99,7 @@ def is_zero(value: object) -> bool:
 
 
 def _is_number(x: Any) -> bool:
-    if isinstance(x, int | float | np.number):
+    if isinstance(x, int | float):
         return True
-    return isinstance(x, np.ndarray | jax.Array) and np.ndim(x) == 0
+    arrays = np.number | np.ndarray | jax.Array
+    return isinstance(x, arrays) and np.ndim(x) == 0 and not np.iscomplexobj(x)

@@ -13,13 +13,15 @@ where it was (`side`), so that rounding does not change the sign either; where t
 cancel in c = 0, either sign is taken, unless m' needs no rounding.
 
 The old momentum is read, and on a CPU copied, where the new one does not determine c
-accurately: b1 = 0, b1 > b2, a momentum in float16 or int8. It is read without a copy
-where XLA:CPU writes a float32 momentum and weights in one loop (`ONE_LOOP`).
+accurately: b1 = 0, b1 > b2, a momentum in float16 or int8, or, where more than the sign
+of c is used, in bfloat16. It is read without a copy where XLA:CPU writes a float32
+momentum and weights in one loop (`ONE_LOOP`).
 
 Betas that are traced, as by `optax.inject_hyperparams`, have no value to decide by.
-Then c is read from the new momentum; it is g where b1 = 0. Where b2 < b1, m' holds less
-of m: c's rounding error is up to 16 / (1 - b1) times as large. Where b2 < b1 / 16, c is
-NaN. To use such betas, keep them out of the trace:
+Then the sign of c is read from the new momentum; it is g's where b1 = 0. (Where more
+than the sign is used, the old one is read, also for c's derivatives.) Where b2 < b1,
+m' holds less of m: c's rounding error is up to 16 / (1 - b1) times as large. Where
+b2 < b1 / 16, c is NaN. To use such betas, keep them out of the trace:
 `optax.inject_hyperparams(lion, static_args=("b1", "b2"))`.
 """
 
@@ -49,13 +51,25 @@ class Interpolation:
     b1: Any
     b2: Any
     ahead: Any  # b2/b1 - 1, or None where the new momentum is not to be read
+    exact: bool  # whether more than the sign is used
     one_loop: bool
 
     @classmethod
-    def of(cls, b1: ArrayLike, b2: ArrayLike) -> "Interpolation":
-        """Decides by the betas, and by the flags of XLA in force now."""
+    def of(
+        cls, b1: ArrayLike, b2: ArrayLike, *, exact: bool = False
+    ) -> "Interpolation":
+        """Decides by the betas, and by the flags of XLA in force now.
+
+        Args:
+          b1: Weight of the momentum.
+          b2: The momentum's decay rate.
+          exact: Whether more of c than its sign is used.
+        """
         one_loop = ONE_LOOP in os.environ.get("XLA_FLAGS", "")
-        return cls(b1, b2, _look_ahead(b1, b2), one_loop)
+        ahead = _look_ahead(b1, b2)
+        if exact and not isinstance(ahead, float):
+            ahead = None  # whose derivative a choice between cases would cut
+        return cls(b1, b2, ahead, exact, one_loop)
 
     def side(self, m: Momentum, g: Array) -> Any:
         """The number that the rounding of the new momentum must not cross, if any."""
@@ -64,8 +78,8 @@ class Interpolation:
         # With b1 = b2 it is 0, also where the gradient is infinite.
         return jnp.where(self.ahead == 0, 0.0, -factor(self.ahead, g) * g)
 
-    def __call__(self, g: Array, old: Momentum, new: Momentum, *, exact: bool) -> Any:
-        """Returns c; unless `exact`, up to a positive factor."""
+    def __call__(self, g: Array, old: Momentum, new: Momentum) -> Any:
+        """Returns c; unless it is to be exact, up to a positive factor."""
         b1, b2 = factor(self.b1, g), factor(self.b2, g)
         if not self._is_from_new(old) or self._is_one_loop(old):
             return (1.0 - b1) * g + b1 * momentum.load(self._apart(old))
@@ -73,14 +87,14 @@ class Interpolation:
         if not isinstance(self.ahead, float):
             # With b1 = b2 an infinite gradient must not be multiplied by zero.
             c = jnp.where(self.ahead == 0, c, c + factor(self.ahead, g) * g)
-            return jnp.where(b1 == 0, g, ratio * c if exact else c)
+            return jnp.where(b1 == 0, g, c)
         c = c + self.ahead * g if self.ahead else c
-        return ratio * c if exact else c
+        return ratio * c if self.exact else c
 
     def _is_from_new(self, m: Momentum) -> bool:
         if self.ahead is None or isinstance(m, int8.Int8Momentum):
             return False
-        return m.dtype != jnp.float16
+        return m.dtype != jnp.float16 and not (self.exact and m.dtype == jnp.bfloat16)
 
     def _apart(self, m: Momentum) -> Momentum:
         """Keeps XLA:CPU from computing a narrow momentum and its reader together.
@@ -103,6 +117,6 @@ def _look_ahead(b1: Any, b2: Any) -> Any:
     if is_known(b1) and is_known(b2):
         b1, b2 = float(b1), float(b2)
         return b2 / b1 - 1 if 0 < b1 <= b2 else None
-    b1, b2 = jnp.asarray(b1, jnp.float32), jnp.asarray(b2, jnp.float32)
+    b1, b2 = (jnp.asarray(b, float) for b in (b1, b2))  # float64 where JAX has it
     enough = b2 >= MIN_RATIO * b1
     return jnp.where(enough, (b2 - b1) / jnp.where(b1 == 0, 1, b1), jnp.nan)

@@ -22,6 +22,12 @@ def upcast(x: ArrayLike) -> Inexact[Array, "*shape"]:
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
+def as_dtype_of(x: Array, like: ArrayLike) -> Array:
+    """Returns an array in the dtype of another; as it is where that has no values."""
+    dtype = jnp.result_type(like)
+    return x if dtype == jax.dtypes.float0 else x.astype(dtype)
+
+
 def wider_dtype(x: ArrayLike, y: ArrayLike) -> DTypeLike:
     """Returns the wider of two dtypes, even where dtypes are promoted strictly."""
     with jax.numpy_dtype_promotion("standard"):

@@ -10,6 +10,7 @@ The first two are `_directions`, the third is `lion`; see `in_place` for which m
 c is read from and why, `momentum` for how it is stored, and `variants`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from lion_jax.optimizer import checks, in_place, momentum, variants
 from lion_jax.optimizer.leaves import (
+    as_dtype_of,
     at,
     factor,
     for_every_leaf,
@@ -93,12 +95,7 @@ def scale_by_lion(
 
     def update(updates, state, params=None):
         directions, state = inner.update(updates, state, params)
-        narrow = jax.tree.map(
-            lambda u, g: u.astype(jnp.result_type(g)) if is_trainable(g) else u,
-            directions,
-            updates,
-        )
-        return narrow, state
+        return jax.tree.map(as_dtype_of, directions, updates), state
 
     return optax.GradientTransformation(inner.init, update)
 
@@ -109,9 +106,10 @@ def _directions(
     """`scale_by_lion` with its directions in float32 or wider."""
     checks.check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
     checks.check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
-    checks.check_number("smooth_beta", smooth_beta, lambda beta: beta > 0, "positive")
+    finite = "positive and finite"
+    checks.check_number("smooth_beta", smooth_beta, lambda x: 0 < x < math.inf, finite)
     momentum.check_dtype(mu_dtype)
-    interpolation = in_place.Interpolation.of(b1, b2)
+    interpolation = in_place.Interpolation.of(b1, b2, exact=mode != "hard")
 
     def init(params: optax.Params) -> LionState | QuantizedLionState:
         return momentum.first_state(params, mu_dtype)
@@ -124,7 +122,7 @@ def _directions(
     def direction(g: Any, old: Any, new: Any) -> Any:
         if isinstance(old, optax.MaskedNode):
             return jnp.zeros(jnp.shape(g), bool)
-        c = interpolation(upcast(g), old, new, exact=mode != "hard")
+        c = interpolation(upcast(g), old, new)
         u = variants.direction(c, mode, smooth_beta)
         return variants.cautious_direction(u, upcast(g)) if cautious else u
 
@@ -193,7 +191,7 @@ def lion(
       dtype; where the gradient is None there is no update, if `init` had None there.
 
     Raises:
-      TypeError: If a number is not a number.
+      TypeError: If a number is not a number, or the mask holds no booleans.
       ValueError: For a value outside of its range, or a variant of weight decay
         without any. Traced values are taken as they are.
 
@@ -216,6 +214,7 @@ def lion(
     """
     checks.check_rate("learning_rate", learning_rate)
     checks.check_rate("weight_decay", weight_decay)
+    checks.check_mask(mask)
     checks.check_choice("mode", mode, variants.MODES)
     checks.check_decay(weight_decay, cautious_weight_decay, independent_weight_decay)
     inner = _directions(b1, b2, mu_dtype, mode, smooth_beta, cautious)

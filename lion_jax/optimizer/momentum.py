@@ -25,14 +25,15 @@ def check_dtype(mu_dtype: Any) -> DTypeLike | None:
     if mu_dtype is None:
         return None
     try:
-        dtype = jnp.dtype(mu_dtype)
+        dtype = jnp.dtype(bool if isinstance(mu_dtype, jax.Array) else mu_dtype)
         known = dtype == jnp.int8 or is_wide(dtype)
     except TypeError:
         known = False
     if not known:
         raise ValueError(
             f"lion: {mu_dtype=}, but it must be a floating dtype of at least 16 bits,"
-            " 'int8' or None."
+            " 'int8' or None; to optax.inject_hyperparams, which calls a type as a"
+            " schedule, give its name, such as 'bfloat16'."
         )
     return mu_dtype
 
@@ -122,22 +123,25 @@ def opened(state: Any, gradients: optax.Updates, b2: Any) -> Any:
       gradients: A tree like the momenta.
       b2: The decay rate.
     """
-    leaves, structure = jax.tree.flatten(state.mu)
-    places = [i for i, m in enumerate(leaves) if m.dtype == jnp.int8]
-    if not places:
+    codes, gradients_of_codes = [], []
+
+    def collect(g: Any, m: Any) -> None:  # m is a MaskedNode where g is no number
+        if getattr(m, "dtype", None) == jnp.int8:
+            codes.append(m)
+            gradients_of_codes.append(upcast(g))
+
+    jax.tree.map(collect, gradients, state.mu)
+    if not codes:
         return state.mu
-    gradient = structure.flatten_up_to(gradients)
     before, after = calibration.exponents(
-        [leaves[i] for i in places],
-        [upcast(gradient[i]) for i in places],
-        state.exponents,
-        b2,
-        state.count,
+        codes, gradients_of_codes, state.exponents, b2, state.count
     )
-    walk = int8.walk(state.count)
-    for i, exponent, following in zip(places, before, after, strict=True):
-        leaves[i] = int8.Int8Momentum(leaves[i], exponent, following, walk)
-    return structure.unflatten(leaves)
+    each, walk = zip(before, after, strict=True), int8.walk(state.count)
+
+    def open_codes(m: Array) -> Any:
+        return int8.Int8Momentum(m, *next(each), walk) if m.dtype == jnp.int8 else m
+
+    return jax.tree.map(open_codes, state.mu)
 
 
 def closed(state: Any, momenta: Any) -> Any:
