@@ -319,6 +319,45 @@ def test_a_grid_without_decays_has_none_on_an_edge(tmp_path, capsys):
     assert not capsys.readouterr().err
 
 
+@pytest.mark.parametrize("trials", [9, 25])
+def test_no_two_random_trials_are_one(files, capsys, trials):
+    for seed in range(4):
+        found = proposed(
+            capsys, [files.split(",")[0]], f"--trials={trials}", f"--random={seed}"
+        )
+        (fields,) = found.values()
+        assert len({*fields["optimizer.learning_rate"]}) == trials
+
+
+def test_a_grid_is_around_what_the_files_have(tmp_path, capsys):
+    def made(file, **fields):
+        given = ", ".join(f"{key}={value!r}" for key, value in fields.items())
+        text = CONFIG.format(optimizer=file, rate=1)
+        text = re.sub(r"OptimizerConfig\(.*?\)", f"OptimizerConfig({given})", text)
+        (tmp_path / f"{file}.py").write_text(text)
+        return str(tmp_path / f"{file}.py")
+
+    odd = made("odd", name="adamw", learning_rate=1.234e-3, weight_decay=0.0)
+    found = proposed(capsys, [odd], "--trials=4")[odd]
+    assert found.keys() == {"optimizer.learning_rate"}  # there is no decay to vary
+    assert len(found["optimizer.learning_rate"]) == 4
+    assert 1.234e-3 in found["optimizer.learning_rate"]
+    text = made("text", name="optax:adamw", options={"weight_decay": "0.1"})
+    many = made("many", name="adamw", weight_decay=0.0)
+    for argv, said in (
+        ([text], r"text\.py: optimizer\.options\.weight_decay is '0\.1', but a grid"),
+        ([f"{odd},{many}"], "have AdamW for one protocol.*leave the other out"),
+        ([many, "--trials=5000"], "too many for one span; set a smaller --trials"),
+    ):
+        with pytest.raises(configs.ConfigError, match=said):
+            compare.main(["grid", "--configs", *argv])
+    again = tmp_path / "again.py"
+    again.write_text(Path(odd).read_text())
+    with pytest.raises(configs.ConfigError, match="both called 'tiny_odd'; give one"):
+        compare.main(["grid", "--configs", f"{odd},{again}"])
+    assert compare.main(["grid", f"--configs={many}", "--trials=9"]) == 0  # the remedy
+
+
 def test_random_values_do_not_depend_on_how_their_number_is_divided(files, capsys):
     paths = files.split(",")
     many = {n: proposed(capsys, paths, f"--trials={n}", "--random=0") for n in (8, 13)}

@@ -273,6 +273,16 @@ def test_more_pairs_are_flipped_at_random_near_the_t_test():
     assert apart.p == pytest.approx(1 / stats.RESAMPLES, rel=1)  # never 0
 
 
+def test_ties_of_signed_ranks_are_those_of_exact_numbers():
+    """Differences of percentages differ in their last digits."""
+    wins = np.array([851, 962, 573, 441, 336, 259, 164, 45])
+    gaps = 100 * (wins / 1000) - 100 * ((wins - 2) / 1000)
+    assert len({*gaps}) > 1
+    values = np.append(gaps * [1, 1, 1, -1, 1, 1, -1, 1], np.inf)
+    rounded = np.append(np.round(values[:-1], 6), np.inf)
+    assert paired.signed_ranks(values) == paired.signed_ranks(rounded)
+
+
 def test_signed_ranks_are_scipys_and_take_infinities():
     values = RNG.normal(0.5, size=8)
     expected = scipy.stats.wilcoxon(values, method="exact")

@@ -5,7 +5,15 @@ import itertools
 import math
 from typing import NamedTuple
 
-from lion_jax.compare import measures, pairs, requested, titles, tuning
+from lion_jax.compare import (
+    conditions,
+    measures,
+    paired,
+    pairs,
+    requested,
+    titles,
+    tuning,
+)
 from lion_jax.compare.markdown import spans
 from lion_jax.compare.measures import Measure, Targets
 from lion_jax.compare.pairs import Comparison, Group
@@ -67,16 +75,19 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
     Raises:
       ConfigError: If the options do not fit each other or the records.
     """
-    if options.primary in measures.SPEED and not options.targets:
-        raise ConfigError(
-            f"--primary={options.primary} needs a target that is named beforehand; set"
-            " --target=0.9, say."
-        )
     runs = sorted(runs, key=lambda run: (run.label, run.seed))
     final = [run for run in runs if not run.swept]
     groups = pairs.groups(final)
     defaults = measures.default_targets(groups)
-    targets = measures.for_models(options.targets or {}, defaults) if final else {}
+    named_targets = options.targets or {}
+    targets = measures.for_models(named_targets, defaults) if final else {}
+    unnamed = [] if "" in named_targets else [*defaults.keys() - named_targets.keys()]
+    if options.primary in measures.SPEED and (unnamed or not named_targets):
+        model = f"{min(unnamed)}=" * bool(named_targets)
+        raise ConfigError(
+            f"--primary={options.primary} needs a target that is named beforehand, for"
+            f" every model; set --target={model}0.9, say."
+        )
     by_group = [_measures(group, targets, options.primary) for group in groups]
     swept = [run for run in runs if run.swept]
     named = titles.of_configurations(final + swept)
@@ -99,6 +110,7 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
         budgets,
         _missing(runs, options.asked)
         + _unfair(groups)
+        + conditions.warnings(groups, named)
         + [
             f"**The tuning was not equal: {budget.counts}.**"
             for budget in budgets
@@ -147,7 +159,8 @@ def _other_seeds(group: Group) -> str:
     both = [*itertools.combinations(group, 2)]
     alone = [(a, b) for a, b in both if not pairs.common_seeds(group[a], group[b])]
     said = [
-        f"fewer than half are shared by {a} and {b}, which are compared without pairs"
+        f"fewer than {paired.FEWEST_PAIRS}, or than half, are shared by {a} and {b},"
+        " which are compared without pairs"
         for a, b in alone
     ]
     if len(alone) < len(both):

@@ -9,12 +9,13 @@ import itertools
 import math
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lion_jax import cli
 from lion_jax.compare.markdown import counted
-from lion_jax.config import ConfigError, OptimizerConfig
+from lion_jax.config import Config, ConfigError, OptimizerConfig
 from lion_jax.config.reference import parse
 
 RATE = "optimizer.learning_rate"
@@ -60,18 +61,18 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
             " --trials=9 --trial_seeds=1 --ratio=10."
         )
     loaded = {path: cli.load_config(path) for path in paths}
-    adamw = {
-        config.model.name: config.optimizer
-        for config in loaded.values()
-        if config.optimizer.name == "adamw"
-    }
+    _check_names(loaded)
+    adamw = _adamws(loaded)
     lines = []
     for path, config in loaded.items():
-        centers = _centers(config.optimizer)
-        if config.optimizer.name == "lion" and config.model.name in adamw:
-            centers = _centers(adamw[config.model.name])
-            centers[RATE] /= plan.ratio
-            centers[DECAY] *= plan.ratio
+        centers = _centers(path, config.optimizer)
+        sibling = adamw.get(_protocol(config))
+        if config.optimizer.name == "lion" and sibling:
+            centers = _centers(sibling, loaded[sibling].optimizer)
+            centers = {
+                field: center / plan.ratio if field == RATE else center * plan.ratio
+                for field, center in centers.items()
+            }
         for sweeps in _sweeps(centers, plan):
             words = ["python", "-m", "lion_jax.compare", "run", "--configs", path]
             words += ["--seeds", str(plan.seeds), "--first_seed", str(TRIAL_SEED)]
@@ -80,6 +81,39 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
                 words += ["--sweep", f"{field}={','.join(f'{v:g}' for v in values)}"]
             lines.append(shlex.join(words))
     return lines
+
+
+def _check_names(loaded: dict[str, Config]) -> None:
+    """Refuses two configurations of one name, whose trials would be one's."""
+    named: dict[str, str] = {}
+    for path, config in loaded.items():
+        other = named.setdefault(config.name, path)
+        if other != path:
+            raise ConfigError(
+                f"--configs: {other} and {path} are both called {config.name!r}; give"
+                " one of them another name."
+            )
+
+
+def _adamws(loaded: dict[str, Config]) -> dict[str, str]:
+    """Returns AdamW's files by the protocol that they share with Lion's."""
+    found: dict[str, str] = {}
+    for path, config in loaded.items():
+        if config.optimizer.name != "adamw":
+            continue
+        other = found.setdefault(_protocol(config), path)
+        if other != path:
+            raise ConfigError(
+                f"--configs: {other} and {path} have AdamW for one protocol, and Lion's"
+                " trials mirror one of them; leave the other out."
+            )
+    return found
+
+
+def _protocol(config: Config) -> str:
+    """Returns what files share that differ in their optimizers only."""
+    fields = dataclasses.asdict(config)
+    return repr({k: v for k, v in fields.items() if k not in ("name", "optimizer")})
 
 
 def note(lines: list[str], trials: int) -> str:
@@ -101,19 +135,20 @@ def note(lines: list[str], trials: int) -> str:
     )
 
 
-def _centers(optimizer: OptimizerConfig) -> dict[str, float]:
+def _centers(path: str, optimizer: OptimizerConfig) -> dict[str, float]:
     """Returns the values around which an optimizer is tuned, by field."""
-    centers = {RATE: optimizer.learning_rate}
+    centers: dict[str, Any] = {RATE: optimizer.learning_rate}
     if not parse(optimizer.name):
         centers[DECAY] = optimizer.weight_decay
     elif "weight_decay" in optimizer.options:
         centers[OWN_DECAY] = optimizer.options["weight_decay"]
     for field, center in centers.items():
-        if center == 0:
+        if type(center) not in (int, float) or (field == RATE and center == 0):
             raise ConfigError(
-                f"{field} is 0, which no grid can be centred on; set it in the file."
+                f"{path}: {field} is {center!r}, but a grid is centred on a number"
+                " other than 0; set it in the file."
             )
-    return centers
+    return {field: center for field, center in centers.items() if center != 0}
 
 
 def _sweeps(centers: dict[str, float], plan: Plan) -> list[dict[str, list[float]]]:
@@ -125,14 +160,15 @@ def _sweeps(centers: dict[str, float], plan: Plan) -> list[dict[str, list[float]
         if len(centers) == 1:
             counts[RATE] = plan.trials
         powers = {x: np.linspace(*spans[x], counts[x]) for x in centers}
-        return [{x: _values(centers[x], powers[x], x) for x in centers}]
+        return [{x: _values(centers[x], powers[x], x, 2) for x in centers}]
     # The same places for all configurations, within the spans of the largest square
     # grid: they do not depend on how a number of trials happens to be divided.
     reach = max(1.0, (math.isqrt(plan.trials) - 1) / 2)
     drawn = np.random.default_rng(plan.random).uniform(size=(plan.trials, 2))
     return [
         {
-            field: _values(center, [reach * (2 * place - 1)], field)
+            # More digits: of two draws that round to one value, one would be lost.
+            field: _values(center, [reach * (2 * place - 1)], field, 5)
             for (field, center), place in zip(centers.items(), row, strict=False)
         }
         for row in drawn
@@ -151,5 +187,20 @@ def _span(count: int) -> tuple[int, int]:
     return -(count // 2), count - count // 2 - 1
 
 
-def _values(center: float, powers, field: str) -> list[float]:
-    return [float(f"{center * FACTOR[field] ** power:.2g}") for power in powers]
+def _values(center: float, powers, field: str, digits: int) -> list[float]:
+    """Returns rounded multiples of a centre, which itself stays as it is.
+
+    Raises:
+      ConfigError: If two of them are the same number, or one is none.
+    """
+    exact = [center * FACTOR[field] ** float(power) for power in powers]
+    values = [
+        float(f"{value:.{digits}g}") if power else center
+        for value, power in zip(exact, powers, strict=True)
+    ]
+    if len({*values}) < len(values) or not all(1e-30 < v < 1e30 for v in values):
+        raise ConfigError(
+            f"{field}: {len(values)} values around {center:g} are too many for one"
+            " span; set a smaller --trials."
+        )
+    return values

@@ -70,12 +70,16 @@ def signed_ranks(values: Sample, seed: int = 0) -> Test:
     """Wilcoxon's signed-rank test, by the same assignments of signs.
 
     A difference of 0 keeps its place among the ranks and counts for neither side
-    (Pratt's way), so that ties need no other distribution.
+    (Pratt's way), so that ties need no other distribution. Differences that are equal
+    but for rounding are ties.
 
     References:
       Pratt, 1959, https://doi.org/10.1080/01621459.1959.10501526
     """
-    ranks = np.sign(values) * scipy.stats.rankdata(np.abs(values))
+    finite = np.abs(values[np.isfinite(values)])
+    largest = finite.max(initial=0.0) or 1.0
+    sizes = np.round(np.abs(values) / largest, 9)
+    ranks = np.sign(values) * (sizes > 0) * scipy.stats.rankdata(sizes)
     return _sign_flip(ranks, seed, "signed ranks")
 
 

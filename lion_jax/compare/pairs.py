@@ -58,6 +58,15 @@ class Contrast:
         return self.a12.estimate > 0.5
 
     @property
+    def is_split(self) -> bool:
+        """Whether the difference points one way and the test whose p is given another.
+
+        The test is then of ranks: most runs of one are better, the mean of the other.
+        """
+        gain = self.measure.better * self.difference.estimate
+        return gain < 0 if self.first_is_better else gain > 0
+
+    @property
     def pairs_ahead(self) -> tuple[int, int]:
         """In how many pairs the first configuration is better, and the second."""
         gains = self.measure.better * self.pairs
@@ -130,11 +139,13 @@ def _common(run: Record) -> dict[str, Any]:
 def common_seeds(a: list[Record], b: list[Record]) -> tuple[int, ...]:
     """Returns the seeds that pair two configurations' runs.
 
-    They are the seeds that both have, if those are at least half of each one's; else
-    none, and the runs are compared as two independent samples.
+    They are the seeds that both have, if those are at least half of each one's and
+    enough for a test of pairs, or if neither has others; else none, and the runs are
+    compared as two independent samples: all that is said of them is of the same runs.
     """
     both = {run.seed for run in a} & {run.seed for run in b}
-    return tuple(sorted(both)) if 2 * len(both) >= max(len(a), len(b)) else ()
+    enough = len(both) >= max(paired.FEWEST_PAIRS, len(a) / 2, len(b) / 2)
+    return tuple(sorted(both)) if enough or len(both) == len(a) == len(b) else ()
 
 
 NO_MEAN = np.array([np.nan])
@@ -161,7 +172,7 @@ def contrast(
         gaps,
         # Two failures differ by 0 in rank, but have no difference to average.
         paired.mean_difference(gaps if np.isfinite(paired_values).all() else NO_MEAN)
-        if len(seeds) > 1
+        if seeds
         else stats.difference(a, b),
         paired.sign_flip(gaps) if len(seeds) >= paired.FEWEST_PAIRS else unpaired,
         unpaired,

@@ -96,8 +96,9 @@ def markdown_of(analysis: Analysis) -> str:
     if analysis.groups:
         parts += _results(analysis)
         parts += _costs(analysis)
-    if analysis.sweeps:
+    if analysis.budgets:
         parts += trials_table.section(analysis.sweeps, analysis.budgets)
+    if analysis.sweeps:
         parts.append("![Validation accuracy of every trial](tuning.svg)")
     parts += protocol.section(analysis.final or analysis.runs, analysis.titles)
     parts.append(METHODS)

@@ -45,6 +45,11 @@ def verdict(comparison: Comparison) -> str:
     numbers = "; ".join(filter(None, [gap, p, a12]))
     if comparison.p_holm > ALPHA:
         return f"{what}: **no difference shown** ({numbers})."
+    if c.is_split:
+        return (
+            f"{what}: **they differ, but neither is better**: the mean of one and most"
+            f" runs of the other are ({numbers})."
+        )
     better = first if c.first_is_better else second
     return f"{what}: **{better} is better** ({numbers})."
 

@@ -7,6 +7,8 @@ from lion_jax.compare.tuning import Budget, Sweep
 
 def section(sweeps: list[Sweep], budgets: list[Budget]) -> list[str]:
     """Returns Markdown parts: what each trial gave, the best of each first."""
+    if not sweeps:
+        return ["## Tuning", items(budget.text for budget in budgets)]
     rows = []
     for sweep in sweeps:
         for trial in sweep.trials:

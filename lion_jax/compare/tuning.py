@@ -144,7 +144,7 @@ def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[st
             f" none of the {len(sweep.trials)} trials.**"
         ]
     warnings = []
-    if used is not best:
+    if used.accuracy < best.accuracy:
         warnings.append(
             f"**{sweep.title}: the final runs did not use the best trial:"
             f" {titles.of_values(used.values)} reached {used.accuracy:.2f} % on"
@@ -217,7 +217,7 @@ def _seeds(sweep: Sweep, final: list[Record]) -> list[str]:
 def budgets(
     sweeps: list[Sweep], final: list[Record], named: dict[str, str]
 ) -> list[Budget]:
-    """Returns the budget of each model that has trials.
+    """Returns the budget of each model.
 
     A configuration that has final runs and no trial was not tuned, which counts as no
     budget at all.
@@ -229,7 +229,7 @@ def budgets(
     """
     models = {run.config["name"]: run.config["model"]["name"] for run in final}
     found = []
-    for model in sorted({sweep.model for sweep in sweeps}):
+    for model in sorted({*models.values(), *(sweep.model for sweep in sweeps)}):
         own = {sweep.name: sweep.trials for sweep in sweeps if sweep.model == model}
         own |= {
             name: [] for name in models if models[name] == model and name not in own
@@ -240,5 +240,7 @@ def budgets(
         counts = ", ".join(f"{named[name]}: {_spent(seeds[name])}" for name in own)
         equal = "equal" if is_equal else "**not equal**"
         text = f"{counts} ({equal} budgets, in runs and seeds)."
+        if not any(own.values()):
+            text = f"{counts}: whether they were tuned alike, these records do not say."
         found.append(Budget(is_equal, counts, text))
     return found
