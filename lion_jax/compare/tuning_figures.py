@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lion_jax.compare import drawing, titles
@@ -33,16 +32,17 @@ def draw(sweeps: list[Sweep], path: Path) -> list[Path]:
 
 def _panel(axis: Any, sweep: Sweep) -> None:
     across = _field(sweep)
+    scale = _Scale([trial.values[across] for trial in sweep.trials])
     lines: dict[str, list[Trial]] = {}
     for trial in sweep.trials:
         rest = {k: v for k, v in trial.values.items() if k != across}
         lines.setdefault(titles.of_values(rest), []).append(trial)
     ordered = sorted(lines.items(), key=lambda line: _by_values(line[1], across))
     for number, (name, trials) in enumerate(ordered):
-        trials = sorted(trials, key=lambda trial: trial.values[across])
+        trials = sorted(trials, key=lambda trial: scale.place(trial.values[across]))
         errors = [0 if math.isnan(t.error) else t.error for t in trials]
         axis.errorbar(
-            [trial.values[across] for trial in trials],
+            [scale.place(trial.values[across]) for trial in trials],
             [trial.accuracy for trial in trials],
             errors if any(errors) else None,
             label=name or None,
@@ -50,19 +50,12 @@ def _panel(axis: Any, sweep: Sweep) -> None:
             capsize=3,
             **drawing.style(number),
         )
-    tried = [trial.values[across] for trial in sweep.trials]
-    if min(tried) > 0:
-        axis.set_xscale("log")
-    axis.xaxis.set_major_locator(FixedLocator(sorted(set(tried))))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    for end in {min(tried), max(tried)}:
-        axis.axvline(end, color="0.5", lw=0.9, ls=":", zorder=0)
+    ends = scale.draw(axis)
     if sweep.used is not None:
-        _mark(axis, sweep, sweep.used, across)
+        _mark(axis, sweep, sweep.used, scale.place(sweep.used.values[across]))
     several = "mean and standard error over seeds"
     many = any(len(trial.seeds) > 1 for trial in sweep.trials)
-    axis.set(xlabel=f"{titles.of_field(across)} (dotted: ends of the grid)")
+    axis.set(xlabel=titles.of_field(across) + ends)
     axis.set_ylabel("validation accuracy, %" + (f"\n{several}" if many else ""))
     axis.set_title(f"{sweep.title}, {len(sweep.trials)} trials")
     axis.margins(0.08, 0.18)
@@ -70,15 +63,40 @@ def _panel(axis: Any, sweep: Sweep) -> None:
         axis.legend(fontsize="small")
 
 
-def _mark(axis: Any, sweep: Sweep, used: Trial, across: str) -> None:
+class _Scale:
+    """Where values stand: numbers as such, others side by side by their names."""
+
+    def __init__(self, tried: list[Any]):
+        self._numbers = sorted({*tried}) if all(map(_is_number, tried)) else []
+        self._names = sorted({*map(str, tried)})
+
+    def place(self, value: Any) -> int | float:
+        """Returns where one of the values stands."""
+        return value if self._numbers else self._names.index(str(value))
+
+    def draw(self, axis: Any) -> str:
+        """Marks the values on an axis; returns what is to be said of it."""
+        if not self._numbers:
+            axis.set_xticks(range(len(self._names)), self._names)
+            return ""
+        if self._numbers[0] > 0:
+            axis.set_xscale("log")
+        axis.xaxis.set_major_locator(FixedLocator(self._numbers))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        for end in {self._numbers[0], self._numbers[-1]}:
+            axis.axvline(end, color="0.5", lw=0.9, ls=":", zorder=0)
+        return " (dotted: ends of the grid)"
+
+
+def _mark(axis: Any, sweep: Sweep, used: Trial, place: int | float) -> None:
     """Puts a star on the chosen trial and names the edges on which it lies."""
-    x, y = used.values[across], used.accuracy
     best = "best" if used is sweep.trials[0] else "not the best"
     sides = [f"{side} {titles.of_field(f)}" for f, side in sweep.edges(used)]
     edges = f"; edge of the grid: {', '.join(sides)}" if sides else ""
     axis.plot(
-        [x],
-        [y],
+        [place],
+        [used.accuracy],
         ls="",
         marker="*",
         ms=17,
@@ -91,14 +109,18 @@ def _mark(axis: Any, sweep: Sweep, used: Trial, across: str) -> None:
 
 def _field(sweep: Sweep) -> str:
     """Returns the field to draw across: the rate, or else the first with numbers."""
-    values = sweep.trials[0].values
-    numbers = [f for f, v in values.items() if type(v) in (int, float)]
-    if RATE in values:
+    fields = [*sweep.trials[0].values]
+    if RATE in fields:
         return RATE
-    return numbers[0] if numbers else next(iter(values))
+    numbers = (f for f in fields if all(_is_number(t.values[f]) for t in sweep.trials))
+    return next(numbers, fields[0])
 
 
-def _by_values(line: list[Trial], across: str) -> tuple[Any, ...]:
-    """Sorts lines by the numbers that their trials share, not by their names."""
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _by_values(line: list[Trial], across: str) -> tuple[tuple[float, str], ...]:
+    """Sorts lines by the values that their trials share: numbers by size, names."""
     shared = [v for field, v in line[0].values.items() if field != across]
-    return tuple(v if isinstance(v, int | float) else np.inf for v in shared)
+    return tuple((v, "") if _is_number(v) else (math.inf, str(v)) for v in shared)
