@@ -88,7 +88,7 @@ def _configuration(
         "memory": runs[0].memory,
         "images_per_second": [run.result.images_per_second for run in runs],
         "measures": {measure.name: _measure(measure, runs) for measure in every},
-        "config": config,
+        "config": _finite(config),
     }
 
 
