@@ -697,7 +697,11 @@ def damaged_record(place, patch):
 def records_that_differ(place, patch):
     record = old_record()
     records.write(record, place)
-    other = old_record(seed=1, config=with_rate(record, 0.5))
+    other = old_record(
+        seed=1,
+        config=with_rate(record, 0.5) | {"seed": 1},
+        result=dataclasses.replace(record.result, seed=1),
+    )
     records.write(other, place)
     yield "", lambda: records.read_all(place)
     records.path_of(place, other.label, 1).unlink()

@@ -24,6 +24,7 @@ from lion_jax.compare import (
     results,
     stats,
     titles,
+    tuning,
     tuning_figures,
 )
 from lion_jax.compare.analysis import Options, analyse
@@ -720,6 +721,56 @@ def test_lines_of_trials_stand_in_the_order_of_their_values(monkeypatch, tmp_pat
     assert said == ["decay 0.1", "decay 1", "decay 10"]
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["cosine", "constant", "cosine"], ["constant", "cosine"]),
+        ([{"a": 2}, {"a": 1}, {}], ["{'a': 1}", "{'a': 2}", "{}"]),
+        ([math.inf, 0.9, None], ["0.9", "None", "inf"]),
+        ([True, False, True], ["False", "True"]),
+    ],
+)
+def test_values_that_are_no_numbers_stand_side_by_side(
+    monkeypatch, tmp_path, values, names
+):
+    shown = []
+    monkeypatch.setattr(
+        tuning_figures, "save", lambda *given: shown.append(given) or []
+    )
+    trials = [
+        tuning.Trial(f"run,{k}", {"optimizer.x": v}, (0,), 80.0 + k, 0.1, 1.0, 0)
+        for k, v in enumerate(values)
+    ]
+    sweep = tuning.Sweep("run", "Lion", "vit", trials, None, [])
+    monkeypatch.setattr(tuning.Sweep, "edges", lambda *_: [])
+    used = dataclasses.replace(sweep, used=trials[0])
+    two = {"optimizer.x": "a", "optimizer.y": 1}
+    mixed = [dataclasses.replace(t, values=two | t.values) for t in trials]
+    tuning_figures.draw([used, dataclasses.replace(sweep, trials=mixed)], tmp_path)
+    ((figure, _),) = shown
+    figure.draw_without_rendering()
+    first, second = figure.axes
+    assert [text.get_text() for text in first.get_xticklabels()] == names
+    assert first.get_xlabel() == "x"
+    assert second.get_xlabel() == "y (dotted: ends of the grid)"
+
+
+def test_a_sweep_over_a_text_is_drawn_and_exported(monkeypatch, tmp_path):
+    monkeypatch.setattr(tuning_figures, "save", lambda *_: [])
+    optimizer = made_run().config["optimizer"]
+    runs = [
+        made_run(
+            seed=100,
+            swept={"optimizer.schedule": name},
+            config={"optimizer": optimizer | {"schedule": name}},
+        )
+        for name in ("cosine", "constant")
+    ]
+    analysis = analyse(runs)
+    tuning_figures.draw(analysis.sweeps, tmp_path)
+    assert "schedule cosine" in reports.markdown_of(analysis)
+
+
 def test_one_trial_of_another_protocol_is_named():
     """Trials beyond an edge, made with other epochs: they are not of one ranking."""
     odd = GRID[1]
@@ -948,6 +999,14 @@ def test_json_is_strict_and_holds_every_value():
     }
 
 
+def test_an_option_without_bounds_is_null_in_json():
+    optimizer = made_run().config["optimizer"] | {"options": {"b1": math.inf}}
+    runs = made_runs("lion", [0.8, 0.9], config={"optimizer": optimizer})
+    found = json.loads(exports.texts(analyse(runs))["report.json"])
+    (configuration,) = found["configurations"]
+    assert configuration["config"]["optimizer"]["options"] == {"b1": None}
+
+
 def test_csv_has_a_row_per_comparison_with_stable_columns():
     analysis = analyse(made_runs("lion", HIGH) + made_runs("adamw", LOW))
     text = exports.texts(analysis)["comparisons.csv"]
@@ -1070,8 +1129,33 @@ def test_a_record_with_a_later_field_is_not_to_be_removed(tmp_path):
         ("result.test_accuracy", "0.8", "its test_accuracy is '0.8'"),
         ("result.test_loss", True, "its test_loss is True"),
         ("result.images_per_second", None, "its images_per_second is None"),
-        ("result.stop_reason", 1, "its stop_reason is no text"),
+        ("result.test_accuracy", 85.0, "its test_accuracy is 85.0, which is no share"),
+        ("result.last_test_accuracy", None, "is None, but it did not diverge"),
+        ("result.stop_reason", 1, "its stop_reason is 1, not one of epochs, early"),
+        ("result.stop_reason", "tired", "its stop_reason is 'tired', not one of"),
+        ("result.seed", 5, "its seed is 0, but its result.seed 5"),
+        ("result.seed", False, "its seed is 0, but its result.seed False"),
+        ("config.seed", 5, "its seed is 0, but its config.seed 5"),
+        ("config.references", 5, "its config.references is 5"),
+        ("config.references", {"model.name": 5}, "is {'model.name': 5}"),
+        ("config.references", {"model.name": {"sha256": 5}}, "is {'model.name': {"),
+        ("config.references", {"model.name": {"package": "a"}}, "is {'model.name': {"),
+        ("epochs.1.epoch", 3, "its epoch 2 is 3"),
+        ("epochs.1.parameters_finite", "no", "its parameters_finite is 'no'"),
         ("memory.parameters", 0, "its model has no parameters"),
+        ("memory.parameters", 10**400, "too large"),
+        ("memory.step", "x", "its step is 'x'"),
+        ("memory.step", -1, "its step is -1, which is below 0"),
+        ("memory", None, "its memory is None, which is no group"),
+        ("environment", None, "its environment is None, which is no group"),
+        ("environment", [], "its environment is [], which is no group"),
+        ("swept", None, "its swept is None, which is no group"),
+        ("label", 5, "its label is 5, which is no text"),
+        ("seed", "0", "its seed is '0', which is no whole number"),
+        ("seed", 0.0, "its seed is 0.0, which is no whole number"),
+        ("seed", False, "its seed is False, which is no whole number"),
+        ("seed", 2**32, f"its seed is {2**32}, which is no whole number below"),
+        ("format", "2", "its format is '2', not 1"),
         ("memory.optimizer_state", "1", "its optimizer_state is '1'"),
         ("config.name", "other", "its label is resnet50_lion, its configuration other"),
         ("swept.optimizer.b1", 0.9, "its label is resnet50_lion, but it swept"),
@@ -1079,13 +1163,27 @@ def test_a_record_with_a_later_field_is_not_to_be_removed(tmp_path):
 )
 def test_a_record_whose_value_is_none_is_refused(tmp_path, path, value, rule):
     values = json.loads(json.dumps(dataclasses.asdict(made_run())))
-    group, _, name = path.partition(".")
-    values[group][name] = value
+    *groups, name = path.split(".", 1) if path[:6] != "epochs" else path.split(".")
+    holder = values
+    for group in groups:
+        holder = holder[int(group) if group.isdecimal() else group]
+    holder[name] = value
     file = records.path_of(tmp_path, "resnet50_lion", 0)
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(values))
-    with pytest.raises(records.RecordError, match=re.escape(rule)):
+    said = f"{re.escape(rule)}.*move it out of records/"
+    with pytest.raises(records.RecordError, match=said):
         records.read(file)
+
+
+def test_a_run_that_diverged_and_a_trial_have_no_figures_of_the_test_set(tmp_path):
+    none = dict.fromkeys(("test_accuracy", "test_loss"))
+    none |= dict.fromkeys(("last_test_accuracy", "last_test_loss"))
+    diverged = changed_result(made_run(diverged=True), **none)
+    trial = changed_result(swept_run("lion", 1e-4, 1.0, 0.8), **none)
+    for run in diverged, trial:
+        records.write(run, tmp_path)
+    assert len(records.read_all(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("name", ["val_accuracy", "seconds", "train_loss"])

@@ -67,7 +67,8 @@ def made(monkeypatch):
     def make(run, program, seconds, show):
         found.append((run.point.label, run.seed))
         values = {"label": run.point.label, "seed": run.seed, "config": run.config}
-        return dataclasses.replace(old, **values)
+        result = dataclasses.replace(old.result, seed=run.seed)
+        return dataclasses.replace(old, **values, result=result)
 
     monkeypatch.setattr(making, "_made", make)
     monkeypatch.setattr(campaign, "images_of", lambda _: 1)
@@ -478,6 +479,41 @@ def test_status_of_records_whose_campaign_is_not_known(tmp_path):
     code, errors, _ = ending(["status", f"--out={tmp_path / 'none'}"], command)
     assert code == 2
     assert "holds no records; make some with" in errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("labels", None, "its labels are None"),
+        ("labels", "LA", "its labels are 'LA'"),
+        ("labels", ["L", 3], "its labels are ['L', 3]"),
+        ("labels", [""], "its labels are ['']"),
+        ("seeds", 3, "its seeds are 3"),
+        ("seeds", [0, True], "its seeds are [0, True]"),
+        ("seeds", [2**32], f"its seeds are [{2**32}]"),
+        ("shards", 1.5, "its shards is 1.5"),
+        ("shards", 0, "its shards is 0"),
+        ("by", "foo", "its by is 'foo', not run or seed"),
+        ("by", [], "its by is [], not run or seed"),
+        ("format", "1", "its format is '1', not 1"),
+    ],
+)
+def test_a_damaged_file_of_a_campaign_is_to_be_removed(tmp_path, name, value, rule):
+    requested.write(tmp_path, requested.Request(["L"], [0], 1, "run"))
+    (path,) = (tmp_path / requested.FOLDER).iterdir()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    code, errors, _ = ending(["status", f"--out={tmp_path}"], command)
+    assert code == 2
+    assert f"({rule}); remove it, and the next compare run writes it" in errors
+
+
+def test_a_campaign_of_a_newer_format_is_not_to_be_removed(tmp_path):
+    requested.write(tmp_path, requested.Request(["L"], [0], 1, "run"))
+    (path,) = (tmp_path / requested.FOLDER).iterdir()
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(records.RecordError, match=r"has format 2.*upgrade") as refused:
+        requested.read_all(tmp_path)
+    assert "remove" not in str(refused.value)
 
 
 def test_a_report_names_the_runs_that_are_missing(tmp_path, made, monkeypatch):

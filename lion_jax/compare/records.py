@@ -2,26 +2,21 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from lion_jax import config, identity
+from lion_jax.compare import record_checks
 from lion_jax.config.reference import REFERENCES
 from lion_jax.files import write_whole
 from lion_jax.training.history import Epoch, Result
 
 FOLDER = "records"
 FORMAT = 1
-# The numbers that a report reads, and a damaged or foreign file may lack; whether each
-# may be None, where there is nothing to report.
-RESULT = {"images_per_second": False, "val_accuracy": True, "val_loss": True}
-RESULT |= {"test_accuracy": True, "test_loss": True}
-RESULT |= {"last_test_accuracy": True, "last_test_loss": True}
-EPOCH = {"epoch": False, "train_loss": True, "val_loss": True}
-EPOCH |= {"val_accuracy": False, "seconds": False}
-MEMORY = {"parameters": False, "optimizer_state": False}
+# What reading a file raises that is damaged, or no file of ours; OverflowError of whole
+# numbers that no float holds.
+DAMAGED = (OSError, LookupError, ValueError, TypeError, AttributeError, OverflowError)
 
 
 class RecordError(Exception):
@@ -97,40 +92,18 @@ def read(path: Path) -> Record:
       RecordError: If the file holds none.
     """
     try:
-        values = json.loads(path.read_text())
-        version = values.get("format", FORMAT)
-        if isinstance(version, int) and version > FORMAT:
-            raise RecordError(
-                f"{path} has format {version}, made by a newer lion_jax than this one,"
-                f" which reads format {FORMAT}; upgrade lion_jax."
-            )
+        values = json.loads(path.read_text("utf-8"))
+        require_format(path, values.get("format", FORMAT), FORMAT)
         # Fields that came after the record was made were at their defaults.
         values["config"] = identity.portable(identity.fill(values["config"]))
         config.from_dict(values["config"])
-        for row in values["epochs"]:
-            _require(EPOCH, row)
-        _require(RESULT, values["result"])
-        if not isinstance(values["result"]["stop_reason"], str):
-            raise ValueError("its stop_reason is no text")
+        record_checks.require_sound(values)
         values["epochs"] = [Epoch.from_dict(row) for row in values["epochs"]]
         values["result"] = Result.from_dict(values["result"])
         record = Record(**values)
-        if record.format != FORMAT:
-            raise ValueError(f"its format is {record.format}, not {FORMAT}")
-        _require(MEMORY, record.memory)
-        if record.memory["parameters"] <= 0:
-            raise ValueError("its model has no parameters")
-        if not record.epochs:
-            raise ValueError("it has no epoch")
-        if (name := record.config["name"]) != record.label.partition(",")[0]:
-            raise ValueError(f"its label is {record.label}, its configuration {name}")
-        if bool(record.swept) != ("," in record.label):
-            raise ValueError(
-                f"its label is {record.label}, but it swept {record.swept}"
-            )
     except config.UnknownFieldError as error:
         raise RecordError(f"{path}: {error}") from error
-    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except DAMAGED as error:
         raise RecordError(
             f"{path} is no record of a run ({error}); move it out of {FOLDER}/, and the"
             " run is made again."
@@ -180,12 +153,17 @@ def _misplaced(path: Path, own: Path, record: Record) -> str:
     return f"{path} is the record of {run}, whose place is {own}; move it there."
 
 
-def _require(numbers: dict[str, bool], values: dict[str, Any]) -> None:
-    """Raises a ValueError for a number that is missing or none; True: may be None."""
-    if missing := [name for name in numbers if name not in values]:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    for name, may_be_none in numbers.items():
-        value = values[name]
-        is_number = type(value) in (int, float) and math.isfinite(value)
-        if not is_number and not (value is None and may_be_none):
-            raise ValueError(f"its {name} is {value!r}, which is no finite number")
+def require_format(path: Path, version: Any, known: int) -> None:
+    """Checks the format of a file that a campaign has written.
+
+    Raises:
+      RecordError: If a newer version has written it.
+      ValueError: If it is none.
+    """
+    if type(version) is int and version > known:
+        raise RecordError(
+            f"{path} has format {version}, made by a newer lion_jax than this one,"
+            f" which reads format {known}; upgrade lion_jax."
+        )
+    if type(version) is not int or version != known:
+        raise ValueError(f"its format is {version!r}, not {known}")

@@ -7,11 +7,13 @@ them at once; the runs of a campaign are those that all of them name.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from lion_jax.compare import shards
-from lion_jax.compare.records import RecordError
+from lion_jax.compare.record_checks import is_seed
+from lion_jax.compare.records import DAMAGED, RecordError, require_format
 from lion_jax.compare.shards import Shard
 from lion_jax.files import write_whole
 
@@ -60,17 +62,35 @@ def read_all(out: Path) -> list[Request]:
 def _read(path: Path) -> Request:
     try:
         values = json.loads(path.read_text("utf-8"))
-        if (version := values.pop("format")) != FORMAT:
-            raise ValueError(f"its format is {version}, not {FORMAT}")
-        request = Request(**values)
-        if request.shards < 1 or {*map(type, request.seeds)} - {int}:
-            raise ValueError("its numbers are none")
-    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        require_format(path, values.pop("format"), FORMAT)
+        _require_types(values)
+        return Request(**values)
+    except DAMAGED as error:
         raise RecordError(
             f"{path} does not name the runs of a campaign ({error}); remove it, and the"
             " next compare run writes it again."
         ) from error
-    return request
+
+
+def _require_types(values: Mapping[str, Any]) -> None:
+    """Checks what is read from a file.
+
+    Raises:
+      LookupError: If a field is missing.
+      ValueError: Names the first field that is wrong.
+    """
+    for name, is_item in ("labels", _is_label), ("seeds", is_seed):
+        items = values[name]
+        if not isinstance(items, list) or not all(map(is_item, items)):
+            raise ValueError(f"its {name} are {items!r}")
+    if type(count := values["shards"]) is not int or count < 1:
+        raise ValueError(f"its shards is {count!r}")
+    if (by := values["by"]) not in shards.BY:
+        raise ValueError(f"its by is {by!r}, not {' or '.join(shards.BY)}")
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def runs(requests: Iterable[Request]) -> frozenset[Run]:
