@@ -31,7 +31,15 @@ from lion_jax import __main__ as package
 from lion_jax import config as configs
 from lion_jax import data, evaluate, export, identity, predict, runtime, train
 from lion_jax.compare import __main__ as compare
-from lion_jax.compare import analysis, campaign, measures, records, requested, shards
+from lion_jax.compare import (
+    analysis,
+    campaign,
+    measures,
+    records,
+    requested,
+    shards,
+    unfinished,
+)
 from lion_jax.config import About, checks, values
 from lion_jax.data import __main__ as prepare
 from lion_jax.data import debian, idx, tfds_source
@@ -135,6 +143,7 @@ ELSEWHERE = {
     "held by other processes: {}; rerun": (
         "test_runs_that_others_hold_are_left_to_them_with_a_line"
     ),
+    ", damaged ({}; remove {}, and": "test_a_damaged_run_is_named_and_hides_no_other",
     "rerun the same command to resume.": (
         "test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit"
     ),
@@ -691,6 +700,22 @@ def damaged_record(place, patch):
     yield "", check
     path.rename(place / "damaged.json")
     yield "move it out of records/, and the run is made again", lambda: check()[0]
+
+
+@leads_out_of("is damaged ({}); remove that folder, and the run")
+def damaged_unfinished_run(place, patch):
+    record = old_record()
+    point = campaign.Point(record.label, {}, configs.from_dict(record.config))
+    folder = unfinished.folder_of(place, record.label, 0)
+    folder.mkdir(parents=True)
+    (folder / run_folder.CONFIG).touch()
+
+    def check():
+        return campaign.check([point], range(1), place)
+
+    yield "", check
+    shutil.rmtree(folder)
+    yield "remove that folder, and the run begins anew", lambda: check()[0]
 
 
 @leads_out_of("remove one of them.")

@@ -318,10 +318,10 @@ def test_a_folder_that_is_being_removed_is_no_run_of_another_configuration(
     run(out, seeds=1)
     folder = unfinished.folder_of(out, "tiny_lion", 0)
     folder.mkdir(parents=True)
-    (folder / run_folder.RESULT).touch()  # its config.json is gone already
+    (folder / run_folder.RESULT).write_text("{}")  # its config.json is gone already
     path = records.path_of(out, "tiny_lion", 0)
     path.rename(tmp_path / "kept")
-    with pytest.raises(run_folder.RunFolderError, match=r"holds result.json but no"):
+    with pytest.raises(run_folder.RunFolderError, match=r"but no config.json"):
         campaign.check(points, range(1), out)
     check = run_folder.check
 
@@ -479,6 +479,48 @@ def test_status_of_records_whose_campaign_is_not_known(tmp_path):
     code, errors, _ = ending(["status", f"--out={tmp_path / 'none'}"], command)
     assert code == 2
     assert "holds no records; make some with" in errors
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        (run_folder.CONFIG, "", "config.json: Expecting value"),
+        (run_folder.CONFIG, '{"optimizer": 1}', "config.json: 1 is no group"),
+        (run_folder.RESULT, "{", "result.json: Expecting property"),
+        (run_folder.METRICS, "", "metrics.jsonl is there, but no config.json"),
+    ],
+)
+def test_a_damaged_run_is_named_and_hides_no_other(tmp_path, made, name, text, why):
+    out = tmp_path / "out"
+    run(out, seeds=1)
+    for seed in (1, 2):
+        folder = unfinished.folder_of(out, "tiny_lion", seed)
+        folder.mkdir(parents=True)
+    if name == run_folder.RESULT:
+        run_folder.write_json(folder / run_folder.CONFIG, {})
+    (folder / name).write_text(text)
+    lines = shown(out)
+    assert lines[0] == "2 of 4 runs are there."
+    (line,) = (line for line in lines if "tiny_lion, seed 2" in line)
+    assert f"damaged ({why}" in line
+    assert f"remove {folder}, and the run begins anew" in line
+    if name == run_folder.RESULT:
+        config = dataclasses.asdict(configurations()[0])
+        run_folder.write_json(folder / run_folder.CONFIG, config | {"seed": 2})
+    said = f"{re.escape(f'{folder} is damaged ({why}')}.*; remove that folder"
+    with pytest.raises(run_folder.RunFolderError, match=said):
+        run(out)
+    shutil.rmtree(folder)  # the remedy
+    assert run(out)[0]
+
+
+def test_status_of_a_run_whose_lines_are_none(tmp_path):
+    folder = unfinished.folder_of(tmp_path, "a", 0)
+    folder.mkdir(parents=True)
+    run_folder.write_json(folder / run_folder.CONFIG, {"epochs": 3})
+    for text in ("[]", "{}", '{"epoch'):
+        (folder / run_folder.METRICS).write_text(text)
+        assert "  a, seed 0: held by nobody" in shown(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,22 @@ def read(out: Path) -> Status:
 def _unfinished(label: str, seed: int, folder: Path) -> Work:
     """Returns the state of a run that was begun."""
     text = f"{label}, seed {seed}"
-    with contextlib.suppress(OSError, ValueError):  # not there, or a line half written
+    with contextlib.suppress(OSError):  # it is being removed
+        if why := unfinished.damage(folder):
+            text += f", damaged ({why}; remove {folder}, and the run begins anew)"
+        else:
+            text += _epochs(folder)
+    return Work.of(text, folder / run_folder.LOCK)
+
+
+def _epochs(folder: Path) -> str:
+    """Returns how far a run is; empty where that cannot be read."""
+    # A file may be missing, a line be half written, or be none.
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         config = run_folder.read_json(folder / run_folder.CONFIG) or {}
         done = len(run_folder.read_metrics(folder))
-        text += f", {done} of {config.get('epochs', '?')} epochs"
-    return Work.of(text, folder / run_folder.LOCK)
+        return f", {done} of {config.get('epochs', '?')} epochs"
+    return ""
 
 
 def _missing_shards(

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lion_jax import identity
 from lion_jax.compare import records
 from lion_jax.compare.points import Point, resolve
 from lion_jax.compare.shards import WHOLE, Shard
+from lion_jax.config import ConfigError
 from lion_jax.training import run_folder
 
 UNFINISHED = "unfinished"
@@ -28,6 +30,25 @@ def folders(out: Path) -> Iterator[tuple[str, int, Path]]:
         label, seed = records.run_at(folder)
         if not records.path_of(out, label, seed).exists():
             yield label, seed, folder
+
+
+def damage(folder: Path) -> str:
+    """Returns why nobody can go on with a run that was begun; empty if somebody can.
+
+    Raises:
+      OSError: If a file cannot be read, as where its folder is being removed.
+    """
+    for name in run_folder.CONFIG, run_folder.RESULT:
+        try:
+            values = run_folder.read_json(folder / name)
+            if name == run_folder.CONFIG and values is not None:
+                identity.fill(values)
+        except (run_folder.RunFolderError, ConfigError) as error:
+            return f"{name}: {error.__cause__ or error}"
+    left = sorted(name for name in run_folder.OF_A_RUN if (folder / name).exists())
+    if left and not (folder / run_folder.CONFIG).exists():
+        return f"{left[0]} is there, but no {run_folder.CONFIG}"
+    return ""
 
 
 def remove(out: Path, folder: Path) -> None:
@@ -59,7 +80,7 @@ def check(
 
     Raises:
       RunFolderError: If a record or an unfinished run is there, but of another
-        configuration.
+        configuration, or damaged.
       RecordError: If a record cannot be read.
     """
     if resolved is None:
@@ -80,11 +101,18 @@ def check(
     ]
     for point, seed in missing:
         wanted = resolved[point.label] | {"seed": seed}
+        folder = folder_of(out, point.label, seed)
         try:
-            folder = folder_of(out, point.label, seed)
             run_folder.check(folder, wanted, may_grow=False)
-        except (run_folder.RunFolderError, FileNotFoundError):
+            run_folder.read_json(folder / run_folder.RESULT)
+        except (run_folder.RunFolderError, FileNotFoundError) as error:
             # Another process records the run first and then removes its folder.
-            if not records.path_of(out, point.label, seed).exists():
-                raise
+            if records.path_of(out, point.label, seed).exists():
+                continue
+            if why := damage(folder):
+                raise run_folder.RunFolderError(
+                    f"{folder} is damaged ({why}); remove that folder, and the run"
+                    " begins anew."
+                ) from error
+            raise
     return missing
