@@ -2,8 +2,10 @@
 
 import dataclasses
 import glob
+import itertools
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -153,10 +155,10 @@ def paths(configs: list[str]) -> list[str]:
     if not configs:
         raise ConfigError("--configs is missing; give files: --configs A.py B.py.")
     files = []
-    for path in ",".join(configs).split(","):
+    for path in itertools.chain(*map(_apart, configs)):
         pattern = os.path.expanduser(path)
         if glob.has_magic(pattern) and not os.path.exists(pattern):
-            matches = sorted(glob.glob(pattern)) or [*map(str, recipes.find(path))]
+            matches = _matches(pattern) or [*map(str, recipes.find(path))]
             if not matches:
                 raise ConfigError(
                     f"--configs={path}: no file matches, and no name of those that"
@@ -166,3 +168,30 @@ def paths(configs: list[str]) -> list[str]:
         else:
             files.append(path)
     return files
+
+
+def _apart(word: str) -> Iterator[str]:
+    """Divides a word at its commas, but for those in the name of a file that is there.
+
+    Of several such names the longest counts.
+    """
+    parts = word.split(",")
+    while parts:
+        names = (",".join(parts[:n]) for n in range(len(parts), 1, -1))
+        name = next(filter(_is_there, names), parts[0])
+        yield name
+        del parts[: 1 + name.count(",")]
+
+
+def _is_there(path: str) -> bool:
+    pattern = os.path.expanduser(path)
+    return os.path.exists(pattern) or bool(_matches(pattern))
+
+
+def _matches(pattern: str) -> list[str]:
+    """Returns the files that match; a folder that is there is none of the pattern."""
+    folder, rest = pattern, ""
+    while glob.has_magic(folder) and not os.path.exists(folder):
+        folder, name = os.path.split(folder)
+        rest = os.path.join(name, rest) if rest else name
+    return sorted(glob.glob(os.path.join(glob.escape(folder), rest)))
