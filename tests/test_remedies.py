@@ -33,7 +33,9 @@ from lion_jax import data, evaluate, export, identity, predict, runtime, train
 from lion_jax.compare import __main__ as compare
 from lion_jax.compare import (
     analysis,
+    api,
     campaign,
+    given,
     measures,
     records,
     requested,
@@ -535,11 +537,65 @@ def swept_twice(place, patch):
     )
 
 
-@leads_out_of("--out={} is a file; give a folder.")
+@leads_out_of("--out={}: {} is a file; give a folder.")
 def records_in_a_file(place, patch):
     Path("file").touch()
     yield "", comparison("--out=file")
     yield "give a folder", comparison("--out=folder")
+
+
+@leads_out_of("which is not there; make that folder, or give another --out.")
+def records_behind_a_link(place, patch):
+    Path("link").symlink_to("gone")
+    yield "", comparison("--out=link")
+    yield "or give another --out", comparison("--out=folder")
+    Path("gone").mkdir()
+    yield "make that folder", comparison("--out=link")
+
+
+@leads_out_of("but seeds must be < 2**32; set a smaller --first_seed")
+def seeds_beyond_the_last(place, patch):
+    last = f"--first_seed={2**32 - 1}"
+    yield "", comparison("--out=out", last, "--seeds=2")
+    yield "set a smaller --first_seed", comparison("--out=out", "--seeds=2")
+    yield "or fewer --seeds", comparison("--out=out", last)
+
+
+@leads_out_of("different seeds >= 0 and < 2**32; give seeds=25")
+def seeds_that_are_none(place, patch):
+    yield "", lambda: given.seeds([])
+    yield "give seeds=25", lambda: given.seeds(25)
+    yield "or seeds=[0, 1, 2]", lambda: given.seeds([0, 1, 2])
+
+
+@leads_out_of("but it must be {}; leave it out for {}.")
+def flag_of_python(place, patch):
+    made = [small_config()]
+    yield "", lambda: api.run(made, place / "out", time_limit=0.0)
+    yield "leave it out for inf", lambda: api.run(made, place / "out")
+
+
+@leads_out_of("give [Config(...)], for instance.")
+def configurations_that_are_none(place, patch):
+    yield "", lambda: api.run([], place / "out")
+    made = [configs.Config()]
+    yield "give [Config(...)]", lambda: api.run(made, place / "out")
+
+
+@leads_out_of("give sweep={'optimizer.learning_rate': [1e-4, 3e-4]}")
+def sweep_without_values(place, patch):
+    def run(values):
+        sweep = {"optimizer.learning_rate": values}
+        return lambda: api.run([small_config()], place / "out", sweep=sweep)
+
+    yield "", run([])
+    yield "give sweep={'optimizer.learning_rate': [1e-4, 3e-4]}", run([1e-4, 3e-4])
+
+
+@leads_out_of("two targets; give one alone.")
+def two_targets(place, patch):
+    yield "", lambda: measures.parse_targets("0.9,0.8")
+    yield "give one alone", lambda: measures.parse_targets("0.9")
 
 
 @leads_out_of("--out is missing; give the folder")

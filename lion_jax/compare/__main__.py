@@ -6,7 +6,16 @@ from pathlib import Path
 from rich.console import Console
 
 from lion_jax import cli, data, interruption, runtime
-from lion_jax.compare import campaign, grid, measures, records, report, shards, status
+from lion_jax.compare import (
+    campaign,
+    given,
+    grid,
+    measures,
+    records,
+    report,
+    shards,
+    status,
+)
 from lion_jax.compare.flags import GridFlags, ReportFlags, RunFlags, StatusFlags, paths
 from lion_jax.config import ConfigError
 from lion_jax.files import expanded
@@ -18,7 +27,6 @@ from lion_jax.training.tables import TABLES
 PROG = "python -m lion_jax.compare"
 MISTAKES = (data.DataError, run_folder.RunFolderError, records.RecordError)
 FAILURES = (checkpoint.CheckpointError, OSError)
-SET_ELSEWHERE = ("seed", "name")  # of the fields of a configuration
 
 
 def main(argv: list[str]) -> int:
@@ -40,25 +48,21 @@ def _run(argv: list[str]) -> int:
     flags = line.flags
     files = paths(flags.configs)
     sweeps = dict(_sweep(text) for text in flags.sweep)
-    given = [*(text.partition("=")[0] for text in flags.sweep), *line.overridden]
-    if named := [field for field in given if field in SET_ELSEWHERE]:
-        raise ConfigError(
-            f"--config.{named[0]}: --seeds sets the seeds, and files have names."
-        )
-    if twice := [field for field in given if given.count(field) > 1]:
+    fields = [*(text.partition("=")[0] for text in flags.sweep), *line.overridden]
+    given.require_sweepable(fields)
+    if twice := [field for field in fields if fields.count(field) > 1]:
         raise ConfigError(
             f"{twice[0]} is set twice; give it once, with all its values by commas."
         )
+    seeds = given.span(flags.first_seed, flags.seeds)
     bases = [*map(cli.load_config, files)]  # or a list of names, and nothing else
     out = _out(flags.out)
     shard = shards.parse(flags.shard, flags.shard_by)
     points = campaign.plan(bases, line.configure, sweeps)
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out={out} is a file; give a folder.")
+    given.folder(out)
     kinds = [point.config.arithmetic() for point in points]
     any_of = {name: any(kind[name] for kind in kinds) for name in kinds[0]}
     runtime.start(flags.compilation_cache, **any_of)
-    seeds = range(flags.first_seed, flags.first_seed + flags.seeds)
     with interruption.caught_signals() as interrupted:
         finished = campaign.run(
             campaign.Campaign(

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from lion_jax import config as configs
 from lion_jax import interruption
-from lion_jax.compare import campaign, measures, records, requested, shards
+from lion_jax.compare import campaign, given, measures, records, requested, shards
+from lion_jax.compare.flags import ReportFlags, RunFlags
 from lion_jax.compare.records import Record
 from lion_jax.config import Config
 from lion_jax.files import expanded
@@ -35,7 +36,7 @@ def run(
       configurations: Each with a name of its own; their own seeds are not used.
       out: Folder of the records; made if absent. Called again with the same one, it
         makes the runs that are missing.
-      seeds: How many, from 0, or which.
+      seeds: How many, from 0, or which, each once: whole numbers below 2**32.
       sweep: Values of fields by dotted path, such as `optimizer.learning_rate`: every
         combination is run, and none of these runs looks at the test set.
       time_limit: Seconds after which no further run is begun.
@@ -52,11 +53,12 @@ def run(
       are left to them.
 
     Raises:
-      ConfigError: If a configuration cannot be run, two have one name, or there is no
-        such shard.
+      ConfigError: If a configuration cannot be run, two have one name, there is none,
+        no such shard, seed, field or value, or `out` can be no folder.
       DataError: If the data are unavailable.
-      RunFolderError: If `out` holds records of other configurations, or another process
-        makes the same shard.
+      RecordError: If a record in `out` cannot be read.
+      RunFolderError: If `out` holds records of other configurations or a damaged run,
+        or another process makes the same shard.
       CheckpointError: If a run's state cannot be restored, or saved.
 
     Examples:
@@ -76,16 +78,17 @@ def run(
         configs.check(config, TABLES)
         return config
 
-    own = shards.make(*shard, shard_by)
-    points = campaign.plan(configurations, configure, sweep or {})
-    chosen = range(seeds) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    given.require_rule(RunFlags, "time_limit", time_limit)
+    own, chosen = shards.of(shard, shard_by), given.seeds(seeds)
+    swept, folder = given.sweep(sweep or {}), given.folder(expanded(out))
+    points = campaign.plan(given.configurations(configurations), configure, swept)
     with interruption.caught_signals() as interrupted:
         return campaign.run(
             campaign.Campaign(
                 points=points,
                 seeds=chosen,
-                out=expanded(out),
-                tested=not sweep,
+                out=folder,
+                tested=not swept,
                 time_limit=time_limit,
                 interrupted=interrupted,
                 console=console or Console(),
@@ -111,7 +114,8 @@ def report(
 
     Raises:
       RecordError: If there are no records, or one cannot be read.
-      ConfigError: If the measure or a target is none, or does not fit the records.
+      ConfigError: If there is no such measure, a target is no share between 0 and 1,
+        or they do not fit the records.
 
     Examples:
       >>> files = compare.report("records")  # doctest: +SKIP
@@ -122,8 +126,9 @@ def report(
     from lion_jax.compare import reports
     from lion_jax.compare.analysis import Options
 
+    given.require_rule(ReportFlags, "primary", primary)
+    named = measures.checked_targets(targets) if targets else None
     folder = expanded(out)
-    named = dict(targets) if targets else None
     asked = requested.runs(requested.read_all(folder))
     options = Options(primary, named, asked)
     return reports.write(records.read_all(folder), folder, options)

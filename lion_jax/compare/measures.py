@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+import numbers
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -128,22 +130,44 @@ def parse_targets(text: str) -> dict[str, float]:
     """Reads `0.9`, which is for all models (under ""), or `resnet50=0.9,vit_b16=0.8`.
 
     Raises:
-      ConfigError: If it is neither, or an accuracy is not between 0 and 1.
+      ConfigError: If it is neither, an accuracy is not between 0 and 1, or a model has
+        two.
     """
-    targets = {}
+    targets: dict[str, Any] = {}
     for part in text.split(","):
         model, _, value = part.rpartition("=")
+        if model in targets:
+            whose = f"{model} has" if model else "all models have"
+            raise ConfigError(f"--target={text}: {whose} two targets; give one alone.")
         try:
             targets[model] = float(value)
         except ValueError:
-            targets[model] = math.nan
-        if not 0 < targets[model] < 1:
-            raise ConfigError(
-                f"--target={text}: {value!r} must be > 0 and < 1: a share of the"
-                " images; set --target=0.9, or --target=resnet50=0.9,vit_b16=0.8, or"
-                " leave it out."
-            )
-    return targets
+            targets[model] = value
+    return checked_targets(targets)
+
+
+def checked_targets(targets: Any) -> dict[str, float]:
+    """Returns accuracies to reach by model, "" for all.
+
+    Raises:
+      ConfigError: If they are something else, or one is not between 0 and 1.
+    """
+    if not isinstance(targets, Mapping):
+        raise _no_target(repr(targets))
+    shares = {}
+    for model, value in targets.items():
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        shares[model] = float(value) if is_number else math.nan
+        if not isinstance(model, str) or not 0 < shares[model] < 1:
+            raise _no_target(f"{model}={value!r}" if model else repr(value))
+    return shares
+
+
+def _no_target(given: str) -> ConfigError:
+    return ConfigError(
+        f"--target={given}, but it must be > 0 and < 1: a share of the images; set"
+        " --target=0.9, or --target=resnet50=0.9,vit_b16=0.8, or leave it out."
+    )
 
 
 def for_models(named: dict[str, float], defaults: Targets) -> Targets:

@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import math
+import operator
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lion_jax.config import ConfigError
 from lion_jax.training import locks, run_folder
@@ -76,6 +77,19 @@ def make(index: int, count: int, by: str = "run") -> Shard:
     return Shard(index, count, by)
 
 
+def of(pair: Any, by: Any = "run") -> Shard:
+    """Returns a shard, given its number and how many there are.
+
+    Raises:
+      ConfigError: If there is none of that number.
+    """
+    try:
+        index, count = map(operator.index, pair)
+    except (TypeError, ValueError):
+        raise _refused(str(pair), by) from None
+    return make(index, count, by)
+
+
 def parse(text: str, by: str = "run") -> Shard:
     """Reads `I/N`; an empty text is the whole campaign.
 
@@ -89,7 +103,7 @@ def parse(text: str, by: str = "run") -> Shard:
     return make(int(match[1]), int(match[2]), by)
 
 
-def _refused(text: str, by: str) -> ConfigError:
+def _refused(text: str, by: Any) -> ConfigError:
     if by not in BY:
         return ConfigError(f"shard_by={by!r}, but it must be {' or '.join(BY)}.")
     return ConfigError(
