@@ -755,6 +755,21 @@ def test_values_that_are_no_numbers_stand_side_by_side(
     assert second.get_xlabel() == "y (dotted: ends of the grid)"
 
 
+def test_a_sweep_over_the_options_of_a_function_is_told_apart():
+    field, runs = "optimizer.schedule_options", []
+    for decay in (0.1, 0.9):
+        run = made_run(seed=100, accuracy=decay, swept={field: {"decay_rate": decay}})
+        run.config["optimizer"] |= {"schedule_options": {"decay_rate": decay}}
+        runs.append(run)
+    final = made_runs("lion", HIGH)
+    for run in final:
+        run.config["optimizer"] |= {"schedule_options": {"decay_rate": 0.9}}
+    (sweep,) = analyse(runs + final).sweeps
+    assert [t.values[field]["decay_rate"] for t in sweep.trials] == [0.9, 0.1]
+    assert sweep.used is sweep.trials[0]
+    assert not sweep.warnings
+
+
 def test_a_sweep_over_a_text_is_drawn_and_exported(monkeypatch, tmp_path):
     monkeypatch.setattr(tuning_figures, "save", lambda *_: [])
     optimizer = made_run().config["optimizer"]

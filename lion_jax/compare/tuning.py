@@ -9,6 +9,7 @@ import numpy as np
 from lion_jax.compare import pairs, titles
 from lion_jax.compare.markdown import counted, spans
 from lion_jax.compare.records import Record, flat, what_is_run
+from lion_jax.config import flatten
 
 RATE = "optimizer.learning_rate"
 
@@ -49,9 +50,9 @@ class Sweep:
         """
         edges = []
         for field, value in trial.values.items():
-            others = {t.values[field] for t in self.trials}
+            others = [t.values[field] for t in self.trials]
             numbers = all(type(v) in (int, float) for v in others)
-            if not numbers or len(others) < 2:
+            if not numbers or min(others) == max(others):
                 continue
             if value == min(others) and value != 0:
                 edges.append((field, "smallest"))
@@ -131,7 +132,8 @@ def _trial(runs: list[Record], fields: list[str]) -> Trial:
 
 
 def _values(run: Record, fields: list[str]) -> dict[str, Any]:
-    leaves = flat(run.config)
+    # What is swept may be the options of a function as a whole, or one of them.
+    leaves = flat(run.config) | flatten(run.config)
     return {field: leaves.get(field) for field in fields}
 
 
@@ -199,7 +201,8 @@ def _protocol(
 def _settings(run: Record, fields: list[str]) -> dict[str, Any]:
     """Returns what a run shares with others of its protocol, by dotted path."""
     leaves = flat(what_is_run(run.config) | {"name": ""})
-    return {field: value for field, value in leaves.items() if field not in fields}
+    swept = tuple(f"{field}." for field in fields)
+    return {x: value for x, value in leaves.items() if not f"{x}.".startswith(swept)}
 
 
 def _seeds(sweep: Sweep, final: list[Record]) -> list[str]:
