@@ -9,7 +9,7 @@ from typing import Any
 
 from lion_jax.compare import pairs, stats, titles
 from lion_jax.compare.analysis import Analysis
-from lion_jax.compare.markdown import bracket, fixed, p_value
+from lion_jax.compare.markdown import bracket, digits, fixed, p_value
 from lion_jax.compare.measures import Measure, speeds, test_measures
 from lion_jax.compare.pairs import Comparison
 from lion_jax.compare.records import Record
@@ -176,7 +176,7 @@ def _latex(analysis: Analysis) -> str:
 
 def _cells(comparison: Comparison) -> list[str]:
     c = comparison.contrast
-    decimals = c.measure.decimals
+    decimals = digits(c.difference, c.measure.decimals)
     sides = [
         f"{fixed(s.mean, decimals, c.measure.failure)} ({fixed(s.sd, decimals)})"
         for s in c.summaries
@@ -185,7 +185,7 @@ def _cells(comparison: Comparison) -> list[str]:
     if math.isfinite(c.difference.low):
         gap += f" {bracket(c.difference.low, c.difference.high, decimals)}"
     return [
-        titles.of_model(c.model),
+        titles.heading(c.titles[0]),
         " / ".join(titles.short(title) for title in c.titles),
         c.measure.heading,
         str(len(c.seeds) or " + ".join(str(s.n) for s in c.summaries)),

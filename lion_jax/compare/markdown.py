@@ -1,6 +1,7 @@
 """Tables and numbers as text."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -29,7 +30,32 @@ def fixed(value: float, decimals: int, infinite: str = "infinite") -> str:
         return "-"
     if math.isinf(value):
         return "-infinite" if infinite == "infinite" and value < 0 else infinite
-    return f"{value:.{decimals}f}"
+    return f"{value:z.{decimals}f}"  # z: no -0.00
+
+
+def digits(values: Iterable[float], decimals: int) -> int:
+    """Returns decimals, no fewer than given, that show no small number as zero.
+
+    Numbers below what four more decimals show count as rounding errors of zero.
+    """
+    least = 10.0 ** -(decimals + 4)
+    small = [abs(x) for x in values if math.isfinite(x) and abs(x) >= least]
+    while any(float(f"{value:.{decimals}f}") == 0 for value in small):
+        decimals += 1
+    return decimals
+
+
+def literal(text: str) -> str:
+    """Returns Markdown in which no underscore is markup: they are parts of names.
+
+    Those within a word, or in code, are taken as they are anyway.
+    """
+    parts = re.split("(`[^`\n]*`)", text)
+    parts[::2] = (
+        re.sub(r"(?<!\w)_+|_+(?!\w)", lambda found: r"\_" * len(found[0]), part)
+        for part in parts[::2]
+    )
+    return "".join(parts)
 
 
 def bracket(low: float, high: float, decimals: int, infinite: str = "infinite") -> str:

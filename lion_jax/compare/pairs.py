@@ -10,7 +10,7 @@ import numpy as np
 from lion_jax import data
 from lion_jax.compare import paired, stats
 from lion_jax.compare.measures import Measure
-from lion_jax.compare.records import Record, what_is_run
+from lion_jax.compare.records import Record, flat, what_is_run
 from lion_jax.config.reference import REFERENCES
 
 ALPHA = 0.05
@@ -116,9 +116,9 @@ def unequal(a: Group, b: Group) -> list[str]:
     """Names what two groups differ in, apart from what siblings may."""
     first, second = (_common(next(iter(group.values()))[0]) for group in (a, b))
     return [
-        f"{field} ({first.get(field)} and {second.get(field)})"
+        f"{field} ({first.get(field, 'not set')} and {second.get(field, 'not set')})"
         for field in sorted(first.keys() | second.keys())
-        if first.get(field) != second.get(field)
+        if first.get(field, "not set") != second.get(field, "not set")
     ]
 
 
@@ -133,7 +133,7 @@ def _common(run: Record) -> dict[str, Any]:
     values.pop("code of optimizer.name", None)
     if data.is_in_files(run.config["data"]["name"]):  # which the name does not tell
         values["data's version"] = run.environment.get("data")
-    return values | {f"optimizer.{field}": optimizer[field] for field in SHARED}
+    return flat(values | {"optimizer": {field: optimizer[field] for field in SHARED}})
 
 
 def common_seeds(a: list[Record], b: list[Record]) -> tuple[int, ...]:

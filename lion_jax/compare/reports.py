@@ -19,7 +19,14 @@ from lion_jax.compare import (
     tuning_figures,
 )
 from lion_jax.compare.analysis import DEFAULTS, Analysis, Options, analyse
-from lion_jax.compare.markdown import counted, fixed, items, table
+from lion_jax.compare.markdown import (
+    counted,
+    digits,
+    fixed,
+    items,
+    literal,
+    table,
+)
 from lion_jax.compare.paired import FEWEST_PAIRS, MOST_PAIRS
 from lion_jax.compare.records import Record
 from lion_jax.compare.stats import LEVEL, summarize
@@ -102,7 +109,7 @@ def markdown_of(analysis: Analysis) -> str:
         parts.append("![Validation accuracy of every trial](tuning.svg)")
     parts += protocol.section(analysis.final or analysis.runs, analysis.titles)
     parts.append(METHODS)
-    return "\n\n".join(parts) + "\n"
+    return literal("\n\n".join(parts)) + "\n"
 
 
 def _head(analysis: Analysis) -> str:
@@ -162,7 +169,8 @@ def _errors(analysis: Analysis) -> list[str]:
 
 
 def _span(values: list[float]) -> str:
-    low, high = fixed(min(values), 2), fixed(max(values), 2)
+    decimals = digits(values, 2)
+    low, high = fixed(min(values), decimals), fixed(max(values), decimals)
     return low if low == high else f"{low} to {high}"
 
 
@@ -222,7 +230,8 @@ def _reached(analysis: Analysis, runs: list[Record]) -> str:
 
 
 def _target(analysis: Analysis, model: str) -> str:
-    title, value = titles.of_model(model), analysis.targets[model]
+    title = titles.of_models(analysis.targets)[model]
+    value = analysis.targets[model]
     if math.isnan(value):
         return (
             f"{title}: no target, as half of the runs of each configuration reach less"

@@ -11,6 +11,7 @@ from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.markdown import (
     bracket,
     counted,
+    digits,
     fixed,
     p_equals,
     p_value,
@@ -65,8 +66,8 @@ def design(c: pairs.Contrast) -> str:
 def gap_of(c: pairs.Contrast) -> str:
     """Returns the difference of the means with its unit and interval."""
     unit = {"%": " points", "s": " s"}.get(c.measure.unit, "")
-    decimals = c.measure.decimals
-    estimate = f"{c.difference.estimate:+.{decimals}f}{unit}"
+    decimals = digits(c.difference, c.measure.decimals)
+    estimate = f"{c.difference.estimate:+z.{decimals}f}{unit}"
     return f"{estimate} {bracket(c.difference.low, c.difference.high, decimals)}"
 
 
@@ -87,7 +88,7 @@ def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
                 (analysis.titles[label], *_configuration(measure.of(runs), measure))
                 for label, runs in group.items()
             ]
-            model = titles.of_model(pairs.model_of(group))
+            model = titles.of_group(group, analysis.titles)
             p = ("p", f"p (Holm, {shown[0].family})") if shown else ()
             rows = [(*row, *("",) * len(p)) for row in rows]
             rows += [_contrast(comparison) for comparison in shown]
@@ -99,13 +100,16 @@ def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
 def _configuration(values: np.ndarray, measure: Measure) -> tuple[object, ...]:
     summary = stats.summarize(values)
     mean = paired.mean_difference(values) if np.isfinite(values).all() else None
+    if mean:
+        decimals = digits((*mean, summary.sd), measure.decimals)
+        measure = dataclasses.replace(measure, decimals=decimals)
     interval = bracket(mean.low, mean.high, measure.decimals) if mean else "-"
     return (summary.n, *_summary(summary, measure), interval)
 
 
 def _contrast(comparison: Comparison) -> tuple[object, ...]:
     c = comparison.contrast
-    decimals = c.measure.decimals
+    decimals = digits(c.difference, c.measure.decimals)
     interval = bracket(c.difference.low, c.difference.high, decimals)
     # A title's model stands above the table already.
     first, second = (titles.short(title) for title in c.titles)
@@ -114,7 +118,7 @@ def _contrast(comparison: Comparison) -> tuple[object, ...]:
     if not c.seeds:
         n = " + ".join(str(summary.n) for summary in c.summaries)
         return title, n, fixed(c.difference.estimate, decimals), "-", "-", interval, *ps
-    word = dataclasses.replace(c.measure, failure="infinite")
+    word = dataclasses.replace(c.measure, failure="infinite", decimals=decimals)
     summary = _summary(stats.summarize(c.pairs), word)
     if np.isfinite(c.pairs).all() and not math.isfinite(c.difference.estimate):
         summary = ("-",) * 3  # of pairs that failed both

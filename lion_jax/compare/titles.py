@@ -1,6 +1,7 @@
 """Titles of models, optimizers and configurations, as people write them."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lion_jax.compare.records import Record
@@ -19,6 +20,16 @@ FIELDS = {"optimizer.learning_rate": "learning rate", "optimizer.weight_decay": 
 def of_model(name: str) -> str:
     """Returns a model's title; one of the user's own has its reference's last part."""
     return MODELS.get(name, name.rpartition(":")[2])
+
+
+def of_models(names: Iterable[str]) -> dict[str, str]:
+    """Returns models' titles by name, each its own: `a.py:net` and `b.py:net`."""
+    return _apart(names, of_model)
+
+
+def of_data(name: str) -> str:
+    """Returns a data set's title; one of the user's own has its function's name."""
+    return name.rpartition(":")[2]
 
 
 def of_optimizer(name: str) -> str:
@@ -46,10 +57,18 @@ def of_configurations(runs: list[Record]) -> dict[str, str]:
 
     A report makes them once, of all its runs, so that a title means one configuration
     wherever it stands. Of trials that vary a part of the title, the first run counts.
+    The data are named where there are several.
     """
-    plain: dict[str, str] = {}
+    configs: dict[str, dict[str, Any]] = {}
     for run in runs:
-        plain.setdefault(run.config["name"], _plain(run.config))
+        configs.setdefault(run.config["name"], run.config)
+    models = of_models(config["model"]["name"] for config in configs.values())
+    data = _apart((config["data"]["name"] for config in configs.values()), of_data)
+    plain = {}
+    for name, config in configs.items():
+        on = f" on {data[config['data']['name']]}" if len(data) > 1 else ""
+        optimizer = of_optimizer(config["optimizer"]["name"]) + _vote(config)
+        plain[name] = f"{models[config['model']['name']]}{on}, {optimizer}"
     counts = Counter(plain.values())
     return {
         name: f"{title} ({name})" if counts[title] > 1 else title
@@ -62,9 +81,21 @@ def short(title: str) -> str:
     return title.partition(", ")[2] or title
 
 
-def _plain(config: dict[str, Any]) -> str:
-    model, optimizer = config["model"]["name"], config["optimizer"]["name"]
-    return f"{of_model(model)}, {of_optimizer(optimizer)}{_vote(config)}"
+def heading(title: str) -> str:
+    """Returns what a configuration's title shares with its siblings': the model."""
+    return title.partition(", ")[0]
+
+
+def of_group(group: Iterable[str], named: Mapping[str, str]) -> str:
+    """Returns the title of the model, and data, of configurations that are siblings."""
+    return heading(named[next(iter(group))])
+
+
+def _apart(names: Iterable[str], title_of: Callable[[str], str]) -> dict[str, str]:
+    """Returns titles by name: the whole name where others have the same title."""
+    named = {name: title_of(name) for name in names}
+    counts = Counter(named.values())
+    return {name: name if counts[title] > 1 else title for name, title in named.items()}
 
 
 def _vote(config: dict[str, Any]) -> str:
