@@ -3,8 +3,10 @@
 Configurations differ in colour (Okabe and Ito's), line and marker at once.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which would choose a screen
@@ -16,6 +18,12 @@ LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"
 ACCURACIES = (0, 20, 40, 50, 60, 70, 75, 80, 82, 84, 86, 88)
 ACCURACIES += (90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 99.5)
 MOST_TICKS = 9
+MOST = 12  # configurations of a group; from there on, lines would look the same again
+LETTER, LINE = 0.085, 0.21  # inches of one, and of a legend's line
+INSIDE = 24, 3  # letters of names and lines of a legend that covers little of its axes
+WRAPPED = 36  # letters in a line of a title, or of a legend beside the axes
+
+T = TypeVar("T")
 
 
 def style(number: int, *, line: bool = True) -> dict[str, Any]:
@@ -27,11 +35,74 @@ def style(number: int, *, line: bool = True) -> dict[str, Any]:
     return options | ({"linestyle": LINES[number % len(LINES)]} if line else {})
 
 
+def some(group: dict[str, T]) -> tuple[dict[str, T], str]:
+    """Returns the configurations of a group that are drawn, and what is left out."""
+    drawn = dict(itertools.islice(group.items(), MOST))
+    left = len(group) - len(drawn)
+    return drawn, f"and {left} more, in the tables alone" if left else ""
+
+
+class Room(NamedTuple):
+    """What legends need beside the axes, in inches; nothing where they fit inside."""
+
+    width: float = 0.0
+    height: float = 0.0
+
+
+NO_ROOM = Room()
+
+
+def beside(groups: Iterable[Sequence[str]]) -> Room:
+    """Returns the room for legends of the names of each group."""
+    groups = [*groups]
+    longest = max(len(name) for names in groups for name in names)
+    if longest <= INSIDE[0] and max(map(len, groups)) <= INSIDE[1]:
+        return NO_ROOM
+    lines = max(sum(wrapped(name).count("\n") + 1 for name in x) for x in groups)
+    return Room(0.9 + LETTER * min(longest, WRAPPED), 0.7 + LINE * lines)
+
+
+def legend(axis: Any, room: Room, note: str = "") -> None:
+    """Adds the legend: inside the axes, or at their right where there is room for it.
+
+    Args:
+      axis: The last axes of a row.
+      room: What `beside` returned for the figure.
+      note: What it does not show.
+    """
+    if not room.width:
+        axis.legend(loc="lower right")
+        return
+    lines, names = axis.get_legend_handles_labels()
+    axis.legend(
+        lines,
+        [wrapped(name) for name in names],
+        title=note or None,
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.0),
+        borderaxespad=0,
+    )
+
+
+def wrapped(name: str) -> str:
+    """Returns a name, or a title, in lines; none ends within `n = 8`."""
+    return textwrap.fill(name.replace(" = ", "\xa0=\xa0"), WRAPPED)
+
+
 def axes(
-    rows: int, columns: int, *, size: tuple[float, float] = (4.7, 3.6), **options: Any
+    rows: int,
+    columns: int,
+    *,
+    size: tuple[float, float] = (4.7, 3.6),
+    room: Room = NO_ROOM,
+    **options: Any,
 ) -> tuple[Figure, np.ndarray]:
-    """Returns a figure and its axes; `size` is that of one, in inches."""
-    total = max(5.5, size[0] * columns), size[1] * rows
+    """Returns a figure and its axes.
+
+    `size` is that of one, in inches, `room` what legends need beside a row.
+    """
+    width = max(5.5, size[0] * columns) + room.width
+    total = width, max(size[1], room.height) * rows
     figure = Figure(figsize=total, layout="constrained")
     subplots = figure.subplots(rows, columns, squeeze=False, **options)
     for axis in subplots.flat:

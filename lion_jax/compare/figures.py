@@ -17,8 +17,10 @@ FIELDS = {"val_accuracy": "validation accuracy, %", "val_loss": "validation loss
 
 def curves(analysis: Analysis, path: Path) -> list[Path]:
     """Validation accuracy and loss by epoch: median, and a band of the quartiles."""
-    figure, axes = drawing.axes(len(analysis.groups), 2)
-    for row, group in zip(axes, analysis.groups, strict=True):
+    room = _room(analysis, ", n = 00")
+    figure, axes = drawing.axes(len(analysis.groups), 2, room=room)
+    for row, whole in zip(axes, analysis.groups, strict=True):
+        group, note = drawing.some(whole)
         for axis, (field, title) in zip(row, FIELDS.items(), strict=True):
             factor = 100 if field == "val_accuracy" else 1
             shown: list[float] = []
@@ -37,20 +39,22 @@ def curves(analysis: Analysis, path: Path) -> list[Path]:
                 axis.fill_between(epochs, low, high, color=look["color"], alpha=0.2)
                 shown += [*low, *high]
             axis.set(xlabel="epoch", ylabel=title)
-            axis.set_title(titles.of_model(model_of(group)))
+            axis.set_title(drawing.wrapped(titles.of_group(group, analysis.titles)))
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if field == "val_accuracy":
                 drawing.accuracy_scale(axis, shown)
             elif np.isfinite(shown).any():  # else there is nothing to scale
                 _loss_scale(axis)
-        row[0].legend(loc="lower right")
+        drawing.legend(row[-1 if room.width else 0], room, note)
     return save(figure, path)
 
 
 def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
     """Validation accuracy by the median seconds so far, quartiles, and the target."""
-    figure, axes = drawing.axes(len(analysis.groups), 1, size=(6.5, 3.6))
-    for (axis,), group in zip(axes, analysis.groups, strict=True):
+    room = _room(analysis)
+    figure, axes = drawing.axes(len(analysis.groups), 1, size=(6.5, 3.6), room=room)
+    for (axis,), whole in zip(axes, analysis.groups, strict=True):
+        group, note = drawing.some(whole)
         shown: list[float] = []
         for number, (label, runs) in enumerate(group.items()):
             _, *quartiles = quartiles_of(runs, "val_accuracy")
@@ -84,10 +88,10 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
         axis.set(
             xlabel="seconds of training and validation",
             ylabel=FIELDS["val_accuracy"],
-            title=titles.of_model(model),
+            title=drawing.wrapped(titles.of_group(group, analysis.titles)),
         )
         drawing.accuracy_scale(axis, [*shown, target])
-        axis.legend(loc="lower right")
+        drawing.legend(axis, room, note)
     return save(figure, path)
 
 
@@ -105,6 +109,15 @@ def quartiles_of(
         )
     low, middle, high = np.array(quartiles).T
     return np.arange(1, longest + 1), low, middle, high
+
+
+def _room(analysis: Analysis, suffix: str = "") -> drawing.Room:
+    """Returns the room for the legends, of names and a suffix."""
+    named = analysis.titles
+    return drawing.beside(
+        [titles.short(named[label]) + suffix for label in drawing.some(group)[0]]
+        for group in analysis.groups
+    )
 
 
 def _loss_scale(axis: Any) -> None:
