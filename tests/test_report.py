@@ -370,6 +370,23 @@ def test_where_ranks_and_means_point_apart_neither_is_better():
     assert "**they differ, but neither is better**" in results.verdict(found)
 
 
+def test_there_is_no_verdict_before_the_last_run():
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    asked = frozenset((run.label, run.seed) for run in runs)
+    for more, said in (
+        (frozenset(), "**ResNet-50, Lion is better** ("),
+        (
+            {("resnet50_lion", 8), ("resnet50_adamw", 8)},
+            "**no verdict yet**, with 2 runs",
+        ),
+        ({("of others", 8)}, "**ResNet-50, Lion is better** ("),
+    ):
+        found = analyse(runs, Options(asked=asked | more))
+        text = reports.markdown_of(found)
+        assert said in text
+        assert ("p holds for all that were planned" in text) == ("verdict" in said)
+
+
 def test_runs_of_other_data_are_warned_of():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     for run in runs:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lion_jax import cli
-from lion_jax.compare import exports, html, records, reports, titles, tuning
+from lion_jax.compare import exports, html, records, reports, requested, titles, tuning
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.measures import test_measures as measures_of_the_test_set
 
@@ -34,7 +34,8 @@ def words(text):
 def read(folder):
     """All numbers of a folder's records, with the options of its report."""
     options = json.loads((folder / "report.json").read_text())["options"]
-    return analyse(records.read_all(folder), Options(**options))
+    asked = requested.runs(requested.read_all(folder))
+    return analyse(records.read_all(folder), Options(**options, asked=asked))
 
 
 def close(found, expected):

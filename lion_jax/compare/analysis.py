@@ -57,6 +57,12 @@ class Analysis:
         """The comparisons by the measure that was named beforehand."""
         return [comparison for comparison in self.comparisons if comparison.primary]
 
+    def missing(self, comparison: Comparison) -> int:
+        """Returns how many runs of a comparison were requested and are not there."""
+        there = {(run.label, run.seed) for run in self.runs}
+        absent = self.options.asked - there
+        return sum(label in comparison.contrast.labels for label, _ in absent)
+
     def named(self, model: str) -> bool:
         """Returns whether a model's target was named, not taken from the runs."""
         return bool(self.options.targets) and (

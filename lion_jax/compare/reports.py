@@ -140,7 +140,7 @@ def _answer(analysis: Analysis) -> list[str]:
     ]
     if analysis.comparisons:
         parts.append(
-            items(results.verdict(comparison) for comparison in analysis.primary)
+            items(results.verdict(c, analysis.missing(c)) for c in analysis.primary)
         )
     else:
         parts.append("There are no two configurations to compare.")

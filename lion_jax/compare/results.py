@@ -23,8 +23,14 @@ from lion_jax.compare.pairs import ALPHA, Comparison
 HEADS = ("", "n", "mean", "sd", "median [quartiles]", "95 % interval of the mean")
 
 
-def verdict(comparison: Comparison) -> str:
-    """Returns one sentence: what a comparison shows."""
+def verdict(comparison: Comparison, missing: int = 0) -> str:
+    """Returns one sentence: what a comparison shows.
+
+    Args:
+      comparison: Of two configurations.
+      missing: How many of their runs were requested and are not there: whoever looks
+        at p before the last run, and may stop, finds differences too often.
+    """
     c = comparison.contrast
     first, second = c.titles
     what = f"{first} against {second}, {c.measure.title}"
@@ -52,6 +58,12 @@ def verdict(comparison: Comparison) -> str:
             f" runs of the other are ({numbers})."
         )
     better = first if c.first_is_better else second
+    if missing:
+        return (
+            f"{what}: **no verdict yet**, with {counted(missing, 'run')} of theirs"
+            f" missing: {better} is ahead ({numbers}), but p holds for all that were"
+            " planned."
+        )
     return f"{what}: **{better} is better** ({numbers})."
 
 
