@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -97,6 +98,7 @@ def _fonts(text: str) -> tuple[list[str], set[str]]:
     return families, missing
 
 
+@functools.cache  # a run draws its curves after every epoch
 def _characters(font: str) -> set[str]:
     """Returns the characters that a font has; none if it cannot be read."""
     from matplotlib import ft2font

@@ -59,9 +59,13 @@ class Analysis:
 
     def missing(self, comparison: Comparison) -> int:
         """Returns how many runs of a comparison were requested and are not there."""
-        there = {(run.label, run.seed) for run in self.runs}
-        absent = self.options.asked - there
+        absent = self.options.asked - self.there
         return sum(label in comparison.contrast.labels for label, _ in absent)
+
+    @property
+    def there(self) -> frozenset[requested.Run]:
+        """The runs that have records."""
+        return _there(self.runs)
 
     def named(self, model: str) -> bool:
         """Returns whether a model's target was named, not taken from the runs."""
@@ -136,13 +140,17 @@ def _measures(group: Group, targets: Targets, primary: str) -> list[Measure]:
 
 def _missing(runs: list[Record], asked: frozenset[requested.Run]) -> list[str]:
     """Names runs that were requested and are not there."""
-    there = {(run.label, run.seed) for run in runs}
+    there = _there(runs)
     missing = requested.missing(asked, there)
     if not missing:
         return []
     count = len(asked - there)
     named = "; ".join(f"{x}, seeds {spans(s)}" for x, s in missing.items())
     return [f"**{count} of {len(asked | there)} runs are missing: {named}.**"]
+
+
+def _there(runs: list[Record]) -> frozenset[requested.Run]:
+    return frozenset((run.label, run.seed) for run in runs)
 
 
 def _unfair(groups: list[Group]) -> list[str]:

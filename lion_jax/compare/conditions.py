@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 from lion_jax.compare import pairs
-from lion_jax.compare.markdown import counted, spans
+from lion_jax.compare.markdown import seeds
 from lion_jax.compare.pairs import Group
 from lion_jax.compare.records import Record
 
@@ -34,7 +34,7 @@ def warnings(groups: list[Group], titles: dict[str, str]) -> list[str]:
 
 
 def _of_other_data(group: Group, titles: dict[str, str]) -> list[str]:
-    """Warns of runs of other data than most of a group's."""
+    """Warns where a group's runs are not all of the same data."""
     made: dict[Any, dict[str, list[int]]] = {}
     for label, runs in group.items():
         for run in runs:
@@ -43,14 +43,10 @@ def _of_other_data(group: Group, titles: dict[str, str]) -> list[str]:
     if len(made) < 2:
         return []
     said = [
-        f"{' and '.join(f'{titles[x]}, {_seeds(s)}' for x, s in by.items())}: {name}"
+        f"{' and '.join(f'{titles[x]}, {seeds(s)}' for x, s in by.items())}: {name}"
         for name, by in made.items()
     ]
     return [f"**Runs are of different data and do not compare: {'; '.join(said)}.**"]
-
-
-def _seeds(seeds: list[int]) -> str:
-    return f"{counted(len(seeds), 'seed').partition(' ')[2]} {spans(seeds)}"
 
 
 def _not_alike(group: Group, titles: dict[str, str]) -> list[str]:
@@ -75,10 +71,10 @@ def _not_alike(group: Group, titles: dict[str, str]) -> list[str]:
 
 def _differs(field: str, a: list[Record], b: list[Record]) -> bool:
     """Whether a condition differs between two configurations: within pairs, if any."""
-    seeds = pairs.common_seeds(a, b)
+    shared = pairs.common_seeds(a, b)
     first, second = (
         {run.seed: run.environment.get(field) for run in runs} for runs in (a, b)
     )
-    if seeds:
-        return any(first[seed] != second[seed] for seed in seeds)
+    if shared:
+        return any(first[seed] != second[seed] for seed in shared)
     return {*first.values()} != {*second.values()}

@@ -77,6 +77,11 @@ def spans(numbers: list[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
 
 
+def seeds(numbers: list[int]) -> str:
+    """Returns `seed 3`, `seeds 0-7, 9`."""
+    return f"seed{'s' * (len({*numbers}) != 1)} {spans(numbers)}"
+
+
 def counted(n: int, what: str) -> str:
     """Returns `1 pair`, `2 pairs`."""
     return f"{n} {what}{'s' * (n != 1)}"

@@ -114,8 +114,7 @@ def markdown_of(analysis: Analysis) -> str:
 
 def _head(analysis: Analysis) -> str:
     """Returns how many runs there are, on what data, of which commits."""
-    there = {(run.label, run.seed) for run in analysis.runs}
-    asked = analysis.options.asked
+    there, asked = analysis.there, analysis.options.asked
     data = ", ".join(sorted({run.config["data"]["name"] for run in analysis.runs}))
     commits = sorted({str(run.environment.get("commit")) for run in analysis.runs})
     final = len(analysis.final)

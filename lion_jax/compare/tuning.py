@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lion_jax.compare import pairs, titles
-from lion_jax.compare.markdown import counted, spans
+from lion_jax.compare import markdown, pairs, titles
+from lion_jax.compare.markdown import counted
 from lion_jax.compare.records import Record, flat, what_is_run
 from lion_jax.config import flatten
 
@@ -97,8 +97,7 @@ def _spent(seeds: list[tuple[int, ...]]) -> str:
     if not runs:
         return "no trial"
     several = f" ({len(runs)} runs)" * (len(runs) != len(seeds))
-    kinds = counted(len({*runs}), "seed").partition(" ")[2]
-    return f"{counted(len(seeds), 'trial')}{several}, {kinds} {spans(runs)}"
+    return f"{counted(len(seeds), 'trial')}{several}, {markdown.seeds(runs)}"
 
 
 def _sweep(title: str, points: list[list[Record]], final: list[Record]) -> Sweep:

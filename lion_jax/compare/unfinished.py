@@ -45,7 +45,7 @@ def damage(folder: Path) -> str:
                 identity.fill(values)
         except (run_folder.RunFolderError, ConfigError) as error:
             return f"{name}: {error.__cause__ or error}"
-    left = sorted(name for name in run_folder.OF_A_RUN if (folder / name).exists())
+    left = run_folder.left_of_a_run(folder)
     if left and not (folder / run_folder.CONFIG).exists():
         return f"{left[0]} is there, but no {run_folder.CONFIG}"
     return ""

@@ -54,7 +54,7 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
     if (saved := read_json(folder / CONFIG)) is None:
         if folder.exists() and not folder.is_dir():
             raise RunFolderError(f"{folder} is a file; {ELSEWHERE}.")
-        if left := sorted(name for name in OF_A_RUN if (folder / name).exists()):
+        if left := left_of_a_run(folder):
             raise RunFolderError(
                 f"{folder} holds {left[0]} but no {CONFIG}, so it is unknown of which"
                 f" run; copy its {CONFIG} there, or {ELSEWHERE}."
@@ -82,6 +82,11 @@ def require_linked(folder: Path) -> None:
             f"{saves} leads to {saves.readlink()}, which is not there; mount that disk,"
             " or mend the link."
         )
+
+
+def left_of_a_run(folder: Path) -> list[str]:
+    """Returns the files and folders of a run that are there, but for config.json."""
+    return sorted(name for name in OF_A_RUN if (folder / name).exists())
 
 
 def _has_states(folder: Path) -> bool:
