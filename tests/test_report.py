@@ -642,6 +642,20 @@ def test_trials_of_several_seeds_have_a_mean_and_its_standard_error():
     assert second[1:4] == ["learning rate 0.0001, decay 1", "2", "82.00 ± 2.00"]
 
 
+def test_a_trial_that_two_sweeps_made_is_one():
+    """The order of the flags, or a field of one value, gives it another label."""
+    runs = [swept_run("lion", rate, 1.0, 0.8) for rate in (1e-4, 3e-4)]
+    turned = dict(reversed(runs[0].swept.items()))
+    alone = {field: turned[field] for field in turned if "rate" in field}
+    again = [
+        dataclasses.replace(runs[0], swept=swept, label=f"resnet50_lion,{swept}")
+        for swept in (turned, alone)
+    ]
+    text = text_of([*runs, *again, swept_run("adamw", 1e-3, 0.1, 0.8)])
+    assert "Lion: 2 trials, seed 100" in text
+    assert len(rows(text, "ResNet-50, Lion | learning")) == 2
+
+
 def test_a_trial_that_diverged_at_once_counts_as_nothing():
     failed = changed_result(
         swept_run("lion", 1.0, 1.0, 0.5),
@@ -950,6 +964,8 @@ def test_a_title_means_one_configuration_wherever_it_stands(tmp_path):
             "ResNet-50, AdamW (resnet50_adamw_clip)",
         ),
     ]
+    for more in ("", "_clip"):  # what heads tables and panels
+        assert f"**ResNet-50 (resnet50_lion{more}, resnet50_adamw{more}), test" in text
     latex = exports.texts(analyse(runs))["comparisons.tex"]
     assert r"Lion (resnet50\_lion\_clip) / AdamW (resnet50\_adamw\_clip)" in latex
 

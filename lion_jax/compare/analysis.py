@@ -39,6 +39,7 @@ class Analysis:
     options: Options
     runs: list[Record]  # all, trials included
     titles: dict[str, str]  # of configurations, by name
+    headings: dict[str, str]  # of a configuration and those it is compared with
     groups: list[Group]  # of final runs
     targets: Targets
     measures: list[list[Measure]]  # of each group, the primary one first
@@ -72,6 +73,10 @@ class Analysis:
         return bool(self.options.targets) and (
             model in self.options.targets or "" in self.options.targets
         )
+
+    def heading(self, group: Group) -> str:
+        """Returns the title of what the configurations of a group share."""
+        return self.headings[next(iter(group))]
 
     def of(self, group: Group, names: tuple[str, ...]) -> list[Measure]:
         """Returns those of a group's measures that have one of some names."""
@@ -112,6 +117,7 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
         options,
         runs,
         named,
+        titles.of_groups([[*group] for group in groups], named),
         groups,
         targets,
         by_group,

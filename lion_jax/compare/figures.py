@@ -39,7 +39,7 @@ def curves(analysis: Analysis, path: Path) -> list[Path]:
                 axis.fill_between(epochs, low, high, color=look["color"], alpha=0.2)
                 shown += [*low, *high]
             axis.set(xlabel="epoch", ylabel=title)
-            axis.set_title(drawing.wrapped(titles.of_group(group, analysis.titles)))
+            axis.set_title(drawing.wrapped(analysis.heading(group)))
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if field == "val_accuracy":
                 drawing.accuracy_scale(axis, shown)
@@ -88,7 +88,7 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
         axis.set(
             xlabel="seconds of training and validation",
             ylabel=FIELDS["val_accuracy"],
-            title=drawing.wrapped(titles.of_group(group, analysis.titles)),
+            title=drawing.wrapped(analysis.heading(group)),
         )
         drawing.accuracy_scale(axis, [*shown, target])
         drawing.legend(axis, room, note)

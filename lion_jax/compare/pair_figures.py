@@ -114,7 +114,7 @@ def _panel(analysis: Analysis, whole: Group, measure: Measure) -> Panel:
         measure,
         group,
         [titles.short(analysis.titles[label]) for label in group],
-        titles.of_group(group, analysis.titles),
+        analysis.heading(group),
         drawn,
         [left_out, fewer if len(drawn) < len(every) else ""],
     )

@@ -98,6 +98,19 @@ def by_label(runs: list[Record]) -> Group:
     return {label: [run for run in runs if run.label == label] for label in ordered}
 
 
+def points(swept: list[Record]) -> list[list[Record]]:
+    """Returns the runs of each point, Lion's first: a run that was made twice once.
+
+    Points of two sweeps may be one under two labels.
+    """
+    points: dict[str, dict[int, Record]] = {}
+    for runs in by_label(swept).values():
+        for run in runs:
+            values = json.dumps(flat(what_is_run(run.config)), sort_keys=True)
+            points.setdefault(values, {}).setdefault(run.seed, run)
+    return [[*runs.values()] for runs in points.values()]
+
+
 def groups(runs: list[Record]) -> list[Group]:
     """Returns the configurations that differ in their optimizers only, together."""
     by_model: dict[str, Group] = {}

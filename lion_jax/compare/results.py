@@ -100,7 +100,7 @@ def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
                 (analysis.titles[label], *_configuration(measure.of(runs), measure))
                 for label, runs in group.items()
             ]
-            model = titles.of_group(group, analysis.titles)
+            model = analysis.heading(group)
             p = ("p", f"p (Holm, {shown[0].family})") if shown else ()
             rows = [(*row, *("",) * len(p)) for row in rows]
             rows += [_contrast(comparison) for comparison in shown]

@@ -86,9 +86,27 @@ def heading(title: str) -> str:
     return title.partition(", ")[0]
 
 
-def of_group(group: Iterable[str], named: Mapping[str, str]) -> str:
-    """Returns the title of the model, and data, of configurations that are siblings."""
-    return heading(named[next(iter(group))])
+def of_groups(groups: list[list[str]], named: Mapping[str, str]) -> dict[str, str]:
+    """Returns by configuration what heads its siblings and itself: model and data.
+
+    Names follow where another group trains the same model on the same data.
+
+    Args:
+      groups: Names of the configurations that are siblings.
+      named: Titles of the configurations by name.
+    """
+    plain = [heading(named[group[0]]) for group in groups]
+    counts = Counter(plain)
+    return {
+        name: f"{title} ({_few(group)})" if counts[title] > 1 else title
+        for group, title in zip(groups, plain, strict=True)
+        for name in group
+    }
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 3 else ""
+    return ", ".join(names[: 2 if more else 3]) + more
 
 
 def _apart(names: Iterable[str], title_of: Callable[[str], str]) -> dict[str, str]:

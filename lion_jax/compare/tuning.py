@@ -80,7 +80,7 @@ def sweeps(
       named: Titles of the configurations by name.
     """
     bases: dict[str, list[list[Record]]] = {}
-    for runs in pairs.by_label(swept).values():
+    for runs in pairs.points(swept):
         bases.setdefault(runs[0].config["name"], []).append(runs)
     every = [
         _sweep(
