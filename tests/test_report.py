@@ -40,6 +40,8 @@ def made_run(optimizer="lion", seed=0, accuracy=0.8, *, model="resnet50", **chan
     """A record of a run of three epochs."""
     config = Config(name=f"{model}_{optimizer}", seed=seed)
     config.optimizer.name, config.model.name = optimizer, model
+    if optimizer != "lion":
+        config.optimizer.learning_rate, config.optimizer.weight_decay = 3e-3, 0.1
     resolved = dataclasses.asdict(config) | changes.pop("config", {})
     diverged = changes.pop("diverged", False)
     epochs = [
@@ -325,6 +327,18 @@ def test_siblings_that_are_none_are_not_compared():
     assert "There are no two configurations to compare." in text
     assert not rows(text, "Lion minus")
     assert rows(text, "ResNet-50, Lion | 8")
+
+
+def test_a_rival_with_lions_rate_and_decay_is_reported():
+    """As by `--config.optimizer.name=adamw` on a file for Lion."""
+    lion, adamw = made_runs("lion", HIGH), made_runs("adamw", LOW)
+    assert "has the values of" not in text_of(lion + adamw)
+    for run in adamw:
+        run.config["optimizer"] |= {"learning_rate": 3e-4, "weight_decay": 1.0}
+    assert (
+        "- **ResNet-50, AdamW has the values of ResNet-50, Lion: learning rate 0.0003,"
+        " decay 1. Optimizers need their own: tune each.**"
+    ) in text_of(lion + adamw)
 
 
 def test_other_seeds_are_reported():

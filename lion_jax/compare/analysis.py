@@ -30,6 +30,7 @@ class Options(NamedTuple):
 
 
 DEFAULTS = Options()
+SCALE = ("learning_rate", "weight_decay")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +128,7 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
         _missing(runs, options.asked)
         + _unfair(groups)
         + conditions.warnings(groups, named)
+        + _of_lions_scale(groups, named)
         + [
             f"**The tuning was not equal: {budget.counts}.**"
             for budget in budgets
@@ -171,6 +173,30 @@ def _unfair(groups: list[Group]) -> list[str]:
                 )
         if len({frozenset(run.seed for run in runs) for runs in group.values()}) > 1:
             found.append(_other_seeds(group))
+    return found
+
+
+def _of_lions_scale(groups: list[Group], named: dict[str, str]) -> list[str]:
+    """Names rivals of a Lion that have its learning rate and its weight decay.
+
+    They are the defaults of a configuration, and of a scale that is Lion's alone: Chen
+    et al. (2023) take 3 to 10 times smaller rates than AdamW's, and larger decays.
+    """
+    found = []
+    for group in groups:
+        firsts = [runs[0].config for runs in group.values()]
+        lions = [x for x in firsts if x["optimizer"]["name"] == "lion"]
+        rivals = [x for x in firsts if x["optimizer"]["name"] in ("adamw", "sgd")]
+        for lion, other in itertools.product(lions, rivals):
+            values = [{f: x["optimizer"][f] for f in SCALE} for x in (lion, other)]
+            if values[0] == values[1]:
+                shown = titles.of_values(
+                    {f"optimizer.{field}": x for field, x in values[0].items()}
+                )
+                found.append(
+                    f"**{named[other['name']]} has the values of {named[lion['name']]}:"
+                    f" {shown}. Optimizers need their own: tune each.**"
+                )
     return found
 
 

@@ -65,9 +65,12 @@ def run(
       >>> from dataclasses import replace
       >>> from lion_jax import compare
       >>> from lion_jax.config import OptimizerConfig
+      >>> adamw = OptimizerConfig(
+      ...     "adamw", learning_rate=3e-3, weight_decay=0.1, b2=0.999
+      ... )
       >>> both = [  # doctest: +SKIP
-      ...     replace(config, name=name, optimizer=OptimizerConfig(name))
-      ...     for name in ("lion", "adamw")
+      ...     replace(config, name=o.name, optimizer=o)
+      ...     for o in (OptimizerConfig(), adamw)
       ... ]
       >>> compare.run(both, "records", seeds=2)  # doctest: +SKIP
       True
