@@ -1,4 +1,4 @@
-"""Writes a trained model for other programs: `python -m lion_jax.export --out FILE`."""
+"""Writes a model for others: `python -m lion_jax.export --workdir DIR --out FILE`."""
 
 import dataclasses
 from pathlib import Path

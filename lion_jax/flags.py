@@ -6,7 +6,6 @@ before its value; a boolean without a value is true, and `--no<flag>` is false.
 
 import contextlib
 import dataclasses
-import functools
 import inspect
 import io
 import re
@@ -208,15 +207,23 @@ class CommandLine(Generic[F]):
                 flag = prefix + (fields_of(cls)[name].about.flag or name)
                 kind = argument(flag, self._known[flag], self._tables)
             specs.append(constructors.StructFieldSpec(name, kind, value))
-        return constructors.StructConstructorSpec(
-            functools.partial(_make, cls), tuple(specs)
-        )
+        return constructors.StructConstructorSpec(_maker(cls), tuple(specs))
 
 
-def _make(cls: type, **values: Any) -> Any:
-    """Makes a dataclass; a flag that is repeated has a list for each time."""
-    fields = fields_of(cls)
-    for name, value in values.items():
-        if name in fields and fields[name].many and not fields[name].about.positional:
-            values[name] = [item for part in value for item in part]
-    return cls(**values)
+def _maker(cls: type) -> Callable[..., Any]:
+    """Returns a function that makes a dataclass of what tyro reads."""
+
+    def make(**values: Any) -> Any:
+        fields = fields_of(cls)
+        for name, value in values.items():
+            # A flag that is repeated has a list for each time.
+            if (
+                name in fields
+                and fields[name].many
+                and not fields[name].about.positional
+            ):
+                values[name] = [item for part in value for item in part]
+        return cls(**values)
+
+    make.__doc__ = cls.__doc__  # help shows it
+    return make

@@ -23,7 +23,9 @@ FAILURES = (OSError,)
 class ModelFlags:
     """Which saved state of which run a command uses."""
 
-    workdir: Annotated[Path | None, About("the run's folder (required)")] = None
+    workdir: Annotated[
+        Path | None, About("the run's folder (required), whose values help shows")
+    ] = None
     checkpoint: Annotated[
         Literal["best", "latest"],
         About("best: lowest validation loss; latest: last saved"),

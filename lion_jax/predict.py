@@ -1,4 +1,4 @@
-"""Classifies image files by a trained model: `python -m lion_jax.predict FILE ...`."""
+"""Classifies images: `python -m lion_jax.predict --workdir DIR FILE ...`."""
 
 import dataclasses
 import json

@@ -184,6 +184,8 @@ def test_help_names_every_field_and_every_flag_with_the_files_defaults(files, co
     assert "(default: fashion_mnist_sample)" in shown
     assert "{lion,adamw,sgd}" in shown
     assert "adamw only" in shown
+    for group in configs.Config, configs.OptimizerConfig, configs.DataConfig:
+        assert group.__doc__ in shown
     assert max(map(len, ran.stdout.splitlines())) <= 80
 
 

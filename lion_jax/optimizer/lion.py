@@ -210,7 +210,7 @@ def lion(
 
     References:
       Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
-      https://arxiv.org/abs/2302.06675
+      https://arxiv.org/abs/2302.06675; of the variants: `lion_jax.optimizer.variants`
     """
     checks.check_rate("learning_rate", learning_rate)
     checks.check_rate("weight_decay", weight_decay)
