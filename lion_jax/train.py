@@ -12,7 +12,7 @@ from lion_jax.cluster import joining, launchers
 from lion_jax.config import About, Config
 from lion_jax.files import expanded
 from lion_jax.flags import CommandLine
-from lion_jax.training import checkpoint, run_folder
+from lion_jax.training import checkpoint, run_folder, sharding
 from lion_jax.training.tables import TABLES
 from lion_jax.training.trackers import Reporter
 
@@ -129,6 +129,7 @@ def train(
 
     It is 0, 1 if the run diverged, 128 + n after signal n.
     """
+    sharding.count_devices()  # says in one line why there are none
     reporter = Reporter(tracker if cluster.is_primary() else "", config, folder)
     before = run_folder.read_result(folder)
     try:

@@ -20,7 +20,7 @@ from small_runs import build_once, small_config, small_dataset
 from lion_jax import data, export, predict, training
 from lion_jax.data import pictures
 from lion_jax.models.layers import attention
-from lion_jax.training import experiment, exported, run_folder
+from lion_jax.training import experiment, exported, metrics
 
 DOCS = Path(__file__).parents[1] / "docs" / "trained_models.md"
 OLD = Path(__file__).parent / "data" / "version_0_1" / "run"
@@ -242,7 +242,7 @@ def test_training_in_a_thread_tells_of_each_epoch(tmp_path, small, monkeypatch):
     thread.start()
     thread.join()
     assert [epoch.epoch for epoch in told] == [1, 2, 3]
-    assert told == run_folder.read_metrics(tmp_path / "run")
+    assert told == metrics.read(tmp_path / "run")
     assert results[0].test_accuracy == pytest.approx(
         np.trace(results[0].test_confusion) / 100
     )

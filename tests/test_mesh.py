@@ -13,7 +13,9 @@ from test_program import build, leaves, made_config, made_data, run
 
 from lion_jax.config import ConfigError, OptimizerConfig, check
 from lion_jax.optimizer import signs
+from lion_jax.optimizer.averaging import averaged
 from lion_jax.training import checkpoint, computed, lowering, sharding
+from lion_jax.training.averaging import evaluated
 from lion_jax.training.evaluation import abstract_state
 from lion_jax.training.optimizers import make_optimizer
 from lion_jax.training.task import make_task, split
@@ -233,6 +235,19 @@ def test_the_older_name_is_fsdp_and_no_second_mode():
     config.mesh.mode = "zero1"
     with pytest.raises(ConfigError, match="shard_parameters=false"):
         check(config)
+
+
+@pytest.mark.slow
+def test_an_average_that_lies_in_parts_is_evaluated_as_a_whole():
+    """In zero1 it is in the optimizer's state, of which each device has a part."""
+    program = program_in("zero1", ema_decay=0.9)
+    state, _ = run(program, epochs=1)
+    assert divided(averaged(state.opt_state, state.params))
+    model = evaluated(state)
+    both = [[x.sharding for x in jax.tree.leaves(t.params)] for t in (model, state)]
+    assert both[0] == both[1]
+    loss, _ = program.evaluate(*model, "validation").means()
+    assert np.isfinite(loss)
 
 
 @pytest.mark.slow

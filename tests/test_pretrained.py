@@ -156,8 +156,12 @@ def test_weights_of_something_else_are_refused_before_anything_is_made(tmp_path)
         run(config, tmp_path / "run")
     assert "it has a, b.c ...; give weights of this model" in str(e.value)
     path.write_bytes(b"no weights")
+    small = tmp_path / "small.safetensors"  # of a dtype that NumPy has not
+    header = b'{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
+    small.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
     for given, said in (
         (str(path), "cannot be read"),
+        (str(small), "cannot be read"),
         (str(tmp_path / "absent.safetensors"), "cannot be read"),
         ("weights.pth", "may run code when they are read; give weights as"),
     ):

@@ -41,6 +41,9 @@ def test_a_dry_run_shows_what_a_run_has_and_writes_nothing(tmp_path, monkeypatch
         assert f"{name} " in said
         assert f"{size:,}" in said
     assert not [*tmp_path.rglob("*")]
+    config.accumulate = config.devices = 2  # a quarter of the products is compiled
+    parts = training.dry_run(config, Console(file=out))
+    assert parts["flops"] == pytest.approx(numbers["flops"], rel=0.1)
 
 
 @pytest.mark.usefixtures("small_data")

@@ -45,6 +45,9 @@ def test_the_costliest_operation_comes_first_and_says_where_it_is_from(recorded)
     assert "heavy" in costs[0].origin
     assert all(cost.calls == 1 for cost in costs)
     assert profiling.most_expensive(*recorded, n=1) == costs[:1]
+    (half,) = profiling.most_expensive(*recorded, n=1, steps=2 * profiling.STEPS)
+    assert half.seconds == pytest.approx(costs[0].seconds / 2)
+    assert half.calls == 0.5
 
 
 def test_a_librarys_call_has_the_origin_of_its_operation():

@@ -543,3 +543,10 @@ def test_every_step_and_part_and_layer_drops_by_a_key_of_its_own(monkeypatch):
     program.evaluate(program.init(0).params, {}, "test")
     jax.effects_barrier()
     assert len(keys) == before
+
+
+def test_the_rate_is_asked_for_by_an_array_as_within_a_step(monkeypatch):
+    """A schedule of the user's own may call what arrays have."""
+    program = default_program()
+    monkeypatch.setattr(program, "_schedule", lambda count: 2 * count.astype("float32"))
+    assert program.learning_rate(3) == 6.0

@@ -309,9 +309,10 @@ def test_what_cannot_be_meant_is_refused_and_the_remedy_is_taken(flags, said, re
     line(*remedy)
 
 
-def test_options_are_of_types_that_json_has():
-    with pytest.raises(ConfigError, match=r"must hold values of JSON .*, not <"):
-        check(config_of(model__options={"act": jax.nn.relu}))
+@pytest.mark.parametrize("value", [jax.nn.relu, float("inf"), [float("nan")]])
+def test_options_are_of_types_that_json_has(value):
+    with pytest.raises(ConfigError, match=r"must hold values of JSON .*, not "):
+        check(config_of(model__options={"act": value}))
     check(config_of(model__options={"act": "relu"}))
 
 
@@ -498,14 +499,20 @@ BAD_OPTIMIZERS = [
         "return optax.GradientTransformation(lambda p: 0, lambda u, s, p: (u, (s, s)))",
         r"its state must have the form of the state before",
     ),
+    (
+        "return optax.GradientTransformation(lambda p: np.zeros(1, np.float16),"
+        " lambda u, s, p: (u, np.float32(0.9) * s))",
+        r"but differ:.*float16\[1\] there, float32\[1\] expected",
+    ),
     ("raise ValueError('no\\n luck.')", r"tx.py, line 5: ValueError: no luck; correct"),
 ]
 
 
-@pytest.mark.parametrize(("body", "said"), BAD_OPTIMIZERS, ids=range(4))
+@pytest.mark.parametrize(("body", "said"), BAD_OPTIMIZERS, ids=range(5))
 def test_a_wrong_optimizer_is_refused_in_one_line(mine, body, said):
     (mine / "tx.py").write_text(
-        f"import optax\n\ndef make(schedule, mask):\n    '''Is called.'''\n    {body}\n"
+        "import numpy as np, optax\n\ndef make(schedule, mask):\n"
+        f"    '''Is called.'''\n    {body}\n"
     )
     text = refusal(config_of(optimizer__name="./tx.py:make"))
     assert re.search(said, text), text

@@ -104,6 +104,12 @@ ELSEWHERE = {
     "set --config.{}={}, for instance": (
         "test_every_default_is_the_remedy_that_its_refusal_names"
     ),
+    "so it cannot go on; leave epochs and patience": (
+        "test_a_finished_run_without_its_checkpoints_cannot_go_on"
+    ),
+    "which={}, but it must be one of {}; leave it out": (
+        "test_a_state_that_is_neither_best_nor_latest_is_refused"
+    ),
     "; free space or make the folder writable": (
         "test_a_full_disk_ends_the_run_and_space_lets_it_go_on"
     ),
@@ -183,6 +189,9 @@ ELSEWHERE = {
     "make their shapes equal": ARRAYS,
     "give two classes or more": ARRAYS,
     "is no file; give its path": FILES,
+    "which are not unpickled; give": (
+        "test_arrays_of_python_objects_are_named_and_the_remedy_works"
+    ),
     "train in another folder with a smaller learning rate": (
         "test_a_run_that_diverged_at_once_says_so"
     ),

@@ -43,7 +43,7 @@ from lion_jax.compare.flags import RunFlags, paths
 from lion_jax.compare.shards import Shard
 from lion_jax.config import ConfigError
 from lion_jax.flags import CommandLine
-from lion_jax.training import locks, run_folder
+from lion_jax.training import locks, metrics, run_folder
 from lion_jax.training.program import Program
 
 LAUNCH = Path(__file__).parents[1] / "launch"
@@ -428,7 +428,7 @@ def test_status_counts_runs_and_names_who_works_on_what(tmp_path, made):
         folder.mkdir(parents=True)
         run_folder.write_json(folder / run_folder.CONFIG, config)
     old = records.read(OLD / "records/tiny/seed_0.json")
-    run_folder.rewrite_metrics(folder, old.epochs)
+    metrics.rewrite(folder, old.epochs)
     lock_of(out, "tiny_lion", 1).write_text("process 7 on elsewhere since then\n")
     lock_of(out, "tiny_lion", 2).write_text(f"process 7 on {HERE} since then\n")
     with locks.held(lock_of(out, "tiny_adamw", 0)), shards.locked(Shard(1, 8), out):

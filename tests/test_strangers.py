@@ -30,7 +30,7 @@ from small_runs import (
     small_config,
 )
 
-from lion_jax import environment, files, identity, interruption, startup
+from lion_jax import environment, files, identity, interruption, startup, training
 from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import REFERENCES
 from lion_jax.training import (
@@ -42,6 +42,7 @@ from lion_jax.training import (
     locks,
     loop,
     manifest,
+    metrics,
     places,
     quarantine,
     restored,
@@ -528,6 +529,53 @@ def test_a_finished_run_may_be_made_longer_to_the_bit(tmp_path, whole):
     assert "finished" in run(small_config(), tmp_path / "run")[1]
 
 
+def test_a_finished_run_without_its_checkpoints_cannot_go_on(tmp_path):
+    """It would begin anew, and its record would be lost."""
+    config = small_config()
+    config.epochs = 2
+    run(config, tmp_path / "run")
+    before = metrics.read(tmp_path / "run")
+    shutil.move(tmp_path / "run" / "checkpoints", tmp_path / "removed")
+    with pytest.raises(run_folder.RunFolderError, match=r"cannot go on; leave epochs"):
+        run(small_config(), tmp_path / "run")
+    assert metrics.read(tmp_path / "run") == before
+    assert "finished" in run(config, tmp_path / "run")[1]  # the remedy
+
+
+def test_a_longer_run_whose_last_state_is_damaged_goes_on_from_another(tmp_path, whole):
+    """Also if it is interrupted before it has got as far as it was."""
+    config = small_config()
+    config.epochs = 2
+    run(config, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / str(2 * STEPS)
+    (last / "_CHECKPOINT_METADATA").write_text("{")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 0)
+        run(small_config(), tmp_path / "run")
+    assert not last.exists()
+    assert len(metrics.read(tmp_path / "run")) == 2
+    goes_on_from(STEPS, tmp_path / "run", whole)
+
+
+def test_a_folder_that_became_anothers_since_it_was_checked_is_refused(tmp_path):
+    run_folder.check(tmp_path / "run", resolved(seed=1))
+    with run_folder.occupied(tmp_path / "run", resolved(seed=0)):
+        pass
+    with (
+        pytest.raises(run_folder.RunFolderError, match="a run of another config"),
+        run_folder.occupied(tmp_path / "run", resolved(seed=1)),
+    ):
+        pass
+    assert run_folder.read_json(tmp_path / "run" / "config.json")["seed"] == 0
+
+
+@pytest.mark.parametrize("which", ["Best", "test", 12])
+def test_a_state_that_is_neither_best_nor_latest_is_refused(two_epochs, which):
+    with pytest.raises(ConfigError, match=r"must be one of best, latest; leave it out"):
+        restored.require_which(which)
+    assert restored.restore(two_epochs).step  # the remedy
+
+
 def test_a_run_that_trains_may_be_read(two_epochs, monkeypatch):
     """Its checkpoint may be removed between two looks, and the next one is read."""
     find, gone = checkpoint.find, []
@@ -666,6 +714,11 @@ def test_evaluation_fits_the_devices_that_there_are(tmp_path):
     assert (placed.devices, placed.eval_batch_size) == (8, 256)
     placed = places.placed(read, {"devices": 1, "eval_batch_size": 50})
     assert (placed.devices, placed.eval_batch_size) == (1, 50)
+    run_folder.write_json(
+        tmp_path / "config.json", resolved(devices=3, batch_size=96, eval_batch_size=99)
+    )
+    placed = places.placed(restored.read_config(tmp_path), {})  # of eight, unused
+    assert (placed.devices, placed.eval_batch_size) == (3, 99)
     with pytest.raises(ConfigError, match="batch_size cannot be changed"):
         places.placed(read, {"batch_size": 1})
 
@@ -742,13 +795,20 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch):
 @pytest.mark.parametrize(
     "error", [RuntimeError("Unable to initialize 'cuda':\n no GPU"), AssertionError()]
 )
-def test_a_platform_that_is_not_there_is_one_line(monkeypatch, error):
+def test_a_platform_that_is_not_there_is_one_line(tmp_path, monkeypatch, error):
     def device_count():
         raise error
 
     monkeypatch.setattr(jax, "device_count", device_count)
-    with pytest.raises(ConfigError, match=r"unset JAX_PLATFORMS, or install"):
-        sharding.check_devices(small_config())
+    monkeypatch.setattr(jax, "process_index", device_count)
+    for use in (
+        sharding.check_devices,
+        training.dry_run,
+        lambda config: run(config, tmp_path / "run"),
+        lambda config: training.run(config, tmp_path / "run"),
+    ):
+        with pytest.raises(ConfigError, match=r"unset JAX_PLATFORMS, or install"):
+            use(small_config())
 
 
 def test_uncompiled_steps_are_refused(tmp_path):

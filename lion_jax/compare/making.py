@@ -7,7 +7,7 @@ from typing import Any
 
 from lion_jax.compare import records, unfinished
 from lion_jax.compare.points import Point
-from lion_jax.training import locks, loop, run_folder
+from lion_jax.training import locks, loop, metrics, run_folder
 from lion_jax.training.console import Show
 from lion_jax.training.program import Program
 
@@ -98,7 +98,7 @@ def _made(
         seed=run.seed,
         swept=run.point.swept,
         config=run.config,
-        epochs=run_folder.read_metrics(run.folder),
+        epochs=metrics.read(run.folder),
         result=result,
         memory=program.memory(),
         environment=run.environment | {"data": program.signature.data},

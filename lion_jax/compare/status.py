@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lion_jax.compare import records, requested, shards, unfinished
 from lion_jax.compare.markdown import spans
-from lion_jax.training import locks, run_folder
+from lion_jax.training import locks, metrics, run_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _epochs(folder: Path) -> str:
     # A file may be missing, a line be half written, or be none.
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         config = run_folder.read_json(folder / run_folder.CONFIG) or {}
-        done = len(run_folder.read_metrics(folder))
+        done = len(metrics.read(folder))
         return f", {done} of {config.get('epochs', '?')} epochs"
     return ""
 

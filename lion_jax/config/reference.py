@@ -7,6 +7,7 @@ one of a file, whose path is relative to the current folder, absolute, or begins
 
 import copy
 import functools
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -126,7 +127,9 @@ def _is_json(value: Any) -> bool:
         return all(isinstance(k, str) and _is_json(v) for k, v in value.items())
     if isinstance(value, list | tuple):
         return all(map(_is_json, value))
-    return value is None or isinstance(value, bool | int | float | str)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, bool | int | str)
 
 
 def _is_dotted(name: str) -> bool:

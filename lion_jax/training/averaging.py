@@ -42,9 +42,17 @@ def advance(
 
 def evaluated(state: TrainState) -> Model:
     """Returns the model of a state that is evaluated, saved, tested and used."""
+    last = Model(state.params, state.batch_stats)
     if state.stats_ema is None:
-        return Model(state.params, state.batch_stats)
-    return Model(
+        return last
+    average = Model(
         averaged(state.opt_state, state.params),
         averaged(state.stats_ema, state.batch_stats),
     )
+    # The optimizer's state may lie in parts on devices that have whole parameters.
+    shardings = jax.tree.map(lambda x: x.sharding, last)
+    return jax.jit(_same, out_shardings=shardings)(average)
+
+
+def _same(model: Model) -> Model:
+    return model

@@ -28,6 +28,7 @@ from lion_jax.training import (
     fitting,
     history,
     loop,
+    metrics,
     placement,
     profiling,
     run_folder,
@@ -108,9 +109,8 @@ def run(
       >>> print(result.stop_reason, result.best_epoch)  # doctest: +SKIP
       epochs 1
     """
-    if not cluster.is_primary():
-        console = Console(quiet=True)
-    console = console or Console()
+    sharding.count_devices()  # says in one line why there are none
+    console = (console or Console()) if cluster.is_primary() else Console(quiet=True)
     # What is moved to the devices here is meant, whatever the guard of the process.
     with unfailing(console), jax.transfer_guard("allow"):
         return _run(config, expanded(folder), console, profile, on_epoch)
@@ -135,6 +135,7 @@ def _run(
         say(f"This run is finished: {folder / run_folder.RESULT}")
         testing.report(say, result)
         return result
+    run_folder.require_states(folder)
 
     # ----------------------------------------------------------------- devices, data
     mesh = sharding.make_mesh(sharding.check_devices(config))
@@ -176,7 +177,7 @@ def _run(
             raise InterruptedRunError(interrupted())
 
     if cluster.is_primary():
-        console.print(epochs_table(run_folder.read_metrics(folder), result.best_epoch))
+        console.print(epochs_table(metrics.read(folder), result.best_epoch))
     say(f"curves: {folder / run_folder.CURVES}")
     testing.report(say, result)
     return result
@@ -220,8 +221,7 @@ def _compile(
     if config.mesh_mode != "data":
         say(sharding.describe(config.mesh_mode, program.memory()))
     if task.layout.vote:
-        images = config.batch_size // config.accumulate // mesh.size
-        say(voting.describe(task.layout, images))
+        say(voting.describe(task.layout, config.batch_size // mesh.size))
     return program, seconds
 
 
@@ -241,7 +241,7 @@ def _goes_on(config: Config, folder: Path, result: Result) -> bool:
     if not (folder / run_folder.METRICS).exists():
         return False
     try:
-        records = run_folder.read_metrics(folder)
+        records = metrics.read(folder)
     except (ValueError, TypeError, AttributeError):
         return False  # damaged; the result holds what counts
     return len(records) == result.stopped_epoch and not history.stop_reason(

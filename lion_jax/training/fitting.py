@@ -117,10 +117,11 @@ def _check_optimizer(name: str, task: Task, params: PyTree[Any]) -> None:
         ("its state", state, after),
     ):
         shapes = [jax.tree.map(lambda x: x.shape, tree) for tree in (wanted, got)]
-        if jax.tree.structure(wanted) != jax.tree.structure(got) or (
-            shapes[0] != shapes[1]
-        ):
-            changed = stored.differences(wanted, got)
+        changed = stored.differences(wanted, got)
+        is_other = jax.tree.structure(wanted) != jax.tree.structure(got)
+        is_other = is_other or shapes[0] != shapes[1]
+        # Updates are cast to the parameters' dtypes.
+        if is_other or (changed and what != "updates"):
             raise ConfigError(
                 f"optimizer.name={name!r}: {what} must have the form of"
                 f" {'the parameters' if what == 'updates' else 'the state before'}"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,7 +14,14 @@ import jax
 from lion_jax import cluster, environment
 from lion_jax.config import Config
 from lion_jax.interruption import Interrupted
-from lion_jax.training import checkpoint, curves, history, run_folder, testing
+from lion_jax.training import (
+    checkpoint,
+    curves,
+    history,
+    metrics,
+    run_folder,
+    testing,
+)
 from lion_jax.training.averaging import evaluated
 from lion_jax.training.beginning import Weights, first_state
 from lion_jax.training.checkpoint import Checkpoints
@@ -55,6 +63,7 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
 
     Raises:
       CheckpointError: If the latest state, or the first, cannot be restored, or saved.
+      RunFolderError: If it is finished, is to be longer, and has no state left.
       DataError: If the latest state was trained on other data.
     """
     config = run.config
@@ -63,6 +72,7 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
         latest = checkpoint.find(checkpoints, "latest")
         records, elapsed = [], 0.0
         if latest is None:
+            run_folder.require_states(run.folder)
             state = first_state(config, run.program, run.print, run.weights)
         else:
             signature.require_data_of(checkpoint.signature_of(checkpoints, latest))
@@ -71,7 +81,11 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
                 checkpoints, latest, program.abstract, program.voters, run.print
             )
             run.print(f"resumed at step {latest}, with {len(records)} epochs done")
-        state = _run_epochs(run, checkpoints, state, records, elapsed)
+        if not (run.folder / run_folder.RESULT).exists():  # else `_lengthen` does
+            metrics.rewrite(run.folder, records)
+        events = curves.Events(run.folder, resume_at=int(state.step) + 1)
+        with contextlib.closing(events):
+            state = _run_epochs(run, checkpoints, state, records, elapsed, events)
         if run.interrupted():
             saved = checkpoint.find(checkpoints, "latest") or 0
             run.print(f"interrupted after step {saved}, saved in {run.folder};")
@@ -89,7 +103,7 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
         seconds_compile=seconds_compile,
         **memory,
     )
-    run_folder.rewrite_metrics(run.folder, records)
+    metrics.rewrite(run.folder, records)
     run.draw(records, result)
     run_folder.write_json(run.folder / run_folder.RESULT, result.to_dict())
     return result
@@ -101,25 +115,12 @@ def _run_epochs(
     state: TrainState,
     records: History,
     elapsed: float,
+    events: curves.Events,
 ) -> TrainState:
     """Trains until the end or an interruption; adds each epoch to records and logs.
 
     `elapsed` is the time that went into the epoch before the run was interrupted.
     """
-    run_folder.rewrite_metrics(run.folder, records)
-    events = curves.Events(run.folder, resume_at=int(state.step) + 1)
-    with contextlib.closing(events):
-        return _epochs(run, checkpoints, state, records, elapsed, events)
-
-
-def _epochs(
-    run: Run,
-    checkpoints: Checkpoints,
-    state: TrainState,
-    records: History,
-    elapsed: float,
-    events: curves.Events,
-) -> TrainState:
     interval = Interval(run.config.save_every_minutes)
     while not run.interrupted() and not history.stop_reason(
         records, **history.rules(run.config)
@@ -146,7 +147,7 @@ def _epochs(
             record, images_per_second=images / trained, seconds=elapsed
         )
         elapsed = 0.0
-        cluster.by_primary(run.lengthen)
+        cluster.by_primary(partial(_lengthen, run, records))
         records.append(record)
         if record.is_finite:  # first: nothing that is reported can be lost then
             checkpoint.save(checkpoints, state, records)
@@ -155,12 +156,19 @@ def _epochs(
     return state
 
 
+def _lengthen(run: Run, records: History) -> None:
+    """Makes a finished run one that goes on after some of its epochs, or all."""
+    if (run.folder / run_folder.RESULT).exists():
+        run.lengthen()
+        metrics.rewrite(run.folder, records)
+
+
 def _report(
     run: Run, events: curves.Events, state: TrainState, records: History
 ) -> None:
     """Adds the last epoch to the logs; what cannot be written there is no failure."""
     with curves.optional(run_folder.METRICS):
-        run_folder.append_metrics(run.folder, records[-1])
+        metrics.append(run.folder, records[-1])
     events.add(records[-1])
     run.print(epoch_line(records[-1], run.config.epochs))
     if what := history.what_diverged(records, int(state.metrics.first_bad_step)):

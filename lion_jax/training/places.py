@@ -30,6 +30,7 @@ def placed(config: configs.Config, places: dict[str, Any]) -> configs.Config:
         config.eval_batch_size = -(-config.eval_batch_size // devices) * devices
     configs.check(config)
     # The devices need not divide training's batch and its parts, which are not used.
-    checked = dataclasses.replace(config, batch_size=available, accumulate=1)
+    whole = config.devices or available
+    checked = dataclasses.replace(config, batch_size=whole, accumulate=1)
     config.devices = configs.check_devices(checked, available)
     return config

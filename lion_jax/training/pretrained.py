@@ -18,6 +18,9 @@ from lion_jax.training import reading, run_folder, stored
 
 SUFFIX = ".safetensors"
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
+# What is raised for files that are damaged, or of dtypes that NumPy has not.
+UNREADABLE = (OSError, safetensors.SafetensorError, KeyError, ValueError)
+UNREADABLE += (AttributeError, TypeError)
 NAMED = 6  # arrays in a message
 
 
@@ -73,7 +76,7 @@ def read(place: str) -> Weights:
     if path.suffix == SUFFIX:
         try:
             arrays = safetensors.numpy.load_file(path)
-        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        except UNREADABLE as error:
             raise ConfigError(
                 f"init_from={place!r} cannot be read ({error}); give a {SUFFIX} file,"
                 " or the folder of a run."

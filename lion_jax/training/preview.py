@@ -28,8 +28,9 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
       console: Where it is shown; None for the standard output.
 
     Returns:
-      The numbers shown: `parameters` by module, `flops` of a step as XLA counts them
-      (None where it does not), `bytes` by what holds them, `seconds_compile`.
+      The numbers shown: `parameters` by module, `flops` of a step on all devices as
+      XLA counts them (None where it does not), `bytes` by what holds them,
+      `seconds_compile`.
 
     Raises:
       ConfigError: If the data or the devices do not fit the configuration.
@@ -41,8 +42,8 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
       >>> numbers["bytes"]["parameters"] == 4 * parameters  # doctest: +SKIP
       True
     """
-    console = console or Console(quiet=not cluster.is_primary())
     devices = sharding.check_devices(config)
+    console = console or Console(quiet=not cluster.is_primary())
     mesh = sharding.make_mesh(devices)
     dataset = cluster.primary_first(lambda: data.load(*requested(config)))
     splits = split(config, dataset)
@@ -53,7 +54,7 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
     program = Program(config, task, splits, mesh)
     numbers = {
         "parameters": modules(program.abstract.params),
-        "flops": _flops(program),
+        "flops": _flops(program, devices * config.accumulate),
         "bytes": program.memory(),
         "seconds_compile": time.perf_counter() - started,
     }
@@ -71,11 +72,18 @@ def modules(params: PyTree[Any]) -> dict[str, int]:
     return sizes
 
 
-def _flops(program: Program) -> float | None:
-    """Returns FLOPs of a step; of several in a loop, XLA counts one."""
+def _flops(program: Program, parts: int) -> float | None:
+    """Returns FLOPs of a step on all devices.
+
+    Args:
+      program: A run's.
+      parts: In how many parts a batch is computed: XLA counts those of one device, and
+        once what is in a loop.
+    """
     analysis: Any = program.compiled.cost_analysis()
     analysis = analysis[0] if isinstance(analysis, list) else analysis
-    return (analysis or {}).get("flops")
+    counted = (analysis or {}).get("flops")
+    return counted and counted * parts
 
 
 def _show(

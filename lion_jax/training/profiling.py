@@ -16,7 +16,7 @@ from lion_jax.config import Config
 from lion_jax.training.console import printer
 from lion_jax.training.program import Program
 
-WARM_UP, STEPS = 5, 5
+STEPS = 5  # traced, and as many before
 CONTAINERS = ("while", "conditional", "call")  # their operations count, not they
 
 
@@ -29,16 +29,17 @@ class Cost(NamedTuple):
     origin: str  # what it was in JAX: scopes and primitive
 
 
-def record(folder: Path, step: Callable[[], object]) -> None:
-    """Traces some steps, after some more to warm up.
+def record(folder: Path, step: Callable[[], object], times: int = STEPS) -> None:
+    """Traces some calls, after some more to warm up.
 
     Args:
       folder: Where the trace goes, in TensorBoard's layout (`tensorboard --logdir` with
         its profile plugin, or `xprof`); `perfetto_trace.json.gz` in it is for
         ui.perfetto.dev. What was there is removed.
-      step: Takes a step and waits for it.
+      step: Takes a step, or more, and waits for it.
+      times: How many calls are traced, and how many come before.
     """
-    for _ in range(WARM_UP):
+    for _ in range(times):
         step()
     if folder.exists():
         shutil.rmtree(folder)
@@ -47,12 +48,12 @@ def record(folder: Path, step: Callable[[], object]) -> None:
     with jax.profiler.trace(
         str(folder), create_perfetto_trace=True, profiler_options=options
     ):
-        for _ in range(STEPS):
+        for _ in range(times):
             step()
 
 
 def most_expensive(
-    folder: Path, compiled: jax.stages.Compiled, n: int = 10
+    folder: Path, compiled: jax.stages.Compiled, n: int = 10, steps: int = STEPS
 ) -> list[Cost]:
     """Returns the n operations on which a step spends most time, the first first.
 
@@ -60,6 +61,7 @@ def most_expensive(
       folder: From `record`.
       compiled: The step's program, which knows where operations come from.
       n: How many.
+      steps: How many steps were traced.
     """
     (trace,) = folder.rglob("*.xplane.pb")
     seconds, calls = Counter[str](), Counter[str]()
@@ -68,7 +70,7 @@ def most_expensive(
             for event in line.events:
                 operation = str(dict(event.stats).get("hlo_op", ""))
                 if operation and not operation.startswith(CONTAINERS):
-                    seconds[operation] += event.duration_ns / 1e9 / STEPS
+                    seconds[operation] += event.duration_ns / 1e9 / steps
                     calls[operation] += 1
     origins = dict(
         re.findall(
@@ -78,7 +80,7 @@ def most_expensive(
         )
     )
     return [
-        Cost(name, cost, calls[name] / STEPS, origin_of(name, origins))
+        Cost(name, cost, calls[name] / steps, origin_of(name, origins))
         for name, cost in seconds.most_common(n)
     ]
 
@@ -114,6 +116,7 @@ def report(config: Config, program: Program, folder: Path, console: Console) -> 
     """Traces steps of a state of its own and shows their most expensive operations."""
     state = program.init(config.seed)
     inputs = program.start_epoch(config.seed, 0)
+    times = -(-STEPS // program.scan_steps)  # dispatches
 
     def step() -> None:
         nonlocal state
@@ -121,10 +124,11 @@ def report(config: Config, program: Program, folder: Path, console: Console) -> 
         loss.block_until_ready()
 
     if not cluster.is_primary():  # which takes these steps with all others
-        for _ in range(WARM_UP + STEPS):
+        for _ in range(2 * times):
             step()
         return
-    record(folder, step)
-    costs = most_expensive(folder, program.compiled)
+    record(folder, step, times)
+    steps = times * program.scan_steps
+    costs = most_expensive(folder, program.compiled, steps=steps)
     console.print(table(costs))
     printer(console)(f"trace: {folder}")

@@ -134,7 +134,7 @@ class Program:
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""
-        return float(jnp.asarray(self._schedule(step)))
+        return float(jnp.asarray(self._schedule(jnp.int32(step))))
 
     def all_finite(self, state: TrainState) -> bool:
         """Returns whether parameters and batch-norm statistics are finite."""

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -117,7 +117,8 @@ def restore(
     Raises:
       RunFolderError: If the folder holds no run.
       CheckpointError: If the run has no such checkpoint.
-      ConfigError: If a field does change the numbers, or has a wrong value.
+      ConfigError: If a field does change the numbers, or has a wrong value, or `which`
+        is neither.
       DataError: If an earlier version saved it, without its signature, and its data
         are unavailable.
 
@@ -127,6 +128,7 @@ def restore(
       'Ankle boot'
     """
     folder = expanded(folder)
+    require_which(which)
     config = placed(read_config(folder), places or {})
     _require_code(folder, config, "model.name")
     saves = folder / run_folder.CHECKPOINTS
@@ -165,6 +167,19 @@ def _read(
 
 def _load_data(config: configs.Config) -> data.Dataset:
     return data.load(*requested(config))
+
+
+def require_which(which: object) -> None:
+    """Refuses what names no saved state: a step, a split, another spelling.
+
+    Raises:
+      ConfigError: Names those that there are.
+    """
+    if which not in (choices := get_args(checkpoint.Which)):
+        raise configs.ConfigError(
+            f"which={which!r}, but it must be one of {', '.join(choices)}; leave it out"
+            f" for {choices[0]!r}."
+        )
 
 
 def evaluate(

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lion_jax.config import ConfigError
 from lion_jax.config.reference import REFERENCES
 from lion_jax.files import write_whole
 from lion_jax.training import locks
-from lion_jax.training.history import Epoch, Result
+from lion_jax.training.history import Result
 
 CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CHECKPOINTS = "environment.json", "checkpoints"
@@ -90,10 +90,14 @@ def left_of_a_run(folder: Path) -> list[str]:
 
 
 def _has_states(folder: Path) -> bool:
+    return (folder / RESULT).exists() or bool(_steps(folder))
+
+
+def _steps(folder: Path) -> list[str]:
+    """Returns the names of a run's checkpoints."""
     saves = folder / CHECKPOINTS
-    return (folder / RESULT).exists() or (
-        saves.is_dir() and any(STEP.fullmatch(path.name) for path in saves.iterdir())
-    )
+    names = [path.name for path in saves.iterdir()] if saves.is_dir() else []
+    return [name for name in names if STEP.fullmatch(name)]
 
 
 def require_known(folder: Path, saved: dict[str, Any]) -> None:
@@ -122,16 +126,31 @@ def occupied(
     Args:
       folder: The run's folder; made if absent.
       config: The resolved configuration as nested dictionaries.
-      reopened: Whether the run was finished and is to be longer: its configuration and
-        its result stay as they are until `lengthen`.
+      reopened: Whether the run was finished and is to be longer: its configuration,
+        its metrics and its result stay as they are until `lengthen`.
 
     Raises:
       InUseError: If another process holds it.
+      RunFolderError: If another process has made it another run's since it was checked.
     """
     with locked(folder):
+        check(folder, config)
         if not reopened:
             _claim(folder, config)  # first: it says whose the rest is
         yield
+
+
+def require_states(folder: Path) -> None:
+    """Refuses to make a finished run longer whose checkpoints are gone.
+
+    Raises:
+      RunFolderError: Says what may be done.
+    """
+    if (folder / RESULT).exists() and not _steps(folder):
+        raise RunFolderError(
+            f"{folder} holds a finished run without its checkpoints, so it cannot go"
+            f" on; leave epochs and patience as they were, or {ELSEWHERE}."
+        )
 
 
 def lengthen(folder: Path, config: dict[str, Any]) -> None:
@@ -213,29 +232,6 @@ def read_result(folder: Path) -> Result | None:
             f"{path} is no result of a run ({error}); remove it and rerun the same"
             " command, which makes it again from the last checkpoint."
         ) from error
-
-
-def rewrite_metrics(folder: Path, history: Iterable[Epoch]) -> None:
-    """Makes metrics.jsonl equal to the history, one line per epoch."""
-    if cluster.is_primary():
-        write_whole(folder / METRICS, "".join(_line(record) for record in history))
-
-
-def append_metrics(folder: Path, record: Epoch) -> None:
-    """Adds an epoch's line to metrics.jsonl."""
-    if cluster.is_primary():
-        with (folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(_line(record))
-
-
-def read_metrics(folder: Path) -> list[Epoch]:
-    """Reads metrics.jsonl, one record per epoch."""
-    lines = (folder / METRICS).read_text("utf-8").splitlines()
-    return [Epoch.from_dict(json.loads(line)) for line in lines]
-
-
-def _line(record: Epoch) -> str:
-    return json.dumps(finite(record.to_dict())) + "\n"
 
 
 def finite(content: Any) -> Any:

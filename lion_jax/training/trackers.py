@@ -16,7 +16,7 @@ from lion_jax import references
 from lion_jax.config import Config, ConfigError, flatten
 from lion_jax.config.reference import parse
 from lion_jax.files import write_whole
-from lion_jax.training import curves, run_folder
+from lion_jax.training import curves, metrics
 from lion_jax.training.history import Epoch, Result
 
 FIELD = "tracker"
@@ -72,7 +72,7 @@ class Reporter:
             for name, value in (result.test_class_accuracy or {}).items()
         }
         if self._open and not self._step:  # no epoch was left to this start of the run
-            self._step = run_folder.read_metrics(self._folder)[-1].step
+            self._step = metrics.read(self._folder)[-1].step
         self._log({f"result.{name}": value for name, value in values.items()})
 
     def close(self) -> None:

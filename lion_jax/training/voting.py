@@ -48,7 +48,7 @@ def describe(layout: sharding.Layout, images: int) -> str:
 
     Args:
       layout: The devices, and how they vote.
-      images: Of a device's part of the batch, over which it norms.
+      images: Of a device's part of the batch.
     """
     vote, devices = layout.vote, layout.whole.mesh.size
     assert vote
