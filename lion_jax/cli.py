@@ -18,7 +18,7 @@ import absl.logging
 
 from lion_jax import interruption, recipes, startup
 from lion_jax.cluster import ending
-from lion_jax.config import About, Config, ConfigError, check
+from lion_jax.config import About, Config, ConfigError, check_groups
 from lion_jax.references import importable
 
 CompilationCache = Annotated[
@@ -107,7 +107,9 @@ def _but_tasks_given_up(failed: "sys.UnraisableHookArgs") -> None:
 
 
 def load_config(path: str) -> Config:
-    """Runs a configuration file once; returns what its get_config() gives, checked.
+    """Runs a configuration file once; returns what its get_config() gives.
+
+    Its values are not checked: flags may still replace them.
 
     As for a script, modules beside the file can be imported by it. Where there is no
     such file, the package's configuration of that name is taken; `list` prints their
@@ -137,7 +139,7 @@ def load_config(path: str) -> Config:
             f"--config={path}: get_config() returned {type(config).__name__}, but it"
             " must return a lion_jax.config.Config."
         )
-    check(config)
+    check_groups(config)
     return config
 
 

@@ -380,6 +380,59 @@ def test_values_are_given_with_a_sign_or_a_space_and_booleans_alone(
     assert (config.augment.flip, config.seed) == (flip, seed)
 
 
+@pytest.mark.parametrize(
+    ("value", "mended"),
+    [
+        ("accumulate=3", "--config.accumulate=1"),  # as the message says
+        ("accumulate=3", "--config.batch_size=96"),
+        ("epochs=0", "--config.epochs=100"),
+        ("name='a b'", "--config.name=experiment"),
+    ],
+)
+def test_a_flag_replaces_what_is_wrong_in_a_file(tmp_path, value, mended):
+    (tmp_path / "wrong.py").write_text(
+        "from lion_jax.config import Config\n\n"
+        f"def get_config():\n    return Config({value})\n"
+    )
+
+    def read(*argv):
+        argv = [f"--config={tmp_path / 'wrong.py'}", *argv]
+        line = CommandLine(
+            "train", train.Flags, argv, file_of=train.Flags.load, tables=TABLES
+        )
+        return line.configure(cli.load_config(line.flags.file))
+
+    with pytest.raises(configs.ConfigError, match=value.partition("=")[0]):
+        read()
+    assert read(mended)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("True", True),
+        ("False", False),
+        ("None", None),
+        ("null", None),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("1_000", 1000),
+        ("(3, False)", [3, False]),
+        ("'3'", "3"),
+        ("relu", "relu"),
+        ("a-b", "a-b"),
+        ("1+2j", "1+2j"),
+        ("{1, 2}", "{1, 2}"),
+        ("", ""),
+    ],
+)
+def test_options_are_read_as_json_or_python_or_text(text, value):
+    field = configs.field_at(configs.Config, "model.options.x")
+    assert field.parse(text) == value
+    assert type(field.parse(text)) is type(value)
+
+
 def test_a_negative_or_odd_value_is_a_value(tmp_path):
     argv = ["--config.data.data_dir=--a=b c", "--config.data.cache_dir", "a=b"]
     config = parsed(argv, tmp_path)

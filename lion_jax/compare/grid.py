@@ -15,7 +15,7 @@ import numpy as np
 
 from lion_jax import cli
 from lion_jax.compare.markdown import counted
-from lion_jax.config import Config, ConfigError, OptimizerConfig
+from lion_jax.config import Config, ConfigError, OptimizerConfig, check
 from lion_jax.config.reference import parse
 
 RATE = "optimizer.learning_rate"
@@ -61,6 +61,8 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
             " --trials=9 --trial_seeds=1 --ratio=10."
         )
     loaded = {path: cli.load_config(path) for path in paths}
+    for config in loaded.values():
+        check(config)
     _check_names(loaded)
     adamw = _adamws(loaded)
     lines = []

@@ -4,7 +4,14 @@
 cannot run and `values` makes configurations of texts and saved dictionaries.
 """
 
-from lion_jax.config.checks import NO_TABLES, Tables, check, check_devices, takers_of
+from lion_jax.config.checks import (
+    NO_TABLES,
+    Tables,
+    check,
+    check_devices,
+    check_groups,
+    takers_of,
+)
 from lion_jax.config.fields import (
     About,
     ConfigError,
@@ -28,5 +35,12 @@ from lion_jax.config.values import from_dict, override, value_at, with_values
 __all__ = ["AugmentConfig", "Config", "DataConfig", "EarlyStoppingConfig"]
 __all__ += ["ConfigError", "MeshConfig", "ModelConfig", "OptimizerConfig"]
 __all__ += ["NO_TABLES", "About", "Field", "Tables", "UnknownFieldError"]
-__all__ += ["check", "check_devices", "field_at", "fields_of", "flatten"]
+__all__ += [
+    "check",
+    "check_devices",
+    "check_groups",
+    "field_at",
+    "fields_of",
+    "flatten",
+]
 __all__ += ["from_dict", "override", "takers_of", "value_at", "with_values"]

@@ -26,15 +26,7 @@ def check(config: Config, tables: Tables = NO_TABLES) -> None:
     Raises:
       ConfigError: Names the first wrong field, its value, the rule and the remedy.
     """
-    for item in dataclasses.fields(Config):
-        if item.default_factory is dataclasses.MISSING:
-            continue
-        group, value = type(item.default_factory()), getattr(config, item.name)
-        if not isinstance(value, group):
-            raise ConfigError(
-                f"{item.name}={value!r}, but it must be of type {group.__name__}; give"
-                f" {item.name}={group.__name__}(...)."
-            )
+    check_groups(config)
     values = flatten(config)
     for field in fields_of(Config).values():
         _check_value(field, values[field.path])
@@ -50,6 +42,23 @@ def check(config: Config, tables: Tables = NO_TABLES) -> None:
         _check_table(field, values, tables)
     _check_patch(config, tables)
     _check_mesh(config)
+
+
+def check_groups(config: Config) -> None:
+    """Checks the types of the groups alone: no flag can mend them, as it can a value.
+
+    Raises:
+      ConfigError: Names the first group of another type.
+    """
+    for item in dataclasses.fields(Config):
+        if item.default_factory is dataclasses.MISSING:
+            continue
+        group, value = type(item.default_factory()), getattr(config, item.name)
+        if not isinstance(value, group):
+            raise ConfigError(
+                f"{item.name}={value!r}, but it must be of type {group.__name__}; give"
+                f" {item.name}={group.__name__}(...)."
+            )
 
 
 def _check_value(field: Field, value: Any) -> None:

@@ -4,6 +4,8 @@ It stands at the field, as `name: Annotated[type, About("meaning", ...)] = defau
 checks, command lines, `--help` and docs/configuration.md read it from there.
 """
 
+import ast
+import contextlib
 import dataclasses
 import functools
 import json
@@ -122,9 +124,9 @@ class Field:
           ValueError: If it is no value of the field's type, or none of its choices.
         """
         if self.type is object:
-            return _json_or_text(text)
+            return _literal(text)
         if self.type is dict:
-            options = _json_or_text(text)
+            options = _literal(text)
             if not isinstance(options, dict):
                 raise ValueError('must be a dictionary in JSON, such as {"depth": 3}')
             return options
@@ -140,10 +142,16 @@ class Field:
             raise ValueError(f"must be of type {self.type.__name__}") from None
 
 
-def _json_or_text(text: str) -> Any:
-    try:
+def _literal(text: str) -> Any:
+    """Returns what a text stands for in JSON, or else in Python; or else the text.
+
+    A truth value in Python's spelling would be true as a text, whichever it is.
+    """
+    with contextlib.suppress(ValueError):
         return json.loads(text)
-    except ValueError:
+    try:
+        return json.loads(json.dumps(ast.literal_eval(text)))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
