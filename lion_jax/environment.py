@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,40 @@ def _output(command: list[str], folder: Path) -> str:
     return process.stdout.strip()
 
 
-def host_memory() -> int:
-    """Returns the bytes of memory that this process may use, as far as is known."""
+def host_memory(system: Path = Path("/")) -> int:
+    """Returns the bytes of memory that this process may use, as far as is known.
+
+    Args:
+      system: Where the folders are in which Linux tells its limits.
+    """
     sizes = []
     if hasattr(os, "sysconf"):
         sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with contextlib.suppress(OSError, ValueError):  # a container's limit
-        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    for file in _limits(system):
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
+            sizes.append(int(file.read_text()))
     return min(sizes, default=2**34)
+
+
+def _limits(system: Path) -> Iterator[Path]:
+    """Yields where Linux may keep limits of this process's memory.
+
+    A container's own are at the root of what it sees; a scheduler's or a service's are
+    in the control group of the process, or in one that holds it.
+    """
+    try:
+        lines = (system / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        top, file = system / "sys/fs/cgroup", "memory.max"
+        if "memory" in controllers.split(","):  # version 1
+            top, file = top / "memory", "memory.limit_in_bytes"
+        elif controllers:
+            continue
+        path = top / name.lstrip("/")
+        yield from (x / file for x in (path, *path.parents) if x.is_relative_to(top))
 
 
 def peak_memory() -> dict[str, int | None]:

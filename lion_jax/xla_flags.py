@@ -101,11 +101,14 @@ def set_flags(*, bfloat16: bool, int8_momentum: bool) -> list[Flag]:
 
     Returns:
       The flags that were set: none with `LION_JAX_XLA=off`, once the backend runs,
-      where an accelerator may be used, or on an untried jaxlib.
+      where an accelerator may be used or `XLA_FLAGS` names a file, or on an untried
+      jaxlib.
     """
     if os.environ.get(SWITCH) == "off" or not _computes_on_cpu() or _backend_runs():
         return []
     there = os.environ.get(VARIABLE, "")
+    if there.strip() and not there.strip().startswith("-"):  # names a file of flags
+        return []
     chosen = [
         flag
         for flag in FLAGS

@@ -17,7 +17,7 @@ from small_runs import (
     small_dataset,
 )
 
-from lion_jax import data, training
+from lion_jax import data, environment, training
 from lion_jax.config import Config, ConfigError
 from lion_jax.data import rows
 from lion_jax.training import checkpoint, placement, sharding, task
@@ -147,9 +147,10 @@ def test_rows_of_a_mapped_file_are_those_of_the_array(tmp_path):
     np.save(tmp_path / "a.npy", array)
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     chosen = np.array([7, 3, 49, 3])
-    for source in (array, mapped):
+    for source in (array, mapped, rows.Rows(mapped, np.arange(50))):
         got = rows.Rows(source, chosen)
         assert got.shape == (4, 4, 3, 1)
+        assert got.nbytes == array[chosen].nbytes
         assert len(got) == 4
         np.testing.assert_array_equal(got[:], array[chosen])
         np.testing.assert_array_equal(got[np.array([2, 0])], array[[49, 7]])
@@ -157,6 +158,35 @@ def test_rows_of_a_mapped_file_are_those_of_the_array(tmp_path):
     assert data.pixel_statistics(rows.Rows(mapped, chosen)) == data.pixel_statistics(
         array[chosen]
     )
+
+
+@pytest.mark.parametrize(
+    ("group", "limits", "expected"),
+    [
+        ("0::/", {"memory.max": "700"}, 700),  # what a container sees
+        ("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": "600"}, 600),
+        ("0::/", {"memory.max": "max"}, None),
+        (
+            "3:cpu,memory:/a",
+            {"memory/a/memory.limit_in_bytes": "500", "memory.max": "1"},
+            500,
+        ),
+        ("2:cpu:/a", {"a/memory.max": "1"}, None),
+        (None, {"memory.max": "1"}, None),  # another system
+    ],
+)
+def test_the_memory_of_a_job_is_what_its_control_group_may_take(
+    tmp_path, group, limits, expected
+):
+    if group:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(f"1:name=systemd:/x\n{group}\n")
+    for name, text in limits.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+    whole = environment.host_memory(tmp_path / "elsewhere")
+    assert environment.host_memory(tmp_path) == (expected or whole)
 
 
 def test_reading_a_mapped_file_holds_a_block_of_it(tmp_path):

@@ -73,6 +73,13 @@ def test_other_flags_of_the_user_are_kept(before_the_backend, monkeypatch):
     assert os.environ["XLA_FLAGS"].startswith("--xla_dump_to=/tmp/x --xla_backend")
 
 
+def test_a_file_of_flags_is_left_as_it_is(before_the_backend, monkeypatch):
+    """XLA takes what does not begin with a sign as a file's name, to the end."""
+    monkeypatch.setenv("XLA_FLAGS", "/home/me/flags of mine.txt")
+    assert names() == set()
+    assert os.environ["XLA_FLAGS"] == "/home/me/flags of mine.txt"
+
+
 @pytest.mark.parametrize(
     "reason", ["switched off", "untried version", "accelerator", "backend runs"]
 )

@@ -4,6 +4,7 @@ The pages of a mapped file count as the process's memory once they were read. Th
 given back after each block, so that reading a whole file holds one block of it.
 """
 
+import math
 import mmap
 from collections.abc import Iterator
 from typing import Any
@@ -16,15 +17,16 @@ BLOCK_BYTES = 2**26
 class Rows:
     """Chosen rows of an array on the host, read when they are asked for."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(self, array: "np.ndarray | Rows", rows: np.ndarray) -> None:
         """Reads nothing yet.
 
         Args:
-          array: The whole array, in memory or mapped from a file.
+          array: The whole array, in memory or mapped from a file; or rows of one.
           rows: The indices of the chosen rows.
         """
-        self._array = array
-        self._rows = rows
+        within = isinstance(array, Rows)
+        self._array: np.ndarray = array._array if within else array
+        self._rows: np.ndarray = array._rows[rows] if within else rows
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -35,6 +37,11 @@ class Rows:
     def dtype(self) -> np.dtype[Any]:
         """That of the array."""
         return self._array.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Of the array that the rows would make."""
+        return self.dtype.itemsize * math.prod(self.shape)
 
     def __len__(self) -> int:
         """Returns the number of rows."""
