@@ -3,12 +3,14 @@
 import io
 import os
 import shutil
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 from rich.console import Console
 
 from lion_jax import data
@@ -20,6 +22,22 @@ def picture(seed, size=(6, 4), mode="RGB"):
     bands = len(Image.new(mode, (1, 1)).getbands())
     pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], bands), "u1")
     return Image.fromarray(pixels.squeeze(), mode if bands > 1 else None)
+
+
+def twelve_bits(value, size=(6, 4)):
+    """A TIFF file whose grey values have 12 bits each, two of them in three bytes."""
+    width, height = size
+    pair = bytes([value >> 4, (value & 15) << 4 | value >> 8, value & 255])
+    pixels = pair * (width * height // 2)
+    tags = [(256, width), (257, height), (258, 12), (259, 1), (262, 1), (273, 0)]
+    tags += [(277, 1), (278, height), (279, len(pixels))]
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, start if tag == 273 else number)
+        for tag, number in tags
+    )
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+    return head + entries + bytes(4) + pixels
 
 
 def fill(root, classes=("cat", "dog"), n=5, seed=0, **options):
@@ -119,16 +137,34 @@ def test_a_damaged_decoded_folder_is_made_again(tmp_path, caplog, damage):
         (lambda: Image.new("LA", (6, 4), (7, 0)), 7),
         (lambda: Image.fromarray(np.full((4, 6), 7 * 257, np.uint16)), 7),
         (lambda: Image.fromarray(np.full((4, 6), 65535, np.uint16)), 255),
+        (lambda: twelve_bits(4095), 255),
+        (lambda: twelve_bits(112), 7),
         (lambda: Image.new("RGB", (6, 4), (1, 2, 3)), (1, 2, 3)),
         (lambda: Image.new("RGBA", (6, 4), (1, 2, 3, 0)), (1, 2, 3)),
         (lambda: Image.new("RGB", (6, 4), (1, 2, 3)).quantize(4), (1, 2, 3)),
     ],
-    ids=["bit", "grey", "LA", "16 bit", "16 bit white", "RGB", "RGBA", "palette"],
+    ids=[
+        "bit",
+        "grey",
+        "LA",
+        "16 bit",
+        "16 bit white",
+        "12 bit white",
+        "12 bit",
+        "RGB",
+        "RGBA",
+        "palette",
+    ],
 )
 def test_every_kind_of_pixel(tmp_path, make, expected):
     root = fill(tmp_path / "d", classes=("x", "y"), n=3, mode="L")
     for path in root.glob("*/*.png"):
-        make().save(path)
+        made = make()
+        if isinstance(made, bytes):
+            path.with_suffix(".tif").write_bytes(made)
+            path.unlink()
+        else:
+            made.save(path)
     got = load(root)
     channels = 3 if isinstance(expected, tuple) else 1
     assert got.train_images.shape == (4, 4, 6, channels)
@@ -151,6 +187,30 @@ def test_the_cameras_rotation_is_undone(tmp_path):
     got = load(root)  # all are of one size only if it is undone
     images = [*got.train_images, *got.test_images]
     assert np.asarray(upright).tobytes() in {image.tobytes() for image in images}
+
+
+@pytest.mark.parametrize("where", ["xmp", "raw profile", "late"])
+def test_a_png_that_says_elsewhere_how_it_is_turned_is_not_cut(tmp_path, where):
+    """Its sides are exchanged, and the set has images of two sizes."""
+    root = fill(tmp_path / "d", n=3)
+    path, exif, info = root / "cat" / "0.png", Image.Exif(), PngImagePlugin.PngInfo()
+    exif[folder.ORIENTATION] = 6
+    if where == "xmp":
+        about = '<rdf:Description tiff:Orientation="6"/>'
+        info.add_itxt("XML:com.adobe.xmp", about)
+    elif where == "raw profile":
+        text = exif.tobytes().hex()
+        info.add_text("Raw profile type exif", f"\nexif\n    {len(text) // 2}\n{text}")
+    picture(1).save(path, pnginfo=info)
+    if where == "late":  # a chunk behind the pixels, before the last one, of 12 bytes
+        chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+        whole = struct.pack(">I", len(chunk) - 4) + chunk
+        whole += struct.pack(">I", zlib.crc32(chunk))
+        file = path.read_bytes()
+        path.write_bytes(file[:-12] + whole + file[-12:])
+    assert ImageOps.exif_transpose(Image.open(path)).size == (4, 6)
+    refused(root, "pixels once it is turned" if where == "late" else "2 sizes")
+    assert load(root, image_size=4).train_images.shape[1:] == (4, 4, 3)
 
 
 def test_images_of_several_sizes_need_an_image_size(tmp_path):
@@ -245,8 +305,9 @@ def test_what_a_system_leaves_is_ignored_and_other_files_are_named(tmp_path, cap
     expected = load(root)
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png"):
         (root / "cat" / name).write_bytes(b"litter")
-    for name in (".ipynb_checkpoints", "__MACOSX", ".git"):
+    for name in (".ipynb_checkpoints", "__MACOSX", ".git", "lost+found"):
         fill(root, classes=(name,), n=1)
+    fill(root / "cat" / "@eaDir", classes=("1.png",), n=1)  # thumbnails
     caplog.clear()
     assert arrays_equal(load(root), expected)
     assert "ignored" not in caplog.text
@@ -339,7 +400,7 @@ def test_val_serves_as_the_test_split_and_is_said_to(tmp_path, caplog):
     assert f"{tmp_path / 'd' / 'val'} serves as the test split" in caplog.text
     fill(tmp_path / "d" / "test", n=1)
     assert len(load(tmp_path / "d").test_labels) == 2
-    assert f"{tmp_path / 'd' / 'val'} is not used" in caplog.text
+    assert f"{tmp_path / 'd' / 'val'}." in caplog.text
 
 
 def test_capitals_of_a_splits_name_make_no_difference(tmp_path, caplog):
@@ -349,7 +410,8 @@ def test_capitals_of_a_splits_name_make_no_difference(tmp_path, caplog):
     assert len(load(tmp_path / "d").test_labels) == 4
     fill(tmp_path / "d" / "test", n=1)
     assert len(load(tmp_path / "d").test_labels) == 2
-    assert f"{tmp_path / 'd' / 'TEST'} is not used" in caplog.text
+    beside = f"beside {tmp_path / 'd' / 'Train'}: {tmp_path / 'd' / 'TEST'}."
+    assert beside in caplog.text
 
 
 def test_a_class_without_test_images_is_said(tmp_path, caplog):
@@ -381,8 +443,20 @@ def test_layouts_that_are_none_are_refused_and_the_remedies_work(tmp_path):
     refused(root, "one class only, 'cat'; make a folder per class")
     (root / "dog").mkdir()
     refused(root, f"no image is in {root / 'dog'}; put images there, or remove")
+    (root / "dog" / "a.heic").write_bytes(b"not opened by Pillow")
+    refused(root, f"(but {root / 'dog' / 'a.heic'}, which Pillow does not open); put")
     fill(root, classes=("dog",))
     load(root)
+
+
+def test_what_lies_beside_the_training_split_is_said_not_to_be_used(tmp_path, caplog):
+    """`train` may be a class among others, whose folders look like classes."""
+    caplog.set_level("INFO")
+    fill(tmp_path / "d", classes=("bus", "car"))
+    fill(tmp_path / "d" / "train", classes=("fast", "slow"))
+    load(tmp_path / "d")
+    both = f"{tmp_path / 'd' / 'bus'}, {tmp_path / 'd' / 'car'}"
+    assert f"Not used, beside {tmp_path / 'd' / 'train'}: {both}." in caplog.text
 
 
 @pytest.mark.parametrize("names", [("Training", "Testing"), ("test", "val")])

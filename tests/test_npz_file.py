@@ -209,11 +209,9 @@ def test_names_that_are_none_and_files_that_are_none(tmp_path):
     with pytest.raises(data.DataError, match=r"holds a; name its arrays train_images"):
         load(tmp_path, a=X)
     load(tmp_path, images=X, labels=Y)  # the remedy
-    np.savez(tmp_path / "set.npz", images=np.array([None]), labels=Y)
-    for content in (b"no zip", (tmp_path / "set.npz").read_bytes()):
-        (tmp_path / "set.npz").write_bytes(content)
-        with pytest.raises(data.DataError, match=r"set\.npz is no usable \.npz file"):
-            data.load(str(tmp_path / "set.npz"))
+    (tmp_path / "set.npz").write_bytes(b"no zip")
+    with pytest.raises(data.DataError, match=r"set\.npz is no usable \.npz file"):
+        data.load(str(tmp_path / "set.npz"))
     with pytest.raises(data.DataError, match=r"is no file; give its path"):
         data.load(str(tmp_path / "none.npz"))
     with pytest.raises(data.DataError, match=r"is no file; give its path"):
@@ -222,3 +220,21 @@ def test_names_that_are_none_and_files_that_are_none(tmp_path):
     data.load(str(tmp_path / "set.npz"))  # the remedy
     with pytest.raises(data.DataError, match=r"set --config\.data\.image_size=0"):
         data.load(str(tmp_path / "set.npz"), image_size=28)
+
+
+@pytest.mark.parametrize("key", ["images", "labels", "class_names"])
+def test_arrays_of_python_objects_are_named_and_the_remedy_works(tmp_path, key):
+    arrays = {"images": X, "labels": Y, "class_names": np.array(["a", "b", "c", "d"])}
+    objects = np.empty(len(arrays[key]), object)
+    objects[:] = [*arrays[key]]
+    with pytest.raises(data.DataError, match=rf"{key} holds Python objects.*; give"):
+        load(tmp_path, **arrays | {key: objects})
+    listed = [x.tolist() for x in objects] if key != "class_names" else objects.tolist()
+    assert load(
+        tmp_path, **arrays | {key: np.asarray(listed).astype(arrays[key].dtype)}
+    )
+
+
+def test_one_label_that_is_no_list_is_refused(tmp_path):
+    with pytest.raises(data.DataError, match=r"labels has shape \(\), but labels have"):
+        load(tmp_path, images=X[:1], labels=np.array(0))

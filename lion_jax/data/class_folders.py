@@ -15,7 +15,9 @@ from lion_jax.data.dataset import DataError
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there serves
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # beside what begins with a dot
+# What systems leave, beside what begins with a dot.
+LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"}
+LITTER |= {"$recycle.bin", "system volume information"}
 NAMED = 3  # in a line about several
 
 
@@ -83,7 +85,8 @@ def _read(root: Path) -> Listing:
         test = found[0] if found else None
         if test and test.name != "test":
             notes.append(f"{test} serves as the test split.")
-        notes += [f"{folder} is not used." for folder in splits[1:] + found[1:]]
+        if others := [str(p) for p in _folders(root) if p not in (train, test)]:
+            notes.append(f"Not used, beside {train}: {_some(others)}.")
     names = list(_classes(train))
     if {name.casefold() for name in names} <= SPLITS and len(names) > 1:
         raise DataError(
@@ -105,8 +108,11 @@ def _read(root: Path) -> Listing:
     )
     empty = _without_images(listing.train, names)
     if empty:
+        places = [train / name for name in empty]
+        there = [str(p) for p in ignored if {*places} & {*p.parents}]
+        but = f" (but {_some(there)}, which Pillow does not open)" * bool(there)
         raise DataError(
-            f"{title}: no image is in {_some([str(train / n) for n in empty])}; put"
+            f"{title}: no image is in {_some([str(p) for p in places])}{but}; put"
             " images there, or remove the folder."
         )
     if test and listing.test:
@@ -160,6 +166,10 @@ def _splits(root: Path, *names: str) -> list[Path]:
         for folder in sorted(folders, key=lambda path: path.name != name)
         if folder.name.casefold() == name and _classes(folder)
     ]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and _is_meant(p.name))
 
 
 def _classes(folder: Path) -> dict[str, Path]:

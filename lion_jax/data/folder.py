@@ -23,7 +23,10 @@ from lion_jax.files import cache_folder, expanded
 
 NAME = "folder"
 GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
-ORIENTATION = 0x0112  # EXIF's tag; from 5 on, width and height are exchanged
+ORIENTATION = 0x0112  # EXIF's tag
+EXCHANGED = (5, 6, 7, 8)  # its values by which width and height are exchanged
+# Where Pillow keeps what a PNG says before its pixels, and an orientation may stand.
+TURNING = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 AHEAD = 256  # images decoded before they are written
 NAMED = 20  # unreadable files in a message
 
@@ -116,8 +119,9 @@ def _decode(
                 for name, part in parts.items():
                     assert part is not None
                     images = folder / f"{name}_images.npy"
+                    exact = not request.image_size
                     with mapped.writing(images, (len(part.paths), *shape)) as write:
-                        for image in _images(part.paths, shape, failures):
+                        for image in _images(part.paths, shape, failures, exact):
                             write(image)
                             show(next(done))
                     np.save(folder / f"{name}_labels.npy", part.labels)
@@ -171,8 +175,8 @@ def _size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
         if image.mode == "F":
             raise ValueError("its pixels are floats")
         # A PNG's EXIF may follow its pixels, and would cost decoding them.
-        known = image.format != "PNG" or "exif" in image.info
-        turned = known and image.getexif().get(ORIENTATION, 1) >= 5
+        known = image.format != "PNG" or bool(TURNING & image.info.keys())
+        turned = known and image.getexif().get(ORIENTATION) in EXCHANGED
         width, height = image.size
         if isinstance(image, TiffImageFile):  # new Pillow turns it itself
             stored = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
@@ -181,14 +185,17 @@ def _size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
 
 
 def _images(
-    paths: Sequence[Path], shape: tuple[int, int, int], failures: dict[Path, str]
+    paths: Sequence[Path],
+    shape: tuple[int, int, int],
+    failures: dict[Path, str],
+    exact: bool,
 ) -> Iterator[np.ndarray]:
     """Decodes files in order; those that fail are named, and black."""
 
     def decode(path: Path) -> np.ndarray:
         try:
             if path not in failures:
-                return pictures.read(path, shape)
+                return pictures.read(path, shape, exact=exact)
         except Exception as error:  # Pillow raises what its many parts raise
             failures[path] = pictures.reason(error)
         return np.zeros(shape, np.uint8)

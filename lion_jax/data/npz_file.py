@@ -3,6 +3,7 @@
 The file itself is `data.name`: unlike a folder's place, it is part of what a run is.
 """
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -55,11 +56,12 @@ def load(request: Request) -> Dataset:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             keys = _keys(path, file.files)
-            arrays = {key: file[key] for pair in keys.values() for key in pair}
-            names = file["class_names"] if "class_names" in file.files else None
+            wanted = [*itertools.chain(*keys.values())]
+            wanted += ["class_names"] * ("class_names" in file.files)
+            arrays = {key: _array(path, file, key) for key in wanted}
     except UNREADABLE as error:
         raise DataError(f"{path} is no usable .npz file ({error}).") from error
-    most = max(2, len(arrays[keys["train"][1]]))  # classes
+    most = max(2, arrays[keys["train"][1]].size)  # classes
     splits = {
         split: (_pixels(images, arrays[images]), _labels(labels, arrays[labels], most))
         for split, (images, labels) in keys.items()
@@ -79,16 +81,11 @@ def load(request: Request) -> Dataset:
             f"{path}: training images are {shapes[0]}, but test images {shapes[1]};"
             " make their shapes equal."
         )
-    return Dataset(
-        name=path.name,
-        version="",
-        source=f"the file {path}",
-        class_names=_class_names(path, [y for _, y in splits.values()], names),
-        train_images=splits["train"][0],
-        train_labels=splits["train"][1],
-        test_images=splits["test"][0],
-        test_labels=splits["test"][1],
-    ).versioned_by_content()
+    given = arrays.get("class_names")
+    names = _class_names(path, [labels for _, labels in splits.values()], given)
+    source = f"the file {path}"
+    dataset = Dataset(path.name, "", source, names, *splits["train"], *splits["test"])
+    return dataset.versioned_by_content()
 
 
 def places(request: Request) -> list[Place]:
@@ -125,6 +122,18 @@ def _keys(path: Path, there: list[str]) -> dict[str, tuple[str, str]]:
         " train_labels, test_images and test_labels, or x_train, y_train, x_test and"
         " y_test, or images and labels."
     )
+
+
+def _array(path: Path, file: Any, key: str) -> np.ndarray:
+    try:
+        return file[key]
+    except ValueError as error:  # what is pickled is not read
+        if "Object arrays" not in str(error):
+            raise
+        raise DataError(
+            f"{path}: {key} holds Python objects, which are not unpickled; give"
+            f" np.asarray({key}.tolist()), and images of one shape."
+        ) from error
 
 
 def _pixels(key: str, array: np.ndarray) -> UInt8[np.ndarray, "n h w c"]:
@@ -175,12 +184,9 @@ def _scaled(key: str, array: np.ndarray) -> Iterator[np.ndarray]:
                 " images."
             )
         if not (low >= 0 and high <= 1):
-            is_whole = low >= 0 and high <= 255 and not np.any(block % 1)
-            remedy = (
-                f"{key}.astype(np.uint8), whose 0 to 255 these seem to be"
-                if is_whole
-                else SCALED.format(key)
-            )
+            remedy = SCALED.format(key)
+            if low >= 0 and high <= 255 and not np.any(block % 1):
+                remedy = f"{key}.astype(np.uint8), whose 0 to 255 these seem to be"
             raise DataError(
                 f"{key} is {array.dtype} with values from {low:g} to {high:g}, but"
                 f" floats must be in [0, 1]; give {remedy}."

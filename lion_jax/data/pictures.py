@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from lion_jax.data.dataset import DataError
 
@@ -14,10 +15,12 @@ UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBom
 NAMED = 5  # in a message about several files
 
 
-def read(path: Path, shape: Sequence[int]) -> UInt8[np.ndarray, "h w c"]:
+def read(
+    path: Path, shape: Sequence[int], *, exact: bool = False
+) -> UInt8[np.ndarray, "h w c"]:
     """Reads an image file as an array of a given shape.
 
-    The camera's rotation (EXIF) is undone, 16-bit grey is scaled to 8 bits,
+    The camera's rotation (EXIF) is undone, grey of up to 16 bits is scaled to 8,
     transparency is dropped, and the file's colours become grey or RGB as the channels
     ask for. The image is cut to the shape's proportions around its centre and resized
     (bilinear, antialiased).
@@ -25,23 +28,37 @@ def read(path: Path, shape: Sequence[int]) -> UInt8[np.ndarray, "h w c"]:
     Args:
       path: The file, in any format that Pillow reads; of several frames, the first.
       shape: Height and width in pixels, and 1 or 3 channels.
+      exact: Whether to refuse an image of another size.
 
     Raises:
       OSError, ValueError, ...: One of `UNREADABLE` if the file cannot be read.
     """
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
+        if exact and image.size != (shape[1], shape[0]):
+            raise ValueError(
+                "it is {} x {} pixels once it is turned".format(*image.size)
+            )
         if image.mode == "I" or image.mode.startswith("I;16"):
-            grey = np.asarray(image)
-            if grey.min() < 0 or grey.max() >= 2**16:
-                raise ValueError("its grey values are not of 8 or 16 bits")
-            image = Image.fromarray((grey / 257).round().astype(np.uint8))
+            image = _eight_bits(np.asarray(image), _bits(opened))
         if image.mode == "F":
             raise ValueError("its pixels are floats")
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         image = image.convert("L" if shape[2] == 1 else "RGB")
         return _fitted(image, shape)
+
+
+def _bits(image: Image.Image) -> int:
+    """Returns how many bits a grey value has that Pillow gives in more than eight."""
+    is_tiff = isinstance(image, TiffImageFile)  # Pillow scales other formats' to 16
+    return image.tag_v2.get(BITSPERSAMPLE, (16,))[0] if is_tiff else 16
+
+
+def _eight_bits(grey: np.ndarray, bits: int) -> Image.Image:
+    if bits > 16 or grey.min() < 0 or grey.max() >= 2**bits:
+        raise ValueError("its grey values are not of 8 to 16 bits")
+    return Image.fromarray((grey * (255 / (2**bits - 1))).round().astype(np.uint8))
 
 
 def fit(pixels: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s c"]:
