@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,22 @@ def cache_folder() -> Path:
 
 def _user() -> str:
     return str(os.getuid()) if hasattr(os, "getuid") else "user"
+
+
+def share(path: Path) -> None:
+    """Gives what was made in a folder the folder's rights, as far as that is safe.
+
+    So a set that lies in a cache of several users is theirs, and one in a private
+    folder private. Where everybody may write, or add files, only its owner may here.
+
+    Args:
+      path: A file, or a folder with the files in it, of this user.
+    """
+    rights = stat.S_IMODE(path.parent.stat().st_mode)
+    rights &= 0o755 if rights & stat.S_ISVTX else 0o775
+    inside = [*path.iterdir()] if path.is_dir() else []
+    for each in (path, *inside):
+        each.chmod(rights if each.is_dir() else rights & 0o666)
 
 
 def make_private(folder: Path) -> None:

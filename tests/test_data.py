@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lion_jax import data
-from lion_jax.data import cache, debian, idx, tfds_source
+from lion_jax.data import cache, debian, idx, tfds_reading, tfds_source
 
 SAMPLE_SHA256 = "94c4abc1e7b00619ea407a254d435383695ba79be61896e6895de3b749f63402"
 FULL_SHA256 = "4f7946283f0877aa80c038a37e9c23efaa7895b3cddcb7660d588a3108a3f75f"
@@ -195,7 +195,9 @@ def test_labels_that_are_none_are_refused(labels, said):
 def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, caplog):
     path = cache.path_of("tiny", tmp_path)
     path.write_bytes(b"nonsense")
+    place = tmp_path / "tiny" / "1.0.0"
     monkeypatch.setattr(tfds_source, "load", lambda *_: tiny())
+    monkeypatch.setattr(tfds_source, "prepared_folder", lambda *_: (place, True))
     assert data.load("tiny", cache_dir=str(tmp_path)).sha256() == tiny().sha256()
     assert "made again" in caplog.text
     assert cache.read(path).sha256() == tiny().sha256()
@@ -222,7 +224,9 @@ def test_an_unknown_name_and_a_close_one(tmp_path):
         data.load("kmnits", str(tmp_path), str(tmp_path))
 
 
-def make_tfds_set(name, folder, size=6, splits=("train", "test")):
+def make_tfds_set(
+    name, folder, size=6, splits=("train", "test"), version="1.0.0", unlabelled=""
+):
     """Prepares a set of random color images in a TFDS folder, without TensorFlow."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import registered
@@ -238,17 +242,20 @@ def make_tfds_set(name, folder, size=6, splits=("train", "test")):
             builder=builder, features=features, supervised_keys=("image", "label")
         )
 
-    def examples(n, seed):
+    def examples(n, seed, sign=1):
         pixels = np.random.default_rng(seed).integers(0, 256, (n, 9, 9, 3), np.uint8)
         for i, image in enumerate(pixels):
             cut = image[: size + (i % 2 if size == 7 else 0)]
-            yield i, {"image": Image.fromarray(cut), "label": i % 2}
+            yield i, {"image": Image.fromarray(cut), "label": i % 2 if sign > 0 else -1}
 
     def split_generators(builder, dl_manager):
-        return {split: examples(12 // (i + 1), i) for i, split in enumerate(splits)}
+        return {
+            split: examples(12 // (i + 1), i, -1 if split == unlabelled else 1)
+            for i, split in enumerate(splits)
+        }
 
     body = {
-        "VERSION": tfds.core.Version("1.0.0"),
+        "VERSION": tfds.core.Version(version),
         "_info": info,
         "_split_generators": split_generators,
         "_generate_examples": None,
@@ -269,6 +276,30 @@ def test_any_prepared_image_classification_set_works_by_name(tmp_path):
     assert sorted(got.train_labels) == [0] * 6 + [1] * 6
     original = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3), np.uint8)[:, :6]
     assert {i.tobytes() for i in got.train_images} == {i.tobytes() for i in original}
+
+
+def test_a_set_that_was_prepared_anew_is_read_anew(tmp_path, monkeypatch):
+    """The cache knows of which prepared versions it was made."""
+    folders = str(tmp_path / "tfds"), str(tmp_path / "cache")
+    make_tfds_set("toy", tmp_path / "tfds")
+    assert data.load("toy", *folders).version == "1.0.0"
+    make_tfds_set("toy", tmp_path / "tfds", size=5, version="1.0.1")
+    assert data.load("toy", *folders).train_images.shape == (12, 5, 9, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(tfds_source, "load", None)  # from the cache
+        assert data.load("toy", *folders).version == "1.0.1"
+        (tmp_path / "tfds" / "toy").rename(tmp_path / "removed")
+        assert data.load("toy", *folders).version == "1.0.1"
+
+
+def test_a_test_split_without_labels_is_passed_over(tmp_path, caplog):
+    """As of ImageNet: TFDS gives -1 where labels are secret."""
+    caplog.set_level("INFO")
+    splits = ("train", "validation", "test")
+    make_tfds_set("toy", tmp_path / "tfds", splits=splits, unlabelled="test")
+    got = data.load("toy", str(tmp_path / "tfds"), str(tmp_path / "cache"))
+    assert len(got.test_labels) == 6
+    assert "a test split unlabelled: validation serves as one" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -344,7 +375,7 @@ def test_a_failing_download_goes_on_to_debians_copy(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tfds_source, "_is_reachable", lambda url: True)
     monkeypatch.setattr(tfds_source, "_download_and_prepare", fail_first)
-    monkeypatch.setattr(tfds_source, "_read", made)
+    monkeypatch.setattr(tfds_reading, "read", made)
     monkeypatch.setattr(debian, "is_installed", lambda: True)
     monkeypatch.setattr(debian, "restore_originals", lambda folder: None)
     source = tfds_source.load("fashion_mnist", str(tmp_path)).source
@@ -375,6 +406,16 @@ def test_an_idx_set_prepared_for_tensorflow_is_prepared_again_beside_it(tmp_path
     place, prepared = tfds_source.prepared_folder("mnist", str(tmp_path))
     assert not prepared
     assert place == tmp_path / "lion_jax" / "mnist" / "3.0.1"
+
+
+def test_the_variable_for_tfdss_folder_is_part_of_the_caches_name(monkeypatch):
+    request = data.Request("mnist", "", "/cache", 0, "")
+    (first, *_), paths = data._places_of_tfds(request), set()
+    for folder in ("", "/a", "/b"):
+        monkeypatch.setenv("TFDS_DATA_DIR", folder)
+        paths.add(data._cached(request))
+    assert len(paths) == 3
+    assert first.path in paths
 
 
 def test_every_tfds_folder_has_a_cache_of_its_own(tmp_path):

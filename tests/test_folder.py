@@ -1,8 +1,10 @@
 """Folders of images: layouts, orders, files of every kind, the cache."""
 
 import io
+import json
 import os
 import shutil
+import stat
 import struct
 import threading
 import zlib
@@ -14,7 +16,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from rich.console import Console
 
 from lion_jax import data
-from lion_jax.data import class_folders, folder, mapped, progress
+from lion_jax.data import ahead, class_folders, folder, mapped, progress
 
 
 def picture(seed, size=(6, 4), mode="RGB"):
@@ -99,7 +101,6 @@ def test_decoded_once_and_again_only_if_the_folder_changed(
         lambda: picture(77).save(root / "cat" / "0.png"),
         lambda: (root / "dog" / "4.png").unlink(),
         lambda: (root / "dog" / "3.png").rename(root / "dog" / "33.png"),
-        lambda: os.utime(root / "dog" / "2.png", (1, 1)),
     ):
         caplog.clear()
         change()
@@ -282,10 +283,10 @@ def test_a_terminal_shows_a_bar_with_the_time_left(monkeypatch):
 
 
 def test_some_images_are_decoded_ahead_and_not_all(monkeypatch):
-    monkeypatch.setattr(folder, "AHEAD", 4)
+    monkeypatch.setattr(ahead, "AHEAD", 4)
     decoded = []
     paths = [Path(str(i)) for i in range(20)]
-    images = folder._in_order(lambda path: decoded.append(path) or path, paths)
+    images = ahead.in_order(lambda path: decoded.append(path) or path, paths)
     assert next(images) == paths[0]
     assert len(decoded) <= 4
     assert [paths[0], *images] == paths
@@ -555,3 +556,62 @@ def test_a_cache_that_cannot_be_written_is_reported(tmp_path):
     with pytest.raises(data.DataError, match=r"give a folder on another disk as"):
         data.load("folder", str(root), str(tmp_path / "file" / "cache"))
     data.load("folder", str(root), str(tmp_path / "elsewhere"))
+
+
+def test_a_copy_with_other_times_shares_what_was_decoded(tmp_path, caplog):
+    """As on the disks of two hosts, whose home, and cache, is one."""
+    caplog.set_level("INFO")
+    root = fill(tmp_path / "d")
+    load(root)
+    (made,) = (tmp_path / "cache").glob("folder-*/")
+    inode = (made / "train_images.npy").stat().st_ino
+    for times in (1, 2, 1):
+        for path in root.rglob("*.png"):
+            os.utime(path, (times, times))
+        assert load(root).num_classes == 2
+        assert (made / "train_images.npy").stat().st_ino == inode
+    assert len(json.loads((made / "header.json").read_text())["copies"]) == 2
+    assert "has changed" not in caplog.text
+    first, second = sorted((root / "cat").glob("*.png"))[:2]
+    swapped = Image.open(first), Image.open(second)
+    for image, path in zip(swapped, (second, first), strict=True):
+        image.copy().save(path)
+    os.utime(first, (3, 3))
+    load(root)
+    assert "has changed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rights", "of_folder", "of_file"),
+    [
+        (0o700, 0o700, 0o600),
+        (0o755, 0o755, 0o644),
+        (0o2775, 0o775, 0o664),  # of a group
+        (0o777, 0o775, 0o664),  # nobody else may change it
+        (0o1777, 0o755, 0o644),  # as /tmp
+    ],
+)
+def test_a_cache_of_several_users_is_theirs(tmp_path, rights, of_folder, of_file):
+    root, cache = fill(tmp_path / "d"), tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(rights)
+    load(root)
+    for path in cache.rglob("*"):
+        wanted = of_folder if path.is_dir() else of_file
+        assert stat.S_IMODE(path.stat().st_mode) & 0o777 == wanted, path
+
+
+def test_what_another_user_keeps_is_not_replaced(tmp_path, monkeypatch):
+    root = fill(tmp_path / "d")
+    load(root)
+    (made,) = (tmp_path / "cache").glob("folder-*/")
+
+    def read_text(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", read_text)
+        with pytest.raises(data.DataError, match=r"another user's.*; give a folder of"):
+            load(root)
+    assert made.exists()
+    data.load("folder", str(root), str(tmp_path / "own"))  # the remedy

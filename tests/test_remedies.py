@@ -44,7 +44,7 @@ from lion_jax.compare import (
 )
 from lion_jax.config import About, checks, values
 from lion_jax.data import __main__ as prepare
-from lion_jax.data import debian, idx, tfds_source
+from lion_jax.data import debian, idx, tfds_reading, tfds_source
 from lion_jax.training import (
     checkpoint,
     pretrained,
@@ -175,6 +175,7 @@ ELSEWHERE = {
     ),
     "or save them anew": "test_unreadable_files_are_named_all_in_one_error",
     "GB left; free space there": "test_a_disk_without_space_is_reported_beforehand",
+    "who keeps it to themselves; give": "test_what_another_user_keeps_is_not_replaced",
     "cannot be written ({}); give": "test_a_cache_that_cannot_be_written_is_reported",
     "are arrays of one size; set": "test_the_sample_has_its_size_already",
     "give {}.reshape(-1, 28, 28)": ARRAYS,
@@ -1298,7 +1299,13 @@ class Examples(list):
         return [self[index] for index in indices]
 
 
-def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4), dtype="u1"):
+def builder(
+    splits=("train", "test"),
+    names=("cat", "dog"),
+    sizes=(4, 4),
+    dtype="u1",
+    keys=None,
+):
     """As a builder of TFDS, of a set that is prepared."""
     label = SimpleNamespace(names=list(names)) if names else SimpleNamespace()
     examples = Examples(
@@ -1307,7 +1314,9 @@ def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4), dtype=
     )
     return SimpleNamespace(
         info=SimpleNamespace(
-            splits=splits, supervised_keys=None, features={"label": label}
+            splits=splits,
+            supervised_keys=keys,
+            features={"image": np.zeros((4, 4, 1)), "label": label},
         ),
         as_data_source=lambda split: examples,
         data_path="/prepared",
@@ -1317,7 +1326,7 @@ def builder(splits=("train", "test"), names=("cat", "dog"), sizes=(4, 4), dtype=
 
 
 def read(**options):
-    return lambda: tfds_source._read(builder(**options), "tiny", "here")
+    return lambda: tfds_reading.read(builder(**options), "tiny", "here")
 
 
 @leads_out_of("train is needed; choose another set.")
@@ -1326,9 +1335,11 @@ def set_without_a_train_split(place, patch):
     yield "choose another set", read()
 
 
-@leads_out_of("is no class label; choose a set for image classification.")
+@leads_out_of("and no class label; choose a set for image classification.")
 def set_without_classes(place, patch):
     yield "", read(names=())
+    for keys in ("text", "label"), ("label", "image"), (("image", "text"), "label"):
+        yield "", read(keys=keys)
     yield "choose a set for image classification", read()
 
 
@@ -1343,7 +1354,7 @@ def set_of_several_shapes(place, patch):
     yield "", read(sizes=(4, 5))
     yield (
         "set --config.data.image_size=224",
-        lambda: tfds_source._read(builder(sizes=(4, 5)), "tiny", "here", 224),
+        lambda: tfds_reading.read(builder(sizes=(4, 5)), "tiny", "here", 224),
     )
 
 

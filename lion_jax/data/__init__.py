@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Int
 
 from lion_jax.config.reference import parse
 from lion_jax.data import cache, debian, folder, npz_file, own, tfds_source
-from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.data.dataset import DataError, Dataset, ForbiddenError
 from lion_jax.data.rows import Rows
 from lion_jax.data.source import Place, Request, Source, require_no_image_size
 from lion_jax.data.statistics import pixel_statistics
@@ -89,11 +90,14 @@ def _load_from_tfds(request: Request) -> Dataset:
             cached = cache.read(path)
             source = f"the cache {path}, made from {cached.source}"
             return dataclasses.replace(cached, source=source)
+        except ForbiddenError:
+            raise
         except DataError as error:
             _log.warning("%s It is made again.", error)
     dataset = tfds_source.load(request.name, request.data_dir, request.image_size)
+    prepared, _ = tfds_source.prepared_folder(request.name, request.data_dir)
     try:
-        cache.write(dataset, path)
+        cache.write(dataset, path, prepared.parent)
     except OSError as error:
         _log.warning("%s is not cached: %s.", request.name, error)
     return dataset
@@ -117,7 +121,7 @@ def _cached(request: Request) -> Path:
     return cache.path_of(
         request.name,
         expanded(chosen) if chosen else cache_folder(),
-        request.data_dir,
+        request.data_dir or os.environ.get("TFDS_DATA_DIR", ""),
         request.image_size,
     )
 

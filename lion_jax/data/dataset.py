@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -13,6 +14,18 @@ from lion_jax.data.rows import blocks
 
 class DataError(Exception):
     """A data set that is unavailable or invalid; the message names the remedy."""
+
+
+class ForbiddenError(DataError):
+    """A set in a cache that this user may not read, and so must not replace."""
+
+    @classmethod
+    def of(cls, path: Path) -> "ForbiddenError":
+        """Names the set's place."""
+        return cls(
+            f"{path} is another user's, who keeps it to themselves; give a folder of"
+            " your own as --config.data.cache_dir."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,21 +1,22 @@
 """A data set from a folder of images in class folders, decoded once into the cache."""
 
+import functools
 import hashlib
 import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
-from lion_jax.data import class_folders, mapped, pictures
+from lion_jax.data import class_folders, copies, mapped, pictures
+from lion_jax.data.ahead import in_order
 from lion_jax.data.class_folders import Listing, Part
-from lion_jax.data.dataset import DataError, Dataset
+from lion_jax.data.dataset import DataError, Dataset, ForbiddenError
 from lion_jax.data.hold_out import hold_out
 from lion_jax.data.progress import progress
 from lion_jax.data.source import Place, Request
@@ -27,7 +28,6 @@ ORIENTATION = 0x0112  # EXIF's tag
 EXCHANGED = (5, 6, 7, 8)  # its values by which width and height are exchanged
 # Where Pillow keeps what a PNG says before its pixels, and an orientation may stand.
 TURNING = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
-AHEAD = 256  # images decoded before they are written
 NAMED = 20  # unreadable files in a message
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def load(request: Request) -> Dataset:
     """Loads images that lie in class folders.
 
     They are decoded at the first load, in memory for some hundred images, and again
-    when a name, size or time of modification in the folder has changed.
+    when a name or a size in the folder has changed, or what is in a file of another
+    time of modification.
 
     Args:
       request: `data_dir` is the folder, laid out as `class_folders.read` expects.
@@ -55,9 +56,12 @@ def load(request: Request) -> Dataset:
         listing = _with_test(listing, str(root))
     with mapped.locked(path):
         try:
-            dataset = mapped.read(path, fingerprint)
+            is_same = functools.partial(copies.is_one, listing, root)
+            dataset = mapped.read(path, fingerprint, is_same)
             if dataset is None and path.exists():
                 _log.info("%s has changed since it was decoded.", root)
+        except ForbiddenError:
+            raise
         except DataError as error:
             _log.warning("%s It is made again.", error)
             dataset = None
@@ -132,6 +136,7 @@ def _decode(
                 name=NAME,
                 source=f"the folder {root}, decoded into {path}",
                 class_names=listing.class_names,
+                about=copies.about(listing, root),
             )
     except OSError as error:
         raise DataError(
@@ -200,15 +205,7 @@ def _images(
             failures[path] = pictures.reason(error)
         return np.zeros(shape, np.uint8)
 
-    yield from _in_order(decode, paths)
-
-
-def _in_order(
-    decode: Callable[[Path], np.ndarray], paths: Sequence[Path]
-) -> Iterator[np.ndarray]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), AHEAD):
-            yield from pool.map(decode, paths[start : start + AHEAD])
+    yield from in_order(decode, paths)
 
 
 def _require_readable(root: Path, failures: dict[Path, str], total: int) -> None:

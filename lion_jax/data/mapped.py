@@ -10,33 +10,44 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from lion_jax.data.dataset import DataError, Dataset
-from lion_jax.files import make_private, sync_folder, write_whole
+from lion_jax.data.dataset import DataError, Dataset, ForbiddenError
+from lion_jax.files import make_private, share, sync_folder, write_whole
 
 FORMAT = 1
 HEADER = "header.json"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 NAMES = ("name", "version", "source")
+MOST_COPIES = 64  # of what a set was made from, that are known by their fingerprints
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
 
 
-def read(path: Path, fingerprint: str) -> Dataset | None:
+def read(
+    path: Path,
+    fingerprint: str,
+    is_same: Callable[[dict[str, Any]], bool] = lambda _: False,
+) -> Dataset | None:
     """Maps and verifies a cached set.
 
     Args:
       path: The set's folder in the cache.
       fingerprint: Of what the set is to be made from.
+      is_same: Whether that is, for all that, what the set was made from, as the header
+        tells; asked where the fingerprint is another.
 
     Returns:
       The set; None if there is none, or if it was made from something else.
 
     Raises:
+      ForbiddenError: If this user may not read it.
       DataError: If the folder is damaged or of another format.
     """
     if not path.exists():
@@ -45,11 +56,20 @@ def read(path: Path, fingerprint: str) -> Dataset | None:
         header = json.loads((path / HEADER).read_text(encoding="utf-8"))
         if header["format"] != FORMAT:
             raise ValueError("it is of another format")
-        if header["fingerprint"] != fingerprint:
-            return None
+        known = [header["fingerprint"], *header.get("copies", [])]
+        if fingerprint not in known:
+            if not is_same(header):
+                return None
+            copies = [*header.get("copies", []), fingerprint][-MOST_COPIES:]
+            with contextlib.suppress(OSError):  # else it is asked again
+                text = json.dumps(header | {"copies": copies}, indent=2)
+                write_whole(path / HEADER, text, shared=True)
+                share(path)
         dataset = _map(path, header)
         if dataset.sha256() != header["sha256"]:
             raise ValueError("its sha256 differs from its header's")
+    except PermissionError as error:
+        raise ForbiddenError.of(path) from error
     except (OSError, EOFError, ValueError, KeyError, TypeError, DataError) as error:
         raise DataError(f"{path} is no usable data set ({error}).") from error
     return dataset
@@ -67,7 +87,11 @@ def locked(path: Path) -> Iterator[None]:
             import fcntl
 
             make_private(path.parent)
-            file = stack.enter_context(path.with_name(f"{path.name}.lock").open("a"))
+            lock = path.with_name(f"{path.name}.lock")
+            lock.touch()
+            with contextlib.suppress(PermissionError):  # another user's
+                share(lock)
+            file = stack.enter_context(lock.open())
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -94,6 +118,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary.mkdir(mode=0o700)
     try:
         yield temporary
+        share(temporary)
         if path.exists():  # a folder is replaced in two steps
             path.rename(old)
         temporary.rename(path)
@@ -132,6 +157,7 @@ def finish(
     source: str,
     class_names: tuple[str, ...],
     version: str = "",
+    about: Mapping[str, str] = NOTHING,
 ) -> None:
     """Writes the header of a folder whose four arrays are written.
 
@@ -142,8 +168,9 @@ def finish(
       source: Where it came from, in words.
       class_names: In the order of the labels.
       version: Of the set; empty for the first digits of the arrays' sha256.
+      about: What `read` is to tell of what the set was made from.
     """
-    header = {
+    header = dict(about) | {
         "format": FORMAT,
         "fingerprint": fingerprint,
         "name": name,

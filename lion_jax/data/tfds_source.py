@@ -12,21 +12,15 @@ import os
 import sys
 import tempfile
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import absl.logging
-import numpy as np
 
-from lion_jax.data import debian, idx, pictures
-from lion_jax.data.class_folders import TEST_NAMES
+from lion_jax.data import debian, idx, tfds_reading
 from lion_jax.data.dataset import DataError, Dataset
-from lion_jax.data.hold_out import hold_out
 from lion_jax.data.idx import FILE_FORMAT, IDX_SETS
 
 PROBE_SECONDS = 10.0
-BATCH = 1000  # examples read at once: three times as fast as one by one
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +42,7 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
     source = f"the prepared TFDS folder {builder.data_path}"
     if not builder.is_prepared():
         source = _prepare(builder, name)
-    return _read(builder, name, source, image_size)
+    return tfds_reading.read(builder, name, source, image_size)
 
 
 def prepared_folder(name: str, data_dir: str = "") -> tuple[Path, bool]:
@@ -166,82 +160,3 @@ def _download_and_prepare(builder, manual_dir: str | None = None) -> None:
     except Exception as error:  # TFDS raises what its many parts raise
         reason = f"TFDS could not prepare it ({_first_line(error)})"
         raise DataError(reason) from error
-
-
-def _in_batches(source) -> Iterator[dict[str, Any]]:
-    """Reads a TFDS data source in order."""
-    for start in range(0, len(source), BATCH):
-        yield from source.__getitems__(range(start, min(start + BATCH, len(source))))
-
-
-def _read(builder, name: str, source: str, image_size: int = 0) -> Dataset:
-    """Decodes the train and the test split into arrays."""
-    splits = _splits(name, set(builder.info.splits))
-    try:
-        sources = {
-            part: builder.as_data_source(split=split) for part, split in splits.items()
-        }
-    except NotImplementedError as error:
-        raise DataError(
-            f"data.name={name!r}: {builder.data_path} is prepared in a format that"
-            f" needs TensorFlow; prepare it in the {FILE_FORMAT} format elsewhere and"
-            " give --config.data.data_dir."
-        ) from error
-    image_key, label_key = builder.info.supervised_keys or ("image", "label")
-    features = builder.info.features
-    if not hasattr(features[label_key], "names"):
-        raise DataError(
-            f"data.name={name!r}: {label_key!r} is no class label; choose a set for"
-            " image classification."
-        )
-    keys = image_key, label_key
-    arrays = {
-        part: _decode(name, _in_batches(examples), keys, image_size)
-        for part, examples in sources.items()
-    }
-    if "test" not in arrays:
-        images, labels = arrays["train"]
-        train, test = hold_out(labels, f"data.name={name!r}")
-        rows = {"train": train, "test": test}
-        arrays = {part: (images[i], labels[i]) for part, i in rows.items()}
-    names = tuple(features[label_key].names)
-    version = str(builder.version)
-    return Dataset(name, version, source, names, *arrays["train"], *arrays["test"])
-
-
-def _splits(name: str, there: set[str]) -> dict[str, str]:
-    """Returns the names of the set's training and, if it has one, its test split."""
-    if "train" not in there:
-        raise DataError(
-            f"data.name={name!r}: its splits are {sorted(there)}, but a split named"
-            " train is needed; choose another set."
-        )
-    found = [split for split in TEST_NAMES if split in there]
-    if found and found[0] != "test":
-        _log.info("%s has no test split: %s serves as one.", name, found[0])
-    return {"train": "train"} | ({"test": found[0]} if found else {})
-
-
-def _decode(
-    name: str, examples: Iterator[Any], keys: tuple[str, str], image_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a split's images and labels."""
-    images, labels, shapes = [], [], set()
-    for example in examples:
-        image, label = (example[key] for key in keys)
-        if image.dtype != np.uint8:
-            raise DataError(
-                f"data.name={name!r}: its images are {image.dtype}, but must be uint8;"
-                " choose another set."
-            )
-        shapes.add(image.shape)
-        images.append(pictures.fit(image, image_size) if image_size else image)
-        labels.append(label)
-    if len(shapes) > 1 and not image_size:
-        small, *_, large = sorted(shapes, key=lambda shape: (np.prod(shape), shape))
-        raise DataError(
-            f"data.name={name!r}: its images have {len(shapes)} shapes, from"
-            f" {'x'.join(map(str, small))} to {'x'.join(map(str, large))}; set"
-            " --config.data.image_size=224, for instance, to cut and resize them."
-        )
-    return np.stack(images), np.asarray(labels, np.int32)

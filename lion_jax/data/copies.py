@@ -1,0 +1,45 @@
+"""Whether a folder of images is a copy of another, as on another host's disk.
+
+A copy has other times of modification, and may share a cache with the original.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from lion_jax.data.ahead import in_order
+from lion_jax.data.class_folders import Listing
+
+
+def about(listing: Listing, root: Path) -> dict[str, str]:
+    """Returns checksums of a folder's names and sizes, and of what is in its files."""
+    whole = hashlib.sha256()
+    for part in filter(None, (listing.train, listing.test)):
+        for digest in in_order(_checksum, part.paths):
+            whole.update(digest)
+    return {"files": _names(listing, root), "content": whole.hexdigest()}
+
+
+def is_one(listing: Listing, root: Path, known: Mapping[str, object]) -> bool:
+    """Returns whether a folder has the checksums of another, read only if it may.
+
+    Args:
+      listing: What is in the folder.
+      root: The folder.
+      known: From `about`, of the other one; may lack them.
+    """
+    if known.get("files") != _names(listing, root):
+        return False
+    try:
+        return known.get("content") == about(listing, root)["content"]
+    except OSError:  # an image that cannot be read is named when it is decoded
+        return False
+
+
+def _names(listing: Listing, root: Path) -> str:
+    return listing.fingerprint(root, times=False)
+
+
+def _checksum(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
