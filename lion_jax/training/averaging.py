@@ -50,8 +50,8 @@ def evaluated(state: TrainState) -> Model:
         averaged(state.stats_ema, state.batch_stats),
     )
     # The optimizer's state may lie in parts on devices that have whole parameters.
-    shardings = jax.tree.map(lambda x: x.sharding, last)
-    return jax.jit(_same, out_shardings=shardings)(average)
+    there, wanted = (jax.tree.map(lambda x: x.sharding, m) for m in (average, last))
+    return average if there == wanted else jax.jit(_same, out_shardings=wanted)(average)
 
 
 def _same(model: Model) -> Model:
