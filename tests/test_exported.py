@@ -162,7 +162,7 @@ def test_pictures_of_all_kinds_get_the_shape_of_the_set(tmp_path):
     ):
         kind = np.float32 if name == "float.tiff" else np.int32
         Image.fromarray(pixels.astype(kind)).save(tmp_path / name)
-        with pytest.raises(ValueError, match=r"floats|not of 8 or 16 bits"):
+        with pytest.raises(ValueError, match=r"floats|not of 8 to 16 bits"):
             pictures.read(tmp_path / name, (12, 20, 1))
     middle = pictures.read(tmp_path / "grey.png", (12, 12, 1))
     np.testing.assert_array_equal(middle[..., 0], grey[:, 4:16])

@@ -1338,9 +1338,15 @@ def set_without_a_train_split(place, patch):
 @leads_out_of("and no class label; choose a set for image classification.")
 def set_without_classes(place, patch):
     yield "", read(names=())
-    for keys in ("text", "label"), ("label", "image"), (("image", "text"), "label"):
-        yield "", read(keys=keys)
     yield "choose a set for image classification", read()
+
+
+@pytest.mark.parametrize(
+    "keys", [("text", "label"), ("label", "image"), (("image", "text"), "label")]
+)
+def test_a_set_whose_examples_are_no_labelled_images_is_refused(keys):
+    with pytest.raises(data.DataError, match=r"are no image and no class label"):
+        read(keys=keys)()
 
 
 @leads_out_of("but must be uint8; choose another set.")

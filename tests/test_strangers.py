@@ -156,7 +156,7 @@ def test_a_full_by_product_is_warned_of_and_nothing_else(
 
     monkeypatch.setattr(curves.Events, "_write", full)
     monkeypatch.setattr(curves, "plot", full)
-    monkeypatch.setattr(run_folder, "append_metrics", full)
+    monkeypatch.setattr(metrics, "append", full)
     with caplog.at_level("WARNING", "lion_jax"):
         assert run(small_config(), tmp_path / "run", drawn=True)[0] == 0
     warned = [record.message.split(" cannot")[0] for record in caplog.records]
