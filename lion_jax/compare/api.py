@@ -65,14 +65,11 @@ def run(
       >>> from dataclasses import replace
       >>> from lion_jax import compare
       >>> from lion_jax.config import OptimizerConfig
-      >>> adamw = OptimizerConfig(
-      ...     "adamw", learning_rate=3e-3, weight_decay=0.1, b2=0.999
-      ... )
-      >>> both = [  # doctest: +SKIP
-      ...     replace(config, name=o.name, optimizer=o)
-      ...     for o in (OptimizerConfig(), adamw)
-      ... ]
-      >>> compare.run(both, "records", seeds=2)  # doctest: +SKIP
+      >>> lion, adamw = OptimizerConfig(), OptimizerConfig("adamw", b2=0.999)
+      >>> adamw.learning_rate, adamw.weight_decay = 3e-3, 0.1
+      >>> ours = replace(config, name="lion", optimizer=lion)  # doctest: +SKIP
+      >>> theirs = replace(config, name="adamw", optimizer=adamw)  # doctest: +SKIP
+      >>> compare.run([ours, theirs], "records", seeds=2)  # doctest: +SKIP
       True
     """
 
