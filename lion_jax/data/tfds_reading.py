@@ -1,5 +1,6 @@
 """The arrays of a prepared set of TensorFlow Datasets, without TensorFlow."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,7 @@ def read(builder: Any, name: str, source: str, image_size: int = 0) -> Dataset:
     """
     keys = _keys(builder.info, name)
 
+    @functools.cache
     def examples(split: str) -> Any:
         try:
             return builder.as_data_source(split=split)
