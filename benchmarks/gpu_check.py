@@ -111,7 +111,9 @@ def _attention_calls(config: Config, program: str) -> int:
     row = models.MODELS[config.model.name].keywords
     if config.model.dtype != "bfloat16" or config.deterministic or "heads" not in row:
         return 0
-    return row["layers"] * {"training": 2, "evaluation": 1}.get(program, 0)
+    # The last layer's is of one query, where the head reads the class token alone.
+    layers = row["layers"] - (config.model.pool == "token")
+    return layers * {"training": 2, "evaluation": 1}.get(program, 0)
 
 
 def _in_one_line(error: Exception) -> str:

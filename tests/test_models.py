@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 
 import jax
 import jax.numpy as jnp
@@ -252,6 +253,23 @@ def test_vit_is_the_papers_function_of_its_parameters(pool):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("pool", "last"), [("token", 2), ("mean", 32)])
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_of_the_last_layer_only_what_the_head_reads_is_computed(pool, last, remat):
+    """The perceptrons of two layers get a row for each token of two images."""
+    options = {"image_size": 16, "num_classes": 5, "pool": pool, "remat": remat}
+    model = nnx.eval_shape(lambda: models.vit_tiny(**options, rngs=nnx.Rngs(0)))
+    graph, params = nnx.split(model)
+
+    def logits(params, images):
+        return nnx.merge(graph, params)(images, train=True)
+
+    images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
+    program = jax.jit(logits).lower(params, images).as_text()
+    products = re.findall(r"dot_general.*-> tensor<(\d+)x64xf32>", program)
+    assert [int(rows) for rows in products] == [34 if pool == "token" else 32, last]
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "padding"),
     [
@@ -434,7 +452,7 @@ def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):
     got = trained(jax.random.key(2))
 
     def with_last(change):
-        def apply(_, layer, x):
+        def apply(_, layer, x, first):
             return change(layer, x) if layer is never.layers[1] else layer(x)
 
         with monkeypatch.context() as patch:
@@ -442,7 +460,7 @@ def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):
             return jax.jit(lambda x: never(x, train=True))(images)
 
     without = with_last(lambda layer, x: x)
-    enlarged = with_last(lambda layer, x: x + (layer(x) - x) / 0.6)
+    enlarged = with_last(lambda layer, x: x + (layer(x) - x) / 0.6)  # of all tokens
     left_out = np.isclose(got, without, atol=1e-5).all(1)
     kept = np.isclose(got, enlarged, atol=1e-5).all(1)
     assert (left_out ^ kept).all()

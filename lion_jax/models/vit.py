@@ -60,16 +60,25 @@ class EncoderLayer(nnx.Module):
         self.mlp1 = _linear(width, mlp_width, xavier, nearly_zero, dtype, rngs)
         self.mlp2 = _linear(mlp_width, width, xavier, nearly_zero, dtype, rngs)
 
-    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        """Applies the layer."""
+    def __call__(
+        self, x: Float[Array, "b n d"], *, first: int | None = None
+    ) -> Float[Array, "b m d"]:
+        """Applies the layer.
+
+        Args:
+          x: Tokens.
+          first: How many tokens are wanted, from the first one on; the others are only
+            attended to. None: all.
+        """
         b, n, width = x.shape
         # Tokens as rows: of products with two contracted axes, which the gradients of
         # the weights would be, XLA:CPU copies an operand.
-        rows = b * n, width
+        rows = -1, width
         with jax.named_scope("attention"):
             qkv = self.qkv(self.norm1(x).reshape(rows)).reshape(b, n, 3, self.heads, -1)
             query, key, value = jnp.unstack(qkv, axis=2)  # its gradient is one write
-            mixed = attend(query, key, value)
+            x = x[:, :first]
+            mixed = attend(query[:, :first], key, value)
             x = x + self.out(mixed.reshape(rows)).reshape(x.shape)
         with jax.named_scope("perceptron"):
             hidden = _gelu(self.mlp1(self.norm2(x).reshape(rows)))
@@ -206,11 +215,15 @@ class ViT(nnx.Module):
         x = add(x, self.positions[...])
         rates = jnp.linspace(0, self.drop_path, len(self.layers))
         for index, layer in enumerate(self.layers):
+            is_last = index == len(self.layers) - 1
+            first = (
+                1 if is_last and self.pool == "token" else None
+            )  # what the head reads
             with jax.named_scope(f"layer{index}"):
-                after = remats.apply(self.remat, layer, x)
+                after = remats.apply(self.remat, layer, x, first=first)
                 if key is not None:
                     dropped = jax.random.fold_in(key, index), rates[index]
-                    after = _drop_path(x, after, *dropped)
+                    after = _drop_path(x[:, :first], after, *dropped)
                 x = after
         if self.pool == "token":
             features = self.norm(x[:, 0])

@@ -35,15 +35,16 @@ def compiling_for(device: Any, *, fused: bool = True) -> Iterator[None]:
 
 
 def attend(
-    query: Float[Array, "b n h e"],
+    query: Float[Array, "b m h e"],
     key: Float[Array, "b n h e"],
     value: Float[Array, "b n h e"],
-) -> Float[Array, "b n h e"]:
+) -> Float[Array, "b m h e"]:
     """Mixes values by softmax(query key / sqrt(e)), for each of h heads of e values."""
     settings: Any = jax.config  # the types of jax 0.10 lack its attributes
     device, fused = _target.get()
     device = device or settings.jax_default_device or jax.devices()[0]
-    if fused and _cudnn_applies(device, query.shape[-1], query.dtype):
+    same = query.shape == key.shape  # of fewer queries there is little to fuse
+    if fused and same and _cudnn_applies(device, query.shape[-1], query.dtype):
         return _with_even_tokens(query, key, value, "cudnn")
     return jax.nn.dot_product_attention(query, key, value, implementation="xla")
 
