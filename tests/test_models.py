@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -319,6 +320,49 @@ def test_both_convolutions_agree_forward_and_backward(size, kernel, stride, padd
             got,
             expected,
         )
+
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def in_bfloat16(x, kernel, padding=((1, 1), (1, 1)), convolve=conv_general_dilated):
+    y = convolve(x, kernel, (1, 1), padding, dimension_numbers=LAYOUT)
+    return jnp.sum(jnp.sin(y.astype(jnp.float32)))
+
+
+@pytest.mark.parametrize("size", [(3, 3), (2, 3)])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 0), (2, 1))])
+def test_bfloat16_gradients_are_those_of_the_library(size, padding):
+    """To rounding, and by vmap too; the library's are taken in float32."""
+    x = jax.random.normal(jax.random.key(0), (2, 2, 8, 9, 4), jnp.bfloat16)
+    kernel = jax.random.normal(jax.random.key(1), (*size, 4, 6), jnp.bfloat16)
+
+    def gradients(convolve, x):
+        loss = partial(in_bfloat16, padding=padding, convolve=convolve)
+        grad = jax.grad(loss, argnums=(0, 1))
+        return jax.jit(jax.vmap(grad, in_axes=(0, None)))(x, kernel.astype(x.dtype))
+
+    expected = gradients(lax.conv_general_dilated, x.astype(jnp.float32))
+    for got, wanted in zip(gradients(conv_general_dilated, x), expected, strict=True):
+        assert got.dtype == jnp.bfloat16
+        error = jnp.abs(got.astype(jnp.float32) - wanted).max()
+        assert error < 0.02 * jnp.abs(wanted).max()
+
+
+def test_on_a_cpu_no_bfloat16_gradient_turns_a_kernel_in_sight():
+    """Where it sees one, XLA:CPU computes the convolution in float32."""
+    x = jnp.ones((2, 8, 8, 4), jnp.bfloat16)
+    kernel = jnp.ones((3, 3, 4, 6), jnp.bfloat16)
+    traced = jax.jit(jax.grad(in_bfloat16, argnums=(0, 1))).trace(x, kernel)
+    for platform, hidden in ("cpu", 1), ("cuda", 0):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert text.count("optimization_barrier") == hidden
+        assert text.count("stablehlo.convolution") == 3
+    # Forward differentiation of the gradients, as for a product with the Hessian.
+    ones = jnp.ones_like(kernel)
+    gradient = partial(jax.grad(in_bfloat16, argnums=1), x)
+    _, product = jax.jit(lambda k: jax.jvp(gradient, (k,), (ones,)))(kernel)
+    assert jnp.isfinite(product.astype(jnp.float32)).all()
 
 
 def test_cpu_gets_the_product_and_other_platforms_the_library():
