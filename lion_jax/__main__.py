@@ -1,5 +1,6 @@
 """Lists the commands: `python -m lion_jax`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -37,4 +38,10 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:  # not by cli.run, which needs more than is installed without the extras
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

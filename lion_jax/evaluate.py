@@ -4,8 +4,8 @@ import dataclasses
 import json
 
 from lion_jax import cli, model_flags
+from lion_jax.files import finite
 from lion_jax.model_flags import FAILURES, MISTAKES
-from lion_jax.training import run_folder
 from lion_jax.training.restored import evaluate, restore
 
 __all__ = ["FAILURES", "MISTAKES", "evaluate", "main", "restore"]
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     line = model_flags.read(PROG, Flags, argv)
     places = model_flags.start(line)
     figures = evaluate(line.flags.folder, line.flags.checkpoint, places)
-    print(json.dumps(run_folder.finite(figures), indent=2))
+    print(json.dumps(finite(figures), indent=2))
     return 0
 
 

@@ -9,9 +9,10 @@ from lion_jax.config import About, ConfigError
 from lion_jax.config.reference import short
 from lion_jax.files import expanded
 from lion_jax.model_flags import FAILURES, MISTAKES
-from lion_jax.training import exported, load
+from lion_jax.training import exported, load, run_folder
 
 PROG = "python -m lion_jax.export"
+NAME = "model.safetensors"
 
 
 @dataclasses.dataclass
@@ -36,10 +37,19 @@ def main(argv: list[str]) -> int:
     line = model_flags.read(PROG, Flags, argv)
     flags = line.flags
     if flags.out is None:
-        raise ConfigError("--out is missing; give a file, such as model.safetensors.")
-    out = expanded(flags.out)
+        raise ConfigError(f"--out is missing; give a file, such as {NAME}.")
+    out = expanded(flags.out).resolve()
     if out.is_dir():
         raise ConfigError(f"--out={out} is a folder; give a file in it.")
+    if out.exists() and not out.is_file():  # a device or a pipe, which it would replace
+        raise ConfigError(f"--out={out} is no regular file; give one such as {NAME}.")
+    if out.parent == flags.folder.resolve():
+        written = {out.name, f"{out.name}.json"}
+        if own := sorted(written & run_folder.FILES):
+            raise ConfigError(
+                f"--out={out} would replace the run's own {own[0]}; give another name,"
+                f" such as {NAME}."
+            )
     model = load(flags.folder, flags.checkpoint, model_flags.start(line))
     out.parent.mkdir(parents=True, exist_ok=True)
     weights = out.suffix == exported.WEIGHTS

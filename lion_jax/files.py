@@ -1,12 +1,14 @@
 """Files that appear whole or not at all, and the user's own cache folder."""
 
 import contextlib
+import math
 import os
 import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -50,6 +52,38 @@ def write_whole(path: Path, text: str, *, shared: bool = False) -> None:
     """Writes a text file, in UTF-8, that appears whole or not at all (`replacing`)."""
     with replacing(path, shared=shared) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def finite(content: Any) -> Any:
+    """Returns the content with None for every number that is not finite."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
+
+
+def obstacle(folder: Path) -> str:
+    """Returns in words why a folder neither is there nor can be made; empty if it can.
+
+    Where it is to be on a disk, the nearest folder above it tells.
+    """
+    for place in (folder, *folder.parents):
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:  # such as a name that is too long
+            return error.strerror or str(error)
+        if not place.exists():
+            return f"{place} leads to {place.readlink()}, which is not there"
+        if not place.is_dir():
+            return f"{place} is a file"
+        by_rights = {"effective_ids": os.access in os.supports_effective_ids}
+        if place != folder and not os.access(place, os.W_OK | os.X_OK, **by_rights):
+            return f"{place} may not be written to"
+        break
+    return ""
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

@@ -80,6 +80,8 @@ class CommandLine(Generic[F]):
         for field in dataclasses.fields(Config):
             if field.default_factory is not dataclasses.MISSING:
                 self._prefixes[type(field.default_factory())] = f"{PREFIX}{field.name}."
+        end = [*argv, "--"].index("--")
+        argv, self._files = argv[:end], argv[end:]
         self._argv = [self._spelled(word) for word in argv if word not in HELP]
         self._argv = self._with_switches(self._argv)
         self._require_values()
@@ -166,7 +168,7 @@ class CommandLine(Generic[F]):
                     _Line,
                     prog=self._prog,
                     description="",
-                    args=argv,
+                    args=[*argv, *self._files],
                     default=_Line(self._cls(), base),
                     return_unknown_args=True,
                     use_underscores=True,

@@ -144,8 +144,9 @@ def differences(
 
 def _compared(config: dict[str, Any], ignored: frozenset[str]) -> dict[str, Any]:
     leaves = flatten(without(config, ignored | {REFERENCES}))
+    named = REFERABLE.keys() | {"init_from"}
     return {
-        name: short(value) if name in REFERABLE or name == "init_from" else value
+        name: short(value) if name in named and isinstance(value, str) else value
         for name, value in leaves.items()
     }
 

@@ -20,21 +20,11 @@ Interrupted = Callable[[], int]  # the pending signal's number, or 0
 def caught_signals() -> Iterator[Interrupted]:
     """Defers the signals that end a run; yields what returns the first one's number.
 
-    A second one is handled as before this: Python raises KeyboardInterrupt, which
-    leaves a notebook its variables. In a command it ends the process (`is_command`).
-
     A signal that is ignored, as SIGHUP is under nohup, stays ignored. Outside of the
     main thread, where Python allows no handlers, nothing is deferred.
     """
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in _numbers()}
-
-    def note(number: int) -> None:
-        received.append(number)
-        if signal.Signals(number).name in IMPATIENT:
-            signal.signal(number, signal.SIG_DFL if is_command else before[number])
-
-    with handled(note):
+    with handled(received.append):
         yield lambda: received[0] if received else 0
 
 
@@ -42,16 +32,26 @@ def caught_signals() -> Iterator[Interrupted]:
 def handled(handle: Callable[[int], None], *, but: str = "") -> Iterator[None]:
     """Gives the signals that end a run to a function, but for one of them.
 
+    A second one of `IMPATIENT` is handled as before this: Python raises
+    KeyboardInterrupt, which leaves a notebook its variables. In a command it ends the
+    process (`is_command`).
+
     Args:
       handle: Takes a signal's number.
       but: The name of a signal that is left alone.
     """
     before = {}
+
+    def once(number: int) -> None:
+        handle(number)
+        if signal.Signals(number).name in IMPATIENT:
+            signal.signal(number, signal.SIG_DFL if is_command else before[number])
+
     try:
         if threading.current_thread() is threading.main_thread():
             for number in _numbers(but):
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    before[number] = signal.signal(number, lambda n, _: handle(n))
+                    before[number] = signal.signal(number, lambda n, _: once(n))
         yield
     finally:
         for number, handler in before.items():

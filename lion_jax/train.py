@@ -130,6 +130,7 @@ def train(
     It is 0, 1 if the run diverged, 128 + n after signal n.
     """
     sharding.count_devices()  # says in one line why there are none
+    run_folder.require_possible(folder)
     reporter = Reporter(tracker if cluster.is_primary() else "", config, folder)
     before = run_folder.read_result(folder)
     try:

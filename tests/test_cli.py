@@ -11,7 +11,7 @@ import pytest
 from command_line import ending
 from small_models import STEM
 
-from lion_jax import cli, evaluate, model_flags, predict, runtime, train
+from lion_jax import cli, evaluate, export, model_flags, predict, runtime, train
 from lion_jax import config as configs
 from lion_jax.flags import CommandLine
 from lion_jax.suggestions import unknown_field
@@ -28,6 +28,18 @@ GROUP = "optimizer='lion'"
 MISTAKES = {
     "no config": ([], ["--config is missing", "--config quickstart"]),
     "empty config": (["--config"], ["--config needs a value"]),
+    "empty folder": (
+        [QUICK, "--workdir="],
+        ["--workdir=, but it must be a path, '.' for the current folder"],
+    ),
+    "folder below a file": (
+        [QUICK, "--workdir=quick.py/run"],
+        ["quick.py/run can be no folder: quick.py is a file; give another folder"],
+    ),
+    "folder of too long a name": (
+        [QUICK, f"--workdir={'x' * 300}"],
+        ["can be no folder: File name too long; give another folder"],
+    ),
     "several configs": (
         ["--config", "quick.py", "other.py"],
         ["'other.py'", "python -m lion_jax.compare run --configs A.py B.py"],
@@ -517,18 +529,14 @@ def test_a_terminal_of_ascii_is_enough(command, monkeypatch):
     assert "k\\xf6ln.py: there is no such file" in ran.stderr
 
 
-def test_flags_of_all_commands_are_documented_and_named_once():
-    from lion_jax.compare import __main__ as compare
+def test_flags_of_all_commands_are_documented():
+    from lion_jax.compare import flags as compare
     from lion_jax.data import __main__ as prepare
 
-    for flags in (
-        train.Flags,
-        evaluate.Flags,
-        prepare.Flags,
-        compare.RunFlags,
-        compare.ReportFlags,
-    ):
-        assert flags.__doc__
+    names = [f"{name}Flags" for name in ("Run", "Status", "Report", "Grid")]
+    alone = train.Flags, evaluate.Flags, predict.Flags, export.Flags, prepare.Flags
+    for flags in (*alone, *(getattr(compare, name) for name in names)):
+        assert not flags.__doc__.startswith(f"{flags.__name__}(")  # the dataclass's own
         for path, field in configs.fields_of(flags).items():
             assert field.about.help, path
 
@@ -538,6 +546,9 @@ def test_which_fields_a_command_line_sets():
     line = CommandLine("prog", predict.Flags, words, file_of=lambda _: configs.Config())
     assert line.overridden == ["eval_batch_size"]
     assert line.flags.images == ["config.png"]
+    words = ["--workdir", "run", "--", "-ab.png", "--noimage.png"]
+    line = CommandLine("prog", predict.Flags, words, file_of=lambda _: configs.Config())
+    assert line.flags.images == ["-ab.png", "--noimage.png"]
     for words in ["--json", "a.png"], ["a.png", "--json"], ["--json", "true", "a.png"]:
         flags = CommandLine("prog", predict.Flags, words).flags
         assert (flags.json, flags.images) == (True, ["a.png"])

@@ -306,6 +306,43 @@ def test_tasks_of_one_node_divide_the_gpus_that_all_see(visible, devices):
 
 
 @pytest.mark.parametrize(
+    ("tasks", "node", "local", "devices"),
+    [
+        ("3,2", 0, 2, (2,)),
+        ("3,2", 1, 1, (2, 3)),
+        ("2(x2),1", 1, 0, (0, 1)),
+        ("2(x2),1", 2, 0, None),  # alone on its node
+    ],
+)
+def test_nodes_may_have_different_numbers_of_tasks(tasks, node, local, devices):
+    environ = STEP | {
+        "SLURM_STEP_NODELIST": "a[1-3]",
+        "SLURM_STEP_NUM_TASKS": "5",
+        "SLURM_PROCID": "4",
+        "SLURM_STEP_NUM_NODES": str(tasks.count(",") + 1 + tasks.count("(x2)")),
+        "SLURM_STEP_TASKS_PER_NODE": tasks,
+        "SLURM_NODEID": str(node),
+        "SLURM_LOCALID": str(local),
+        "SLURM_GPUS_ON_NODE": "4",
+        "CUDA_VISIBLE_DEVICES": "0,1,2,3",
+    }
+    assert launchers.place("", 0, -1, environ).local_devices == devices
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "devices"),
+    [("0,1,2,3", 0, (3,)), ("", 8, (6, 7)), ("5", 8, None), ("", 0, None)],
+)
+def test_ranks_of_a_host_divide_its_gpus(monkeypatch, tmp_path, visible, gpus, devices):
+    for gpu in range(gpus):
+        (tmp_path / str(gpu)).mkdir()
+    monkeypatch.setattr(launchers, "DRIVER", tmp_path)
+    local = {"OMPI_COMM_WORLD_LOCAL_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "3"}
+    found = launchers.place("", 0, -1, MPI | local | {"CUDA_VISIBLE_DEVICES": visible})
+    assert found.local_devices == devices
+
+
+@pytest.mark.parametrize(
     "environ",
     [
         {},

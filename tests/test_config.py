@@ -39,23 +39,6 @@ def test_every_config_file_is_sound_and_states_its_command(path):
     assert f"python -m lion_jax.train --config configs/{path.name}" in module.__doc__
 
 
-@pytest.mark.parametrize("model", ["resnet50", "vitb16"])
-@pytest.mark.parametrize("other", ["adamw", "sgd"])
-def test_siblings_differ_in_the_optimizer_only(model, other):
-    lion, sibling = (
-        configs.flatten(module_at(FOLDER / f"{model}_{name}.py").get_config())
-        for name in ("lion", other)
-    )
-    different = {key for key in lion if lion[key] != sibling[key]}
-    assert different <= {
-        "name",
-        "optimizer.name",
-        "optimizer.learning_rate",
-        "optimizer.weight_decay",
-        "optimizer.b2",
-    }
-
-
 @pytest.mark.parametrize(
     ("name", "rate", "decay", "b2"),
     [

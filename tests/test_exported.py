@@ -14,6 +14,7 @@ import pytest
 from command_line import ending
 from PIL import Image
 from rich.console import Console
+from safetensors.numpy import load_file
 from small_models import STEM
 from small_runs import build_once, small_config, small_dataset
 
@@ -207,6 +208,15 @@ def test_what_export_cannot_write_is_one_line(whole, tmp_path):
         status, errors, _ = ending(argv, export)
         assert status == 2
         assert rule in errors
+
+
+def test_weights_are_written_where_a_link_leads(model, tmp_path, monkeypatch):
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "there.safetensors")
+    monkeypatch.chdir(tmp_path)
+    training.write_weights(model, "link.safetensors")
+    assert (tmp_path / "link.safetensors").is_symlink()
+    assert not (tmp_path / "there.safetensors").is_symlink()
+    assert load_file(tmp_path / "there.safetensors")
 
 
 def test_on_a_gpu_a_program_for_all_platforms_leaves_cudnn_out(monkeypatch, model):

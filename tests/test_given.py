@@ -184,7 +184,7 @@ def test_a_place_that_can_be_no_folder_is_refused(tmp_path, asked, name):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     out = tmp_path / name
-    said = "is a file; give a folder" if "file" in name else "leads to .*gone, which"
+    said = "is a file; give another" if "file" in name else "leads to .*gone, which"
     with pytest.raises(ConfigError, match=said):
         compare.run([small_config()], out)
     argv = ["run", "--configs=quickstart", f"--out={out}"]

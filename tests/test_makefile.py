@@ -54,6 +54,8 @@ def named(name):
         ({"bin/python3": named("old"), "bin/python3.13": named("new")}, "new"),
         ({"bin/python3.12": named("newer"), "bin/python3.11": named("old")}, "newer"),
         ({"bin/python3.13": FAILS, "bin/python3.12": named("next")}, "next"),
+        ({"bin/python3.14": named("new"), "bin/python3.11": named("old")}, "new"),
+        ({"bin/python3.14": named("new"), "bin/python3.12": named("tried")}, "tried"),
         ({"bin/python3.13": FAILS, "bin/python3": named("plain")}, "plain"),
         (
             {
@@ -80,6 +82,8 @@ def named(name):
         "newer than python3",
         "newest of two",
         "shim that fails",
+        "untried before old",
+        "tried before untried",
         "only python3 runs",
         "pyenv",
         "uv",

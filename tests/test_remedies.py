@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import importlib.machinery
 import importlib.util
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -547,20 +548,11 @@ def swept_twice(place, patch):
     )
 
 
-@leads_out_of("--out={}: {} is a file; give a folder.")
+@leads_out_of("--out={} can be no folder: {}; give another --out.")
 def records_in_a_file(place, patch):
     Path("file").touch()
     yield "", comparison("--out=file")
-    yield "give a folder", comparison("--out=folder")
-
-
-@leads_out_of("which is not there; make that folder, or give another --out.")
-def records_behind_a_link(place, patch):
-    Path("link").symlink_to("gone")
-    yield "", comparison("--out=link")
-    yield "or give another --out", comparison("--out=folder")
-    Path("gone").mkdir()
-    yield "make that folder", comparison("--out=link")
+    yield "give another --out", comparison("--out=folder")
 
 
 @leads_out_of("but seeds must be < 2**32; set a smaller --first_seed")
@@ -1079,7 +1071,7 @@ def unreadable_image(place, patch):
     yield "save them anew as PNG", lambda: predict.main([*argv, "notes.png"])
 
 
-@leads_out_of("--out is missing; give a file, such as model.safetensors.")
+@leads_out_of("--out is missing; give a file, such as {}.")
 def no_file_to_export_to(place, patch):
     exporting(patch)
     argv = ["--workdir", str(old_run(place))]
@@ -1095,6 +1087,27 @@ def folder_to_export_to(place, patch):
     yield "", lambda: export.main([*argv, str(place)])
     file = str(place / "model.safetensors")
     yield "give a file in it", lambda: export.main([*argv, file])
+
+
+@leads_out_of("is no regular file; give one such as {}.")
+def exported_to_a_pipe(place, patch):
+    exporting(patch)
+    os.mkfifo(place / "pipe")
+    argv = ["--workdir", str(old_run(place)), "--out"]
+    yield "", lambda: export.main([*argv, str(place / "pipe")])
+    file = str(place / "model.safetensors")
+    yield "give one such as model.safetensors", lambda: export.main([*argv, file])
+
+
+@leads_out_of("would replace the run's own {}; give another name, such as {}.")
+def exported_over_the_run(place, patch):
+    exporting(patch)
+    run = old_run(place)
+    argv = ["--workdir", str(run), "--out"]
+    yield "", lambda: export.main([*argv, str(run / "config")])
+    yield "", lambda: export.main([*argv, str(run / "result.json")])
+    file = str(run / "model.safetensors")
+    yield "give another name", lambda: export.main([*argv, file])
 
 
 def exporting(patch):

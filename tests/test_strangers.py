@@ -348,8 +348,9 @@ def test_many_warnings_of_a_scheduler_do_not_fill_the_disk(tmp_path):
     assert len(list((tmp_path / "run" / "checksums").iterdir())) <= 3
 
 
-def test_a_truncated_description_of_the_environment_is_no_hindrance(two_epochs):
-    (two_epochs / "environment.json").write_text('{"python": ')
+@pytest.mark.parametrize("text", ['{"python": ', "[]"])
+def test_a_damaged_description_of_the_environment_is_no_hindrance(two_epochs, text):
+    (two_epochs / "environment.json").write_text(text)
     status, said = run(small_config(), two_epochs)
     assert status == 0
     assert "warning: " in said
@@ -378,6 +379,23 @@ def test_a_folder_of_a_newer_version_says_so(two_epochs):
     ):
         with pytest.raises(run_folder.RunFolderError, match=said):
             read()
+
+
+def test_a_configuration_of_another_program_is_no_newer_version(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["ViT"], "vocab_size": 3}')
+    with pytest.raises(run_folder.RunFolderError, match="that is no run's; give anoth"):
+        run(small_config(), tmp_path)
+
+
+def test_the_list_of_commands_may_be_cut_short():
+    """As by `| head`; the reader of this pipe is gone before anything is written."""
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run(
+        [sys.executable, "-m", "lion_jax"], stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (1, b"")
 
 
 def test_resuming_under_other_switches_is_reported_and_recorded(two_epochs, whole):

@@ -6,6 +6,7 @@ import math
 import shutil
 import signal
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,8 @@ from small_runs import (
     undisturbed,
 )
 
-from lion_jax import data, evaluate, interruption
+from lion_jax import data, evaluate, interruption, training
+from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.training import history, loop, lowering, run_folder
 from lion_jax.training.history import Epoch
 from lion_jax.training.program import Program
@@ -375,20 +377,34 @@ def test_signals_are_a_wish_once_and_handlers_come_back(monkeypatch):
         assert signal.getsignal(signal.SIGINT) == before  # as in a notebook
     assert signal.getsignal(signal.SIGINT) == before
     monkeypatch.setattr(interruption, "is_command", True)
-    with interruption.caught_signals():
-        signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) == before
+    noted = []
+    # The second is how one of several processes hears of them (`cluster`).
+    for caught in (
+        interruption.caught_signals(),
+        interruption.handled(noted.append, but="SIGTERM"),
+    ):
+        with caught:
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) == before
+    assert noted == [signal.SIGINT]
 
 
-def test_seeds_0_and_1_differ_and_share_the_split(tmp_path):
-    losses = []
-    for seed in (0, 1):
-        config = small_config(seed=seed)
-        config.epochs = 1
-        run(config, tmp_path / str(seed))
-        losses.append(records(tmp_path / str(seed))[0]["train_loss"])
-    assert losses[0] != losses[1]
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "my run"}, "name='my run', but"),
+        ({"batch_size": 0}, "batch_size=0, but"),
+        ({"epochs": "3"}, "epochs='3', but"),
+        ({"optimizer": OptimizerConfig("loin")}, r"optimizer.name='loin', but"),
+    ],
+)
+def test_python_refuses_what_the_command_refuses(tmp_path, changes, said):
+    config = dataclasses.replace(small_config(), **changes)
+    for call in (partial(training.run, folder=tmp_path / "run"), training.dry_run):
+        with pytest.raises(ConfigError, match=said):
+            call(config)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_of_another_configuration_is_refused_naming_the_fields(tmp_path):

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints the newest interpreter that the project supports, or nothing.
+# Prints the newest interpreter that the project supports, or nothing: first of those
+# that it is tested with, then 3.14, and 3.11 last, which JAX 0.12 does not run on.
 #
 # Each candidate is run: a version manager's shim may be on PATH without the version
 # being active, and Debian's python3 may lack ensurepip, without which no environment
@@ -14,7 +15,7 @@ if not supported or sysconfig.get_config_var("Py_GIL_DISABLED"):
     sys.exit(1)
 print(sys.executable)'
 
-for version in 3.13 3.12 3.11 3; do
+for version in 3.13 3.12 3.14 3.11 3; do
   for candidate in \
       "python$version" \
       "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$version".*/bin/"python$version" \

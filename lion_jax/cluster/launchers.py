@@ -4,6 +4,7 @@ import dataclasses
 import re
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from lion_jax.config import ConfigError
 
@@ -11,6 +12,7 @@ ALONE = "off"  # as --coordinator: a run of this process only
 # Variables that stand for the flags, as JAX names its own.
 COORDINATOR, PROCESSES = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES"
 PROCESS = "JAX_PROCESS_ID"
+DRIVER = Path("/proc/driver/nvidia/gpus")  # with an entry for each GPU
 FIRST_PORT, PORTS = 61440, 4096  # that nobody registers; a job's number chooses one
 
 
@@ -114,41 +116,73 @@ def _slurm(environ: Mapping[str, str]) -> Place | None:
         return None
     first = re.sub(r"\[(\w+).*", r"\1", nodes).partition(",")[0]
     job = f"{environ.get('SLURM_JOB_ID')}.{environ['SLURM_STEP_ID']}"
+    seen = _visible(environ)
+    # Where Slurm binds GPUs to tasks (--gpus-per-task, --gpu-bind), each sees its own.
+    bound = seen < _number(environ, "SLURM_GPUS_ON_NODE", seen)
+    tasks = 1 if bound else _tasks(environ, processes)
     return Place(
         f"{first}:{_port(job)}",
         processes,
         _number(environ, "SLURM_PROCID", -1),
-        _share(environ, processes),
+        _share(seen, tasks, _number(environ, "SLURM_LOCALID", 0)),
     )
 
 
-def _share(environ: Mapping[str, str], processes: int) -> tuple[int, ...] | None:
-    """Returns a task's share of GPUs that all tasks of its node see; None for all.
+def _tasks(environ: Mapping[str, str], processes: int) -> int:
+    """Returns how many tasks of a step are on this node, as of `2(x3),1`."""
+    counts = list[int]()
+    for part in environ.get("SLURM_STEP_TASKS_PER_NODE", "").split(","):
+        if found := re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip()):
+            counts += [int(found[1])] * int(found[2] or 1)
+    node = _number(environ, "SLURM_NODEID", 0)
+    if node < len(counts):
+        return counts[node]
+    return processes // max(_number(environ, "SLURM_STEP_NUM_NODES", 1), 1)
 
-    Where Slurm binds GPUs to tasks (--gpus-per-task, --gpu-bind), a task sees its own.
+
+def _visible(environ: Mapping[str, str]) -> int:
+    """Returns how many GPUs a process may use, as far as its variables say."""
+    return len([x for x in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if x])
+
+
+def _share(seen: int, processes: int, own: int) -> tuple[int, ...] | None:
+    """Returns a process's share of GPUs that all of its host see; None for all.
+
+    Args:
+      seen: How many GPUs.
+      processes: How many processes of the run the host has.
+      own: Which of them this is.
     """
-    visible = environ.get("CUDA_VISIBLE_DEVICES", "")
-    seen = [x for x in visible.split(",") if x]
-    nodes = _number(environ, "SLURM_STEP_NUM_NODES", 1)
-    tasks = processes // nodes
-    on_node = _number(environ, "SLURM_GPUS_ON_NODE", len(seen))
-    if tasks < 2 or len(seen) < tasks or len(seen) < on_node:
+    if processes < 2 or seen < processes:
         return None
-    each = len(seen) // tasks
-    first = _number(environ, "SLURM_LOCALID", 0) * each
-    return tuple(range(first, first + each))
+    each = seen // processes
+    return tuple(range(own * each, (own + 1) * each))
 
 
 def _open_mpi(environ: Mapping[str, str]) -> Place | None:
     processes = _number(environ, "OMPI_COMM_WORLD_SIZE", 1)
     if processes < 2:
         return None
-    coordinator = ""
+    coordinator, here = "", _number(environ, "OMPI_COMM_WORLD_LOCAL_SIZE", 1)
     # All on one host; of several, none of the variables names that of process 0.
-    if environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == str(processes):
+    if here == processes:
         job = environ.get("PMIX_NAMESPACE") or environ.get("OMPI_MCA_orte_hnp_uri", "")
         coordinator = f"127.0.0.1:{_port(job)}"
-    return Place(coordinator, processes, _number(environ, "OMPI_COMM_WORLD_RANK", -1))
+    own = _number(environ, "OMPI_COMM_WORLD_LOCAL_RANK", 0)
+    return Place(
+        coordinator,
+        processes,
+        _number(environ, "OMPI_COMM_WORLD_RANK", -1),
+        _share(_visible(environ) or gpus_of_host(), here, own),
+    )
+
+
+def gpus_of_host() -> int:
+    """Returns how many GPUs NVIDIA's driver has on Linux, 0 without it."""
+    try:
+        return len(list(DRIVER.iterdir()))
+    except OSError:
+        return 0
 
 
 def _kubernetes(environ: Mapping[str, str]) -> Place | None:

@@ -15,7 +15,7 @@ from lion_jax.compare.flags import ReportFlags, RunFlags
 from lion_jax.compare.records import Record
 from lion_jax.config import Config
 from lion_jax.files import expanded
-from lion_jax.training.tables import TABLES
+from lion_jax.training import tables
 
 
 def run(
@@ -75,7 +75,7 @@ def run(
 
     def configure(base: Config, values: Mapping[str, Any]) -> Config:
         config = configs.with_values(base, values)
-        configs.check(config, TABLES)
+        tables.check(config)
         return config
 
     given.require_rule(RunFlags, "time_limit", time_limit)

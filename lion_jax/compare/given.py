@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lion_jax.config import Config, ConfigError, fields_of
+from lion_jax.files import obstacle
 from lion_jax.suggestions import require_field
 
 SEEDS = 2**32  # how many there are
@@ -140,14 +141,8 @@ def folder(out: Path) -> Path:
     """Returns the folder of a campaign's records, which need not be there.
 
     Raises:
-      ConfigError: If it is a file, below one, or a link that leads nowhere.
+      ConfigError: If it cannot be made, as below a file.
     """
-    for path in (out, *out.parents):
-        if path.is_symlink() and not path.exists():
-            raise ConfigError(
-                f"--out={out}: {path} leads to {path.readlink()}, which is not there;"
-                " make that folder, or give another --out."
-            )
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"--out={out}: {path} is a file; give a folder.")
+    if why := obstacle(out):
+        raise ConfigError(f"--out={out} can be no folder: {why}; give another --out.")
     return out

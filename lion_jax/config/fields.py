@@ -13,6 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lion_jax.config.reference import REFERABLE, plain
@@ -136,6 +137,8 @@ class Field:
             return BOOLS[text.lower()]
         if self.choices and text not in self.choices:
             raise ValueError(f"must be {self.rule}, not {text!r}")
+        if self.type is Path and not text:  # which pathlib takes for "."
+            raise ValueError("must be a path, '.' for the current folder")
         try:
             return self.type(text)
         except ValueError:

@@ -15,6 +15,8 @@ def describe(
     now = packages | environment.describe()
     try:
         before = run_folder.read_json(path)
+        if not isinstance(before, dict | None):
+            raise run_folder.RunFolderError(f"{path} is of something else.")
     except run_folder.RunFolderError as error:  # a by-product: the run needs it not
         say(f"warning: {error}")
         before = None

@@ -33,16 +33,11 @@ from lion_jax.training import (
     profiling,
     run_folder,
     sharding,
+    tables,
     testing,
     voting,
 )
-from lion_jax.training.console import (
-    Print,
-    epochs_table,
-    printer,
-    progress,
-    unfailing,
-)
+from lion_jax.training.console import Print, epochs_table, printer, progress, unfailing
 from lion_jax.training.history import Epoch, History, Result
 from lion_jax.training.program import Program
 from lion_jax.training.task import Splits, Task, make_task, requested, split
@@ -78,7 +73,7 @@ def run(
     main thread alone.
 
     Args:
-      config: A checked configuration.
+      config: What is to be run.
       folder: The run's folder; made if absent.
       console: Where progress is shown; None for the standard output;
         `Console(quiet=True)` for nowhere.
@@ -91,7 +86,7 @@ def run(
 
     Raises:
       InterruptedRunError: After a signal, with the state saved.
-      ConfigError: If the data or the devices do not fit the configuration.
+      ConfigError: If it cannot be run, or the data or the devices do not fit it.
       DataError: If the data are unavailable.
       RunFolderError: If the folder holds something else.
       CheckpointError: If the latest state cannot be restored, or saved.
@@ -109,6 +104,7 @@ def run(
       >>> print(result.stop_reason, result.best_epoch)  # doctest: +SKIP
       epochs 1
     """
+    tables.check(config)
     sharding.count_devices()  # says in one line why there are none
     console = (console or Console()) if cluster.is_primary() else Console(quiet=True)
     # What is moved to the devices here is meant, whatever the guard of the process.

@@ -7,6 +7,7 @@ wherever JAX does, and safetensors are read by every framework.
 import dataclasses
 import json
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from jax import export
 from lion_jax import models, references
 from lion_jax.config import ConfigError
 from lion_jax.config.reference import parse, short
-from lion_jax.files import replacing
+from lion_jax.files import expanded, replacing
 from lion_jax.training import stored
 from lion_jax.training.restored import Restored
 
@@ -27,7 +28,9 @@ WEIGHTS = ".safetensors"
 
 
 def write_program(
-    model: Restored, path: Path, platforms: Sequence[str] = PLATFORMS
+    model: Restored,
+    path: str | PathLike[str],
+    platforms: Sequence[str] = PLATFORMS,
 ) -> None:
     """Writes a model as a program of `jax.export`, and what it reads as JSON beside it.
 
@@ -36,21 +39,22 @@ def write_program(
 
     Args:
       model: From `training.load`.
-      path: The file; the description is at the same path with `.json` appended.
+      path: The file, or a link to it; the description is beside it, with `.json`
+        appended to its name.
       platforms: For which it is compiled: `cpu`, `cuda`, `rocm`, `tpu`.
 
     Raises:
       OSError: If a file cannot be written.
 
     Examples:
-      >>> from pathlib import Path
-      >>> file = Path("model.jaxexport")
-      >>> training.write_program(model, file)  # doctest: +SKIP
+      >>> training.write_program(model, "model.jaxexport")  # doctest: +SKIP
       >>> from jax import export
+      >>> file = pathlib.Path("model.jaxexport")  # doctest: +SKIP
       >>> program = export.deserialize(bytearray(file.read_bytes()))  # doctest: +SKIP
       >>> program.call(images).shape  # doctest: +SKIP
       (2, 10)
     """
+    path = expanded(path).resolve()
     name, (batch,) = model.config.model.name, export.symbolic_shape("n")
     shape = (batch, *model.signature.image_shape)
     weights = jax.device_get((model.params, model.batch_stats))
@@ -64,7 +68,7 @@ def write_program(
     _write(path.with_name(f"{path.name}.json"), about.encode())
 
 
-def write_weights(model: Restored, path: Path) -> None:
+def write_weights(model: Restored, path: str | PathLike[str]) -> None:
     """Writes parameters and batch-norm statistics as safetensors.
 
     Names are the arrays' paths in the model, such as `stem.kernel`; the metadata's
@@ -72,21 +76,20 @@ def write_weights(model: Restored, path: Path) -> None:
 
     Args:
       model: From `training.load`.
-      path: The file.
+      path: The file, or a link to it.
 
     Raises:
       OSError: If the file cannot be written.
 
     Examples:
       >>> from safetensors.numpy import load_file
-      >>> file = Path("model.safetensors")  # doctest: +SKIP
-      >>> training.write_weights(model, file)  # doctest: +SKIP
-      >>> load_file(file)["head.bias"].shape  # doctest: +SKIP
+      >>> training.write_weights(model, "model.safetensors")  # doctest: +SKIP
+      >>> load_file("model.safetensors")["head.bias"].shape  # doctest: +SKIP
       (10,)
     """
     arrays = jax.device_get(stored.named((model.params, model.batch_stats)))
     metadata = {"lion_jax": json.dumps(description(model))}
-    _write(path, safetensors.numpy.save(arrays, metadata))
+    _write(expanded(path).resolve(), safetensors.numpy.save(arrays, metadata))
 
 
 def description(model: Restored) -> dict[str, Any]:

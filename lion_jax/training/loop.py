@@ -13,15 +13,9 @@ import jax
 
 from lion_jax import cluster, environment
 from lion_jax.config import Config
+from lion_jax.files import finite
 from lion_jax.interruption import Interrupted
-from lion_jax.training import (
-    checkpoint,
-    curves,
-    history,
-    metrics,
-    run_folder,
-    testing,
-)
+from lion_jax.training import checkpoint, curves, history, metrics, run_folder, testing
 from lion_jax.training.averaging import evaluated
 from lion_jax.training.beginning import Weights, first_state
 from lion_jax.training.checkpoint import Checkpoints
@@ -87,8 +81,9 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
         with contextlib.closing(events):
             state = _run_epochs(run, checkpoints, state, records, elapsed, events)
         if run.interrupted():
-            saved = checkpoint.find(checkpoints, "latest") or 0
-            run.print(f"interrupted after step {saved}, saved in {run.folder};")
+            saved = checkpoint.find(checkpoints, "latest")
+            place = f"after step {saved}, saved in {run.folder}"
+            run.print(f"interrupted {place if saved else 'before the first save'};")
             return None
         tested = _test(run, checkpoints, state, records) if run.tested else {}
         if run.interrupted():
@@ -228,9 +223,9 @@ def _end_epoch(run: Run, state: TrainState, epoch: int) -> Epoch | None:
     return Epoch(
         epoch=epoch,
         step=int(state.step),
-        train_loss=run_folder.finite(train_loss),
+        train_loss=finite(train_loss),
         train_accuracy=train_accuracy,
-        val_loss=run_folder.finite(val_loss),
+        val_loss=finite(val_loss),
         val_accuracy=val_accuracy,
         parameters_finite=program.all_finite(state),
         learning_rate=program.learning_rate(int(state.step) - 1),

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lion_jax import cluster
-from lion_jax.files import write_whole
+from lion_jax.files import finite, write_whole
 from lion_jax.training.history import Epoch
-from lion_jax.training.run_folder import METRICS, finite
+from lion_jax.training.run_folder import METRICS
 
 
 def rewrite(folder: Path, history: Iterable[Epoch]) -> None:

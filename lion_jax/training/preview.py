@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lion_jax import cluster, data
 from lion_jax.config import Config
-from lion_jax.training import beginning, fitting, sharding, stored
+from lion_jax.training import beginning, fitting, sharding, stored, tables
 from lion_jax.training.console import printer
 from lion_jax.training.program import Program
 from lion_jax.training.task import make_task, requested, split
@@ -24,7 +24,7 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
     """Compiles a configuration and shows what it would compute; writes nothing.
 
     Args:
-      config: A checked configuration.
+      config: What is to be computed.
       console: Where it is shown; None for the standard output.
 
     Returns:
@@ -33,7 +33,7 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
       `seconds_compile`.
 
     Raises:
-      ConfigError: If the data or the devices do not fit the configuration.
+      ConfigError: If it cannot be run, or the data or the devices do not fit it.
       DataError: If the data are unavailable.
 
     Examples:
@@ -42,6 +42,7 @@ def dry_run(config: Config, console: Console | None = None) -> dict[str, Any]:
       >>> numbers["bytes"]["parameters"] == 4 * parameters  # doctest: +SKIP
       True
     """
+    tables.check(config)
     devices = sharding.check_devices(config)
     console = console or Console(quiet=not cluster.is_primary())
     mesh = sharding.make_mesh(devices)

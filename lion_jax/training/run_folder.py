@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from lion_jax import cluster, identity
 from lion_jax.config import ConfigError
 from lion_jax.config.reference import REFERENCES
-from lion_jax.files import write_whole
+from lion_jax.files import finite, obstacle, write_whole
 from lion_jax.training import locks
 from lion_jax.training.history import Result
 
@@ -19,6 +18,7 @@ CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CHECKPOINTS = "environment.json", "checkpoints"
 CURVES, CONFUSION = "curves.png", "confusion.png"  # each with an SVG beside it
 CHECKSUMS, DAMAGED, PROFILE, LOCK = "checksums", "damaged", "profile", ".lock"
+FILES = {CONFIG, RESULT, METRICS, ENVIRONMENT, LOCK}
 STEP = re.compile("0|[1-9][0-9]*")  # a checkpoint's name
 # Without config.json, these are left of a run whose configuration is unknown.
 OF_A_RUN = {RESULT, METRICS, CHECKPOINTS, CHECKSUMS}
@@ -42,18 +42,12 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
       may_grow: Whether a run of fewer epochs or less patience may be made longer.
 
     Raises:
-      RunFolderError: If the folder is no folder on this machine, or holds another run,
+      RunFolderError: If it can be no folder on this machine, or holds another run,
         naming the fields that differ, or what is left of one.
     """
-    if scheme := re.match(r"[a-z0-9+.-]{2,}:/", str(folder)):
-        raise RunFolderError(
-            f"{folder}: a folder must be on a local or mounted disk, not {scheme[0]}/;"
-            f" {ELSEWHERE}, and copy it there afterwards."
-        )
+    require_possible(folder)
     require_linked(folder)
     if (saved := read_json(folder / CONFIG)) is None:
-        if folder.exists() and not folder.is_dir():
-            raise RunFolderError(f"{folder} is a file; {ELSEWHERE}.")
         if left := left_of_a_run(folder):
             raise RunFolderError(
                 f"{folder} holds {left[0]} but no {CONFIG}, so it is unknown of which"
@@ -68,6 +62,21 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
             f"{folder} holds a run of another configuration: {', '.join(different)};"
             f" {ELSEWHERE}, or remove that one."
         )
+
+
+def require_possible(folder: Path) -> None:
+    """Refuses what can be no folder on this machine.
+
+    Raises:
+      RunFolderError: Says why.
+    """
+    if scheme := re.match(r"[a-z0-9+.-]{2,}:/", str(folder)):
+        raise RunFolderError(
+            f"{folder}: a folder must be on a local or mounted disk, not {scheme[0]}/;"
+            f" {ELSEWHERE}, and copy it there afterwards."
+        )
+    if why := obstacle(folder):
+        raise RunFolderError(f"{folder} can be no folder: {why}; {ELSEWHERE}.")
 
 
 def require_linked(folder: Path) -> None:
@@ -111,6 +120,10 @@ def require_known(folder: Path, saved: dict[str, Any]) -> None:
     except ConfigError as error:
         raise _unreadable(folder / CONFIG, error) from error
     if newer := identity.unknown_fields(saved):
+        if not saved.keys() & identity.fill({}).keys():
+            raise RunFolderError(
+                f"{folder} holds a {CONFIG} that is no run's; {ELSEWHERE}."
+            )
         raise RunFolderError(
             f"{folder} is of a newer version of lion_jax, which has {', '.join(newer)};"
             f" upgrade lion_jax, or {ELSEWHERE}."
@@ -232,12 +245,3 @@ def read_result(folder: Path) -> Result | None:
             f"{path} is no result of a run ({error}); remove it and rerun the same"
             " command, which makes it again from the last checkpoint."
         ) from error
-
-
-def finite(content: Any) -> Any:
-    """Returns the content with None for every number that is not finite."""
-    if isinstance(content, dict):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content

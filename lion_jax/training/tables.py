@@ -1,7 +1,8 @@
 """What the names in a configuration stand for, and which of its fields each takes."""
 
+from lion_jax import config as configs
 from lion_jax import models
-from lion_jax.config import Tables
+from lion_jax.config import Config, Tables
 from lion_jax.training import optimizers
 
 TABLES: Tables = {
@@ -11,3 +12,12 @@ TABLES: Tables = {
     },
     "optimizer.schedule": {name: {} for name in optimizers.SCHEDULES},
 }
+
+
+def check(config: Config) -> None:
+    """Checks everything that can be known without the data and the devices.
+
+    Raises:
+      ConfigError: Names the first wrong field, its value, the rule and the remedy.
+    """
+    configs.check(config, TABLES)

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from lion_jax.files import finite
 from lion_jax.interruption import Interrupted
 from lion_jax.training import averaging, checkpoint, classes, history
 from lion_jax.training.checkpoint import Checkpoints
 from lion_jax.training.console import Print
 from lion_jax.training.history import History, Result
 from lion_jax.training.program import Program
-from lion_jax.training.run_folder import finite
 from lion_jax.training.state import TrainState
 
 FIGURES = ("test_loss", "test_accuracy")

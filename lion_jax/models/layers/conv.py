@@ -100,8 +100,10 @@ def _with_turned_kernels(convolution: Callable, padding: Sequence[tuple[int, int
                 for size, (low, high) in zip(kernel.shape[:2], padding, strict=True)
             ]
             kernel = lax.optimization_barrier(kernel)
-            layout = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-            return lax.conv_general_dilated(grad, kernel, (1, 1), pads, **layout)
+            layout = ("NHWC", "HWIO", "NHWC")
+            return lax.conv_general_dilated(
+                grad, kernel, (1, 1), pads, dimension_numbers=layout
+            )
 
         d_x = lax.platform_dependent(kernel, grad, cpu=turned, default=by_jax)
         transposed = jax.linear_transpose(lambda kernel: convolution(x, kernel), kernel)
