@@ -3,6 +3,8 @@
 import html.parser
 import importlib.util
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,10 @@ import first_steps
 import numpy as np
 import pytest
 from PIL import Image
+
+from lion_jax import cli, train
+from lion_jax.flags import CommandLine
+from lion_jax.training.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
 BROWSERS = [*filter(None, map(shutil.which, ("chromium", "google-chrome")))]
@@ -31,6 +37,23 @@ def site(tmp_path_factory):
     ran = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return folder
+
+
+@pytest.mark.parametrize("page", ["your_own", "first_steps", "devices", "index"])
+def test_the_commands_of_a_page_are_of_configurations_that_can_be_run(page):
+    """As printed, with files of ours; they are checked, not run."""
+    text = (ROOT / "docs" / f"{page}.md").read_text().replace("\\\n", " ")
+    commands = re.findall(rf"^(?:\$ )?{train.PROG} (.*)", text, re.MULTILINE)
+    assert commands
+    for words in commands:
+        argv = shlex.split(words, comments=True)
+        if argv[1] == "list":
+            continue
+        argv[1] = str(ROOT / argv[1]) if argv[1].endswith(".py") else argv[1]
+        line = CommandLine(
+            train.PROG, train.Flags, argv, file_of=train.Flags.load, tables=TABLES
+        )
+        line.configure(cli.load_config(line.flags.file))
 
 
 class Targets(html.parser.HTMLParser):

@@ -131,6 +131,34 @@ def test_integers_and_booleans_are_left_alone(mu_dtype):
     assert len(jax.tree.leaves(state)) == 2 + (mu_dtype == "int8")
 
 
+def test_votes_as_gradients_keep_betas_that_are_traced():
+    tx, weights = optax.inject_hyperparams(lion)(0.1), jnp.ones(2)
+    state = tx.init(weights)
+    for votes in ([1, -1], [1, -1], [-1, 1]):
+        _, state = tx.update(jnp.array(votes), state, weights)
+    mu = state.inner_state.mu
+    np.testing.assert_allclose(mu, [0.009701, -0.009701], rtol=1e-4)
+
+
+def test_a_complex_leaf_beside_numbers_that_are_injected():
+    params = {"a": jnp.ones(2, jnp.complex64), "w": jnp.ones(2)}
+    tx = optax.inject_hyperparams(lion)(0.1)
+    said = r"; with optax\.inject_hyperparams set hyperparam_dtype=jnp\.float32"
+    with pytest.raises(TypeError, match=said):
+        tx.update(params, tx.init(params), params)
+    tx = optax.inject_hyperparams(lion, hyperparam_dtype=jnp.float32)(0.1)
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert (updates["w"] < 0).all()
+
+
+def test_the_sign_is_read_from_no_float8():
+    """The new momentum is rounded by more than what c is here."""
+    tx, weights = scale_by_lion(), jnp.ones(1, jnp.float8_e4m3fn)
+    state = tx.init(weights)._replace(mu=jnp.array([1.75], jnp.float8_e4m3fn))
+    updates, _ = tx.update(jnp.array([-16.0]), state)
+    assert updates == -1  # of 0.9 x 1.75 - 0.1 x 16
+
+
 def test_none_masked_scalar_and_empty_leaves():
     params = {
         "none": None,

@@ -1,6 +1,7 @@
 """Models, data, optimizers and schedules of the user's own, by reference."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from command_line import ending
 from flax import nnx
@@ -24,6 +26,7 @@ from lion_jax import (
     evaluate,
     export,
     identity,
+    models,
     predict,
     references,
     train,
@@ -34,6 +37,7 @@ from lion_jax.compare.analysis import Options, analyse
 from lion_jax.config import Config, ConfigError, OptimizerConfig, check, flatten
 from lion_jax.config.reference import absolute, parse, passed, plain, short
 from lion_jax.flags import CommandLine
+from lion_jax.references import signatures
 from lion_jax.training import calls, experiment, fitting, run_folder, sharding
 from lion_jax.training.optimizers import make_optimizer, make_schedule
 from lion_jax.training.tables import TABLES
@@ -321,6 +325,7 @@ BAD_NAMES = [
     ({"model__name": "./nett.py:Net"}, r"no file \S.*nett.py; .* has .*net.py", {}),
     ({"model__name": "./net.py:Ned"}, r"./net.py has no 'Ned'; it has Net\.", {}),
     ({"model__name": "./net.py:np"}, r"np is of type module, but it must be a", {}),
+    ({"model__name": "optax:__version__.x"}, r"optax has no 'x'; it has no func", {}),
     ({"model__name": "netz:Net"}, r"no module 'netz'.* its file, ./netz.py:Net", {}),
     ({"model__name": "optax:__version__"}, r"type str, but it must be a function", {}),
     (
@@ -387,6 +392,16 @@ def test_a_wrong_reference_is_refused_and_the_remedy_leads_out(
     text = refusal(config_of(**fields), (ConfigError, data.DataError))
     assert re.search(said, text), text
     fits(config_of(**cure))
+
+
+def test_a_partial_keeps_what_it_was_given_by_position(monkeypatch):
+    rate = functools.partial(optax.cosine_decay_schedule, 1.0)
+    taken = signatures.parameters("optimizer.schedule", "mine", rate)
+    assert [*taken] == ["decay_steps", "alpha", "exponent"]
+    nested = functools.partial(functools.partial(models.ResNet, (1, 1)), rngs=3)
+    taken = signatures.parameters("model.name", "mine", nested)
+    assert "blocks" not in taken
+    assert taken["rngs"].default == 3
 
 
 # Text of net.py; what stands in its place; what is said of it.

@@ -1,5 +1,6 @@
 """Cautious steps, three kinds of weight decay, modes: each against its formula."""
 
+import functools
 import inspect
 
 import chex
@@ -156,6 +157,29 @@ def test_modes_are_their_formulas(mode):
 def test_wrong_combinations_are_refused_at_construction(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("independent_weight_decay", 1e-4),  # which is a decay, and no boolean
+        ("cautious_weight_decay", "no"),
+        ("cautious", "no"),
+    ],
+)
+def test_a_flag_is_a_boolean(name, value):
+    with pytest.raises(TypeError, match=f"{name}={value!r}, but it must be True or"):
+        inspect.unwrap(lion)(1e-3, **{name: value})
+    inspect.unwrap(lion)(1e-3, **{name: np.bool_(True)})
+
+
+def test_a_traced_slope_promotes_nothing():
+    with jax.numpy_dtype_promotion("strict"):
+        weights = jnp.ones(3, jnp.bfloat16)
+        smooth = optax.inject_hyperparams(functools.partial(lion, mode="smooth"))
+        tx = smooth(0.1)
+        updates, _ = tx.update(weights, tx.init(weights), weights)
+    assert (updates < 0).all()
 
 
 @pytest.mark.slow

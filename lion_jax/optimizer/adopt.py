@@ -115,7 +115,7 @@ def to_optax(state: Any, like: Any) -> Any:
     _check_holds(state, LionState | QuantizedLionState, "state", "no LionState")
     try:
         return jax.tree.map(converted, like, state, is_leaf=is_theirs)
-    except (ValueError, AttributeError, IndexError) as error:
+    except (ValueError, AttributeError, IndexError, KeyError) as error:
         raise ValueError(
             "to_optax: like is not the state of the same optimizer with optax.lion in"
             f" place of lion: {jax.tree.structure(like)} for"

@@ -7,9 +7,8 @@ expected step is right.
 
 Both hand float32 to the inner optimizer and split its results with integer arithmetic
 on their bits: a compiler may drop a round trip of floats, not one of integers. Put
-them outside of everything that looks at the weights, and outside of wrappers that
-choose between updates, such as `optax.apply_if_finite`. The updates are float32;
-bfloat16 where dtypes are promoted strictly.
+them outside of everything that looks at the weights or chooses between updates. The
+updates are float32; bfloat16 where dtypes are promoted strictly.
 """
 
 from typing import NamedTuple
@@ -56,7 +55,8 @@ def with_error_bits(
     XLA fuses both alike. With 8 they have 16 significant bits. Other dtypes stay.
 
     Args:
-      inner: Any optimizer; it sees float32 weights and gradients.
+      inner: Any optimizer, with wrappers that choose between updates, such as
+        `optax.apply_if_finite`; it sees float32 weights and gradients.
       bits: 8 or 16, kept for every bfloat16 weight.
 
     Returns:

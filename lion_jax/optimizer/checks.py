@@ -42,7 +42,14 @@ def check_number(
         return
     if not _is_number(value):
         allowed = "a number or a schedule" if schedule else "a number"
-        raise TypeError(f"lion: {name}={value!r}, but it must be {allowed}, {rule}.")
+        remedy = (
+            "; with optax.inject_hyperparams set hyperparam_dtype=jnp.float32"
+            if np.iscomplexobj(value)
+            else ""
+        )
+        raise TypeError(
+            f"lion: {name}={value!r}, but it must be {allowed}, {rule}{remedy}."
+        )
     number: Any = value
     if is_known(number) and not holds(float(number)):
         raise ValueError(f"lion: {name}={value!r}, but it must be {rule}.")
@@ -79,12 +86,25 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"lion: {name}={value!r}, but it must be one of {choices}.")
 
 
-def check_decay(weight_decay: object, cautious: bool, independent: bool) -> None:
+def check_flag(name: str, value: object) -> None:
+    """Refuses what is no boolean: a number or a text would be true.
+
+    Raises:
+      TypeError: If it is none.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"lion: {name}={value!r}, but it must be True or False.")
+
+
+def check_decay(weight_decay: object, cautious: object, independent: object) -> None:
     """Refuses a way to decay without any decay.
 
     Raises:
+      TypeError: If one of the two is no boolean.
       ValueError: If the decay is zero and one of the two is set.
     """
+    check_flag("cautious_weight_decay", cautious)
+    check_flag("independent_weight_decay", independent)
     if is_zero(weight_decay) and (cautious or independent):
         raise ValueError(
             f"lion: {weight_decay=}, but cautious_weight_decay={cautious} and"

@@ -13,9 +13,9 @@ where it was (`side`), so that rounding does not change the sign either; where t
 cancel in c = 0, either sign is taken, unless m' needs no rounding.
 
 The old momentum is read, and on a CPU copied, where the new one does not determine c
-accurately: b1 = 0, b1 > b2, a momentum in float16 or int8, or, where more than the sign
-of c is used, in bfloat16. It is read without a copy where XLA:CPU writes a float32
-momentum and weights in one loop (`ONE_LOOP`).
+accurately: b1 = 0, b1 > b2, a momentum in float16, float8 or int8, or, where more than
+the sign of c is used, in bfloat16. It is read without a copy where XLA:CPU writes a
+float32 momentum and weights in one loop (`ONE_LOOP`).
 
 Betas that are traced, as by `optax.inject_hyperparams`, have no value to decide by.
 Then the sign of c is read from the new momentum; it is g's where b1 = 0. (Where more
@@ -94,7 +94,9 @@ class Interpolation:
     def _is_from_new(self, m: Momentum) -> bool:
         if self.ahead is None or isinstance(m, int8.Int8Momentum):
             return False
-        return m.dtype != jnp.float16 and not (self.exact and m.dtype == jnp.bfloat16)
+        if m.dtype == jnp.bfloat16:
+            return not self.exact
+        return m.dtype.itemsize >= 4
 
     def _apart(self, m: Momentum) -> Momentum:
         """Keeps XLA:CPU from computing a narrow momentum and its reader together.

@@ -17,9 +17,10 @@ def is_trainable(x: ArrayLike | jax.ShapeDtypeStruct) -> bool:
 
 
 def upcast(x: ArrayLike) -> Inexact[Array, "*shape"]:
-    """Returns a floating or complex array in at least float32."""
+    """Returns an array that is floating, in at least float32, or complex."""
     x = jnp.asarray(x)
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    is_wide = jnp.issubdtype(x.dtype, jnp.inexact) and x.dtype.itemsize >= 4
+    return x if is_wide else x.astype(jnp.float32)
 
 
 def as_dtype_of(x: Array, like: ArrayLike) -> Array:

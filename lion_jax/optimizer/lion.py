@@ -61,6 +61,7 @@ def scale_by_lion(
       mu_dtype: Dtype of the momentum: floating, None for each parameter's own, or
         `"int8"` for one byte per value (`lion_jax.optimizer.int8`); arrays of fewer
         than 4,096 values then have float32 or wider. Complex momenta keep their dtype.
+        bfloat16 is rounded to nearest: above b2 = 0.996 it stops forgetting.
       mode: What is made of the interpolation c: `"hard"` sign(c), `"smooth"`
         tanh(smooth_beta c), `"refined"` c clipped to [-1, 1].
       smooth_beta: Slope of the smooth mode at 0, > 0; the other modes ignore it.
@@ -75,7 +76,7 @@ def scale_by_lion(
       and imaginary part. Integers and booleans have no momentum and zero updates.
 
     Raises:
-      TypeError: If b1, b2 or smooth_beta is not a number.
+      TypeError: If b1, b2 or smooth_beta is no number, or `cautious` no boolean.
       ValueError: For a value outside of its range; traced values are taken as they
         are. As in Optax, an unknown mode is refused by `update`.
 
@@ -101,13 +102,14 @@ def scale_by_lion(
 
 
 def _directions(
-    b1: Any, b2: Any, mu_dtype: Any, mode: str, smooth_beta: Any, cautious: bool
+    b1: Any, b2: Any, mu_dtype: Any, mode: str, smooth_beta: Any, cautious: Any
 ) -> optax.GradientTransformation:
     """`scale_by_lion` with its directions in float32 or wider."""
     checks.check_number("b1", b1, lambda b: 0 <= b < 1, "in [0, 1)")
     checks.check_number("b2", b2, lambda b: 0 <= b < 1, "in [0, 1)")
     finite = "positive and finite"
     checks.check_number("smooth_beta", smooth_beta, lambda x: 0 < x < math.inf, finite)
+    checks.check_flag("cautious", cautious)
     momentum.check_dtype(mu_dtype)
     interpolation = in_place.Interpolation.of(b1, b2, exact=mode != "hard")
 
@@ -191,7 +193,7 @@ def lion(
       dtype; where the gradient is None there is no update, if `init` had None there.
 
     Raises:
-      TypeError: If a number is not a number, or the mask holds no booleans.
+      TypeError: If a number is no number, or a flag or what the mask holds no boolean.
       ValueError: For a value outside of its range, or a variant of weight decay
         without any. Traced values are taken as they are.
 
@@ -232,12 +234,9 @@ def lion(
         def step(u: Any, g: Any, p: Any, decays: Any) -> Any:
             if not is_trainable(p):
                 return jnp.zeros_like(p)
-            back = (
-                pull(p, u, decay)
-                if decays and not checks.is_zero(weight_decay)
-                else 0.0
-            )
-            rate = factor(eta, u)
+            back, rate = 0.0, factor(eta, u)
+            if decays and not checks.is_zero(weight_decay):
+                back = pull(p, u, decay)
             u = -rate * u - back if independent_weight_decay else -rate * (u + back)
             return u.astype(wider_dtype(g, p))
 

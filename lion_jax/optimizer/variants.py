@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
 
 from lion_jax.optimizer.checks import check_choice
+from lion_jax.optimizer.leaves import factor
 
 Mode = Literal["hard", "smooth", "refined"]
 MODES = ("hard", "smooth", "refined")
@@ -50,7 +51,7 @@ def direction(
     """
     check_choice("mode", mode, MODES)
     if mode == "smooth":
-        return componentwise(lambda x: jnp.tanh(smooth_beta * x))(c)
+        return componentwise(lambda x: jnp.tanh(factor(smooth_beta, x) * x))(c)
     if mode == "refined":
         clip = componentwise(lambda x: jnp.where(jnp.abs(x) < 1.0, x, jnp.sign(x)))
         return clip(c)

@@ -39,8 +39,9 @@ def load(field: str, name: str) -> Callable[..., Any]:
     found: Any = module
     for part in reference.function.split("."):
         if not hasattr(found, part):
-            names = [key for key in vars(found) if not key.startswith("_")]
-            own = [key for key in names if callable(vars(found)[key])]
+            members = getattr(found, "__dict__", {})
+            names = [key for key in members if not key.startswith("_")]
+            own = [key for key in names if callable(members[key])]
             meant = difflib.get_close_matches(part, names) or own[:8]
             raise ConfigError(
                 f"{field}={name!r}: {reference.module} has no {part!r}; it has"

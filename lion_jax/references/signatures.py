@@ -75,13 +75,15 @@ def parameters(field: str, name: str, function: Callable[..., Any]) -> Parameter
       ConfigError: If it cannot be known, or it takes arguments by position alone.
     """
     bound: dict[str, Any] = {}
+    given = 0  # by position
     while isinstance(function, functools.partial):
-        bound, function = function.keywords | bound, function.func
+        bound, given = function.keywords | bound, given + len(function.args)
+        function = function.func
     is_class = inspect.isclass(function)
     try:
         # Of the constructor itself: nnx hides the signatures of its classes.
         target = function.__init__ if is_class else function
-        taken = [*inspect.signature(target).parameters.values()][is_class:]
+        taken = [*inspect.signature(target).parameters.values()][is_class + given :]
     except (TypeError, ValueError):
         raise ConfigError(
             f"{field}={name!r}: what it takes is unknown; wrap it in a function."

@@ -43,6 +43,8 @@ def attend(
     settings: Any = jax.config  # the types of jax 0.10 lack its attributes
     device, fused = _target.get()
     device = device or settings.jax_default_device or jax.devices()[0]
+    if isinstance(device, str):  # JAX takes a platform's name as its default device
+        device = jax.devices(device)[0]
     same = query.shape == key.shape  # of fewer queries there is little to fuse
     if fused and same and _cudnn_applies(device, query.shape[-1], query.dtype):
         return _with_even_tokens(query, key, value, "cudnn")
