@@ -57,8 +57,8 @@ def resolve(config: Config) -> dict[str, Any]:
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a stored configuration whose references name files without folders."""
-    moved = {**config}
+    """Returns a stored configuration whose files are named without folders."""
+    moved = {**config, "init_from": short(config.get("init_from", ""))}
     for path in REFERABLE:
         group, field = path.split(".")
         moved[group] = {**moved[group], field: short(moved[group][field])}

@@ -47,7 +47,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         with (
             matplotlib.rc_context({"svg.hashsalt": path.name}),
             warnings.catch_warnings(),
-            replacing(file) as temporary,
+            replacing(file, shared=True) as temporary,
         ):
             if missing:  # said above, once
                 warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)

@@ -341,6 +341,9 @@ def test_a_grid_is_around_what_the_files_have(tmp_path, capsys):
     assert found.keys() == {"optimizer.learning_rate"}  # there is no decay to vary
     assert len(found["optimizer.learning_rate"]) == 4
     assert 1.234e-3 in found["optimizer.learning_rate"]
+    third = made("third", name="adamw", learning_rate=1 / 3000, weight_decay=0.1)
+    found = proposed(capsys, [third], "--trials=9")[third]
+    assert 1 / 3000 in found["optimizer.learning_rate"]  # to the last digit
     text = made("text", name="optax:adamw", options={"weight_decay": "0.1"})
     many = made("many", name="adamw", weight_decay=0.0)
     for argv, said in (

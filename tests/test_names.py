@@ -1,6 +1,7 @@
 """Texts of reports whose names look alike, or whose differences are small."""
 
 import dataclasses
+import html as html_of
 import re
 from pathlib import Path
 
@@ -114,6 +115,20 @@ def test_underscores_of_names_are_no_markup(tmp_path):
     assert "<code>__a__</code>" in page
     assert "<strong>a</strong>" not in page
     assert "<em>b</em>" not in page
+
+
+def test_what_somebody_typed_is_no_markup(tmp_path):
+    typed = r"stem.*,![x](secret.txt) <b>*a*</b> `c` \d"
+    (tmp_path / "secret.txt").write_text("a secret")
+    options = {"model": made_runs("lion", [0.9])[0].config["model"]}
+    options["model"] = options["model"] | {"options": {"note": typed}}
+    text = text_of(made_runs("lion", HIGH, config=options))
+    text = re.sub(r"!\[.*\]\(\w+\.svg\)", "", text)  # pictures
+    page = html.page(text, tmp_path)
+    assert html_of.escape(typed, quote=False) in page
+    assert "<img" not in page
+    unknown = html.page("![x](secret.txt)", tmp_path)
+    assert "<img" not in unknown
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from lion_jax.compare import (
 )
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.records import Record
-from lion_jax.config import Config, ConfigError
+from lion_jax.config import Config, ConfigError, OptimizerConfig
 from lion_jax.training import curves
 from lion_jax.training.history import Epoch, Result
 
@@ -400,6 +400,72 @@ def test_there_is_no_verdict_before_the_last_run():
         assert said in text
         assert ("p holds for all that were planned" in text) == ("verdict" in said)
 
+    less = made_runs("lion", LOW + 0.001) + made_runs("adamw", LOW[::-1])
+    for some, ahead in (
+        (less, "no difference is shown so far ("),
+        (runs[:2] + runs[8:10], "with 2 + 2 runs the smallest possible p is 0.33"),
+    ):
+        there = {(run.label, run.seed) for run in some}
+        more = frozenset(there | {("resnet50_lion", 8)})
+        text = reports.markdown_of(analyse(some, Options(asked=more)))
+        assert "**no verdict yet**, with 1 run of theirs missing" in text
+        assert ahead in text
+        assert "underpowered" not in text
+
+
+def test_as_many_pairs_as_suffice_are_named():
+    networks = [
+        run
+        for model in ("resnet50", "vit_b16")
+        for optimizer, values in (("lion", HIGH[:6]), ("adamw", LOW[:6]))
+        for run in made_runs(optimizer, values, model=model)
+    ]
+    said = "smallest possible p is 0.062 after Holm, above 0.05. 7 pairs suffice."
+    assert text_of(networks).count(said) == 2
+
+
+def test_what_layers_are_trained_is_no_part_of_an_optimizer():
+    """Each field of an optimizer is its own, or shared by what is compared."""
+    own = {"name", "options", "learning_rate", "weight_decay", "b1", "b2", "eps"}
+    own |= {"momentum", "mu_dtype", "mode", "cautious", "cautious_weight_decay"}
+    own |= {"independent_weight_decay"}
+    fields = {field.name for field in dataclasses.fields(OptimizerConfig)}
+    assert own | {*pairs.SHARED} == fields
+    assert not own & {*pairs.SHARED}
+    frozen = made_run().config["optimizer"] | {"freeze": "stem.*,blocks.0.*"}
+    runs = made_runs("lion", HIGH, config={"optimizer": frozen})
+    (said,) = warnings(runs + made_runs("adamw", LOW))
+    assert r"they differ in optimizer.freeze ( and stem.\*,blocks.0.\*)" in said
+
+
+def test_runs_from_the_same_weights_are_compared_wherever_these_lie(tmp_path):
+    for side, optimizer in (("a", "lion"), ("b", "adamw")):
+        start = {"init_from": f"/home/{side}/w.safetensors"}
+        for run in made_runs(optimizer, HIGH, config=start):
+            records.write(run, tmp_path)
+    assert analyse(records.read_all(tmp_path)).primary
+
+
+def test_trials_alone_have_no_time_to_a_target():
+    runs = [swept_run("lion", rate, 1.0, 0.8) for rate in (1e-4, 3e-4)]
+    with pytest.raises(ConfigError, match=r"set --target=0\.9, say"):
+        analyse(runs, Options("seconds_to_target"))
+
+
+def test_without_a_commit_the_version_is_named():
+    runs = made_runs("lion", HIGH)
+    for run in runs:
+        run.environment.update({"commit": None, "lion-jax": "0.2.0"})
+    assert "on fashion_mnist; version 0.2.0.\n" in text_of(runs)
+
+
+def test_curves_of_few_runs_are_told_apart():
+    runs = made_runs("lion", HIGH[:5])
+    for run in runs[2:]:
+        del run.epochs[1:]
+    assert figures.epochs_of_half(runs) == 1
+    assert figures.epochs_of_half(runs[:3]) == 3
+
 
 def test_runs_of_other_data_are_warned_of():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
@@ -642,7 +708,41 @@ def test_a_sweep_is_ranked_by_validation_with_its_budget():
     assert "(**not equal** budgets" in text_of([*runs, again])
     vit = made_run("lion", 100, swept={"optimizer.b1": 0.9}, model="vit_b16")
     text = text_of([*runs, vit])  # another model has its own budget
-    assert text.count("(equal budgets") == 2
+    assert text.count("(equal budgets") == 1
+    assert "- ViT-B/16, Lion: 1 trial, seed 100.\n" in text
+
+
+def test_a_model_has_a_budget_for_each_data_set():
+    small = {"data": {**made_run().config["data"], "name": "cifar10"}}
+    runs = [
+        swept_run(optimizer, rate, 1.0, 0.8)
+        for optimizer in ("lion", "adamw")
+        for rate in (1e-4, 3e-4, 1e-3)
+    ]
+    others = [
+        dataclasses.replace(
+            run,
+            label=f"small_{run.label}",
+            config=run.config | small | {"name": f"small_{run.config['name']}"},
+        )
+        for run in runs
+        if run.swept["optimizer.learning_rate"] < 1e-3
+    ]
+    assert warnings(runs + others) == []
+    assert text_of(runs + others).count("(equal budgets") == 2
+
+
+def test_a_trial_that_diverged_and_trials_of_one_accuracy():
+    runs = [swept_run("lion", rate, 1.0, 0.84) for rate in (1e-4, 3e-4, 1e-3)]
+    runs[1] = changed_result(runs[1], val_loss=0.1)
+    final = tuned_runs(1e-4, 1.0)
+    found = analyse(runs + final).sweeps[0]
+    assert found.used is not found.trials[0]
+    assert found.is_best(found.used)
+    assert not any("not use the best" in said for said in found.warnings)
+    runs[0] = changed_result(runs[0], stop_reason="diverged")
+    said = "ResNet-50, Lion: the trial used diverged in 1 of 1 run."
+    assert said in warnings(runs + final)
 
 
 def test_trials_of_several_seeds_have_a_mean_and_its_standard_error():

@@ -14,6 +14,7 @@ from lion_jax.compare import (
     titles,
     tuning,
 )
+from lion_jax.compare.budgets import Budget, budgets
 from lion_jax.compare.markdown import spans
 from lion_jax.compare.measures import Measure, Targets
 from lion_jax.compare.pairs import Comparison, Group
@@ -46,7 +47,7 @@ class Analysis:
     measures: list[list[Measure]]  # of each group, the primary one first
     comparisons: list[Comparison]  # of all groups and measures
     sweeps: list[tuning.Sweep]
-    budgets: list[tuning.Budget]  # of the models that were tuned
+    budgets: list[Budget]  # of the models that were tuned
     warnings: list[str]
 
     @property
@@ -99,7 +100,7 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
     targets = measures.for_models(named_targets, defaults) if final else {}
     unnamed = [] if "" in named_targets else [*defaults.keys() - named_targets.keys()]
     if options.primary in measures.SPEED and (unnamed or not named_targets):
-        model = f"{min(unnamed)}=" * bool(named_targets)
+        model = f"{min(unnamed)}=" if named_targets and unnamed else ""
         raise ConfigError(
             f"--primary={options.primary} needs a target that is named beforehand, for"
             f" every model; set --target={model}0.9, say."
@@ -113,7 +114,7 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
         for contrast in pairs.contrasts(group, own, named)
     ]
     sweeps = tuning.sweeps(swept, final, named)
-    budgets = tuning.budgets(sweeps, final, named)
+    spent = budgets(sweeps, final, named)
     return Analysis(
         options,
         runs,
@@ -124,14 +125,14 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
         by_group,
         pairs.adjust(contrasts, options.primary),
         sweeps,
-        budgets,
+        spent,
         _missing(runs, options.asked)
         + _unfair(groups)
         + conditions.warnings(groups, named)
         + _of_lions_scale(groups, named)
         + [
             f"**The tuning was not equal: {budget.counts}.**"
-            for budget in budgets
+            for budget in spent
             if not budget.is_equal
         ]
         + [text for sweep in sweeps for text in sweep.warnings],

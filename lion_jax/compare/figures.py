@@ -26,24 +26,15 @@ def curves(analysis: Analysis, path: Path) -> list[Path]:
             shown: list[float] = []
             for number, (label, runs) in enumerate(group.items()):
                 epochs, *quartiles = quartiles_of(runs, field)
-                low, middle, high = (factor * values for values in quartiles)
-                look = drawing.style(number)
-                axis.plot(
-                    epochs,
-                    middle,
-                    label=f"{titles.short(analysis.titles[label])}, n = {len(runs)}",
-                    markevery=max(1, len(epochs) // 12),
-                    ms=4,
-                    **look,
-                )
-                axis.fill_between(epochs, low, high, color=look["color"], alpha=0.2)
-                shown += [*low, *high]
-            axis.set(xlabel="epoch", ylabel=title)
+                name = f"{titles.short(analysis.titles[label])}, n = {len(runs)}"
+                quartiles = [factor * values for values in quartiles]
+                shown += _line(axis, epochs, quartiles, runs, number, name)
+            axis.set(xlabel="epoch" + _thin(group), ylabel=title)
             axis.set_title(drawing.wrapped(analysis.heading(group)))
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if field == "val_accuracy":
                 drawing.accuracy_scale(axis, shown)
-            elif np.isfinite(shown).any():  # else there is nothing to scale
+            elif np.nanmin(shown, initial=np.inf) > 0 and np.isfinite(shown).any():
                 _loss_scale(axis)
         drawing.legend(row[-1 if room.width else 0], room, note)
     return save(figure, path)
@@ -58,20 +49,10 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
         shown: list[float] = []
         for number, (label, runs) in enumerate(group.items()):
             _, *quartiles = quartiles_of(runs, "val_accuracy")
-            low, middle, high = (100 * values for values in quartiles)
             seconds = np.cumsum(quartiles_of(runs, "seconds")[2])
-            look = drawing.style(number)
-            every = max(1, len(seconds) // 12)
-            axis.plot(
-                seconds,
-                middle,
-                label=titles.short(analysis.titles[label]),
-                ms=4,
-                markevery=every,
-                **look,
-            )
-            axis.fill_between(seconds, low, high, color=look["color"], alpha=0.2)
-            shown += [*low, *high]
+            name = titles.short(analysis.titles[label])
+            quartiles = [100 * values for values in quartiles]
+            shown += _line(axis, seconds, quartiles, runs, number, name)
         model = model_of(group)
         target = 100 * analysis.targets[model]
         if np.isfinite(target):
@@ -86,13 +67,51 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
                 fontsize="small",
             )
         axis.set(
-            xlabel="seconds of training and validation",
+            xlabel="seconds of training and validation" + _thin(group),
             ylabel=FIELDS["val_accuracy"],
             title=drawing.wrapped(analysis.heading(group)),
         )
         drawing.accuracy_scale(axis, [*shown, target])
         drawing.legend(axis, room, note)
     return save(figure, path)
+
+
+def _line(
+    axis: Any,
+    x: np.ndarray,
+    quartiles: list[np.ndarray],
+    runs: list[Record],
+    number: int,
+    name: str,
+) -> list[float]:
+    """Draws a configuration's median and quartiles; returns what the scale is to hold.
+
+    Where fewer than half of the runs were still going on, these say little of the
+    others: there the line is thin, and has no band.
+    """
+    look, kept = drawing.style(number), epochs_of_half(runs)
+    low, middle, high = (values[:kept] for values in quartiles)
+    every = max(1, kept // 12)
+    axis.plot(x[:kept], middle, label=name, markevery=every, ms=4, **look)
+    axis.fill_between(x[:kept], low, high, color=look["color"], alpha=0.2)
+    rest = quartiles[1][kept - 1 :]
+    axis.plot(x[kept - 1 :], rest, color=look["color"], lw=0.8, alpha=0.6)
+    return [*low, *high, *rest]
+
+
+def _thin(group: dict[str, list[Record]]) -> str:
+    """Returns what a thin line means, if there is one."""
+    some = any(
+        epochs_of_half(runs) < max(len(run.epochs) for run in runs)
+        for runs in group.values()
+    )
+    return " (thin: fewer than half of the runs)" if some else ""
+
+
+def epochs_of_half(runs: list[Record]) -> int:
+    """Returns how many epochs at least half of the runs have."""
+    lengths = sorted((len(run.epochs) for run in runs), reverse=True)
+    return lengths[(len(runs) - 1) // 2]
 
 
 def quartiles_of(

@@ -80,9 +80,15 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
             words += ["--seeds", str(plan.seeds), "--first_seed", str(TRIAL_SEED)]
             words += ["--out", str(plan.out)]
             for field, values in sweeps.items():
-                words += ["--sweep", f"{field}={','.join(f'{v:g}' for v in values)}"]
+                words += ["--sweep", f"{field}={','.join(map(_short, values))}"]
             lines.append(shlex.join(words))
     return lines
+
+
+def _short(value: float) -> str:
+    """Returns a number in six digits, or in as many as it has."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
 
 
 def _check_names(loaded: dict[str, Config]) -> None:

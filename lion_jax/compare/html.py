@@ -33,18 +33,22 @@ code {{ background: #f3f3f3; padding: 0.1em 0.3em; }}
 def page(text: str, folder: Path) -> str:
     """Returns a Markdown report as one HTML page.
 
-    Text of the records is escaped: it cannot become markup.
+    Text of the records cannot become markup, and nothing but the report's pictures goes
+    into the page.
 
     Args:
       text: The report.
-      folder: Where its pictures are; they are SVG and go into the page.
+      folder: Where its pictures are, as SVG.
     """
+    pictures = {path.name: path for path in folder.glob("*.svg")}
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(text)
     for token in tokens:
         for child in token.children or []:
-            if child.type == "image":
-                picture = (folder / str(child.attrs["src"])).read_bytes()
+            if child.type == "image" and child.attrs["src"] not in pictures:
+                child.type = "text"
+            elif child.type == "image":
+                picture = pictures[str(child.attrs["src"])].read_bytes()
                 data = base64.b64encode(picture).decode()
                 child.attrs["src"] = f"data:image/svg+xml;base64,{data}"
     return PAGE.format(body=parser.renderer.render(tokens, parser.options, {}))

@@ -45,6 +45,14 @@ def digits(values: Iterable[float], decimals: int) -> int:
     return decimals
 
 
+def escaped(value: object) -> str:
+    """Returns a value's text so that none of it is markup, but for what `literal` is.
+
+    It may hold anything: patterns with asterisks, paths, what somebody typed.
+    """
+    return re.sub(r"([\\`*\[\]<>&~])", r"\\\1", str(value))
+
+
 def literal(text: str) -> str:
     """Returns Markdown in which no underscore is markup: they are parts of names.
 

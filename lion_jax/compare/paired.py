@@ -88,6 +88,11 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2 / 2**n)
 
 
+def fewest(contrasts: int, level: float) -> int:
+    """Returns how many pairs can reach a level in the least of some adjusted p."""
+    return math.ceil(math.log2(2 * contrasts / level))
+
+
 def _sign_flip(values: Sample, seed: int, name: str) -> Test:
     n = len(values)
     # Sums that are equal but for rounding are ties.

@@ -9,14 +9,15 @@ import numpy as np
 
 from lion_jax import data
 from lion_jax.compare import paired, stats
+from lion_jax.compare.markdown import escaped
 from lion_jax.compare.measures import Measure
 from lion_jax.compare.records import Record, flat, what_is_run
 from lion_jax.config.reference import REFERENCES
 
 ALPHA = 0.05
-# What siblings must share of their optimizers' fields.
+# What siblings must share of their optimizers' fields; the others are the optimizer.
 SHARED = ("schedule", "schedule_options", "warmup_fraction", "clip_norm", "decay")
-SHARED += ("ema_decay",)
+SHARED += ("ema_decay", "freeze")
 
 Group = dict[str, list[Record]]  # runs by label
 
@@ -127,9 +128,10 @@ def model_of(group: Group) -> str:
 
 def unequal(a: Group, b: Group) -> list[str]:
     """Names what two groups differ in, apart from what siblings may."""
-    first, second = (_common(next(iter(group.values()))[0]) for group in (a, b))
+    both = [_common(next(iter(group.values()))[0]) for group in (a, b)]
+    first, second = both
     return [
-        f"{field} ({first.get(field, 'not set')} and {second.get(field, 'not set')})"
+        f"{field} ({' and '.join(escaped(x.get(field, 'not set')) for x in both)})"
         for field in sorted(first.keys() | second.keys())
         if first.get(field, "not set") != second.get(field, "not set")
     ]
@@ -208,7 +210,7 @@ def adjust(contrasts: list[Contrast], primary: str) -> list[Comparison]:
     """Adjusts p values by Holm: of the primary measure together, all others together.
 
     Args:
-      found: All contrasts of a report.
+      contrasts: All of a report.
       primary: Name of the measure that was chosen beforehand. By it, contrasts are
         adjusted over each other alone; everything else is exploratory, and adjusted
         over every p that a report prints, those of Mann and Whitney's test included.
@@ -220,17 +222,17 @@ def adjust(contrasts: list[Contrast], primary: str) -> list[Comparison]:
     tests[False] += [c.unpaired.p for c in contrasts if c.is_paired]
     # The place of the first of them.
     beside = sum(c.measure.name != primary for c in contrasts)
+    holm = {first: stats.holm(family) for first, family in tests.items()}
     place = {True: 0, False: 0}
     adjusted = []
     for c in contrasts:
         first = c.measure.name == primary
         family, index = tests[first], place[first]
         place[first] += 1
-        p = stats.holm(family)[index]
+        p = unpaired_p = holm[first][index]
         best = [*family[:index], c.smallest_p, *family[index + 1 :]]
-        unpaired_p = p
         if c.is_paired:
-            unpaired_p = stats.holm(tests[False])[beside]
+            unpaired_p = holm[False][beside]
             beside += 1
         smallest = stats.holm(best)[index]
         adjusted.append(Comparison(c, first, len(family), p, unpaired_p, smallest))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lion_jax.compare import pairs
-from lion_jax.compare.markdown import items, spans, table
+from lion_jax.compare.markdown import escaped, items, spans, table
 from lion_jax.compare.records import Record, flat, what_is_run
 from lion_jax.config.reference import parse
 
@@ -120,7 +120,7 @@ def _split(
             differing.append(field)
         elif one := different.pop():
             part, _, name = field.rpartition(".")
-            common.setdefault(part, []).append(f"{name} {one}")
+            common.setdefault(part, []).append(f"{name} {escaped(one)}")
     lines = [
         f"{part}: {', '.join(settings)}" if part else ", ".join(settings)
         for part, settings in common.items()
@@ -136,7 +136,7 @@ def _split(
 
 
 def _values(many: list[dict[str, Any]], field: str) -> str:
-    return ", ".join(sorted({text(leaves.get(field)) for leaves in many}))
+    return ", ".join(sorted({escaped(text(leaves.get(field))) for leaves in many}))
 
 
 def text(value: Any) -> str:

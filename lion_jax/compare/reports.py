@@ -19,14 +19,7 @@ from lion_jax.compare import (
     tuning_figures,
 )
 from lion_jax.compare.analysis import DEFAULTS, Analysis, Options, analyse
-from lion_jax.compare.markdown import (
-    counted,
-    digits,
-    fixed,
-    items,
-    literal,
-    table,
-)
+from lion_jax.compare.markdown import counted, digits, fixed, items, literal, table
 from lion_jax.compare.paired import FEWEST_PAIRS, MOST_PAIRS
 from lion_jax.compare.records import Record
 from lion_jax.compare.stats import LEVEL, summarize
@@ -37,21 +30,21 @@ METHODS = f"""\
 ## Methods
 
 A contrast is of two configurations that differ in their optimizer only (its kind,
-rates, decay and betas, not schedule, warm-up, clipping or what decays). A seed gives
-both the same initial weights, split, order of the batches and augmentation, so runs are
-compared *in pairs*, per seed: the mean difference has Student's interval, and p is that
-of the sign-flip test (of signed ranks where a run failed), exact up to {MOST_PAIRS}
-pairs. It needs {FEWEST_PAIRS} pairs to reach 0.05; with fewer, or where seeds are not
-shared, p is Mann and Whitney's, and without shared seeds the interval is Welch's.
-Intervals are of {LEVEL:.0%}; how often they cover the truth at n = 5, 8 and 25 was
-measured (benchmarks/LOG.md). p is two-sided; p (Holm, k) is adjusted over k values: by
-the primary measure over its own contrasts, by everything else over every p in this
-report that is not of the primary measure. A12 (Vargha and Delaney) is the chance that a
-run of the first configuration is better than one of the second, with Newcombe's fifth
-interval. *Best validation* is the state of the lowest validation loss, *end of
-schedule* the last one: where runs may stop early, the two answer different questions. A
-run that diverged counts as worse than any other where it has no figure, and one that
-misses the target takes infinitely long; none is left out."""
+rates, decay and betas, not schedule, warm-up, clipping, what decays or is trained). A
+seed gives both the same initial weights, split, order of the batches and augmentation,
+so runs are compared *in pairs*, per seed: the mean difference has Student's interval,
+and p is that of the sign-flip test (of signed ranks where a run failed), exact up to
+{MOST_PAIRS} pairs. It needs {FEWEST_PAIRS} pairs to reach 0.05; with fewer, or where
+seeds are not shared, p is Mann and Whitney's, and without shared seeds the interval is
+Welch's. Intervals are of {LEVEL:.0%}; how often they cover the truth at n = 5, 8 and 25
+was measured (benchmarks/LOG.md). p is two-sided; p (Holm, k) is adjusted over k values:
+by the primary measure over its own contrasts, by everything else over every other p in
+this report. A12 (Vargha and Delaney) is the chance that a run of the first
+configuration is better than one of the second, with Newcombe's fifth interval. *Best
+validation* is the state of the lowest validation loss, *end of schedule* the last one:
+where runs may stop early, the two answer different questions. A run that diverged
+counts as worse than any other where it has no figure, and one that misses the target
+takes infinitely long; none is left out."""
 
 
 def write(runs: list[Record], out: Path, options: Options = DEFAULTS) -> list[Path]:
@@ -77,7 +70,7 @@ def write(runs: list[Record], out: Path, options: Options = DEFAULTS) -> list[Pa
         *((out / name, content) for name, content in exports.texts(analysis).items()),
     ]
     for path, content in written:
-        write_whole(path, content)
+        write_whole(path, content, shared=True)
     return [*(path for path, _ in written), *pictures]
 
 
@@ -116,12 +109,14 @@ def _head(analysis: Analysis) -> str:
     """Returns how many runs there are, on what data, of which commits."""
     there, asked = analysis.there, analysis.options.asked
     data = ", ".join(sorted({run.config["data"]["name"] for run in analysis.runs}))
-    commits = sorted({str(run.environment.get("commit")) for run in analysis.runs})
+    made = [run.environment for run in analysis.runs]
+    commits = {x["commit"] for x in made if x.get("commit")}  # an installation has none
+    versions = {f"version {x['lion-jax']}" for x in made if x.get("lion-jax")}
+    by = [f"commit {', '.join(sorted(commits))}"] if commits else sorted(versions)
     final = len(analysis.final)
     return (
         f"{counted(final, 'final run')} and"
-        f" {counted(len(analysis.runs) - final, 'trial')} on {data}; commit"
-        f" {', '.join(commits)}."
+        f" {counted(len(analysis.runs) - final, 'trial')} on {'; '.join([data, *by])}."
         + f" {len(there)} of {len(asked | there)} runs are there."
         * bool(asked)
     )
@@ -185,7 +180,8 @@ def _results(analysis: Analysis) -> list[str]:
         ]
     curves = (
         "![Validation accuracy and loss by epoch: median and quartiles of the runs"
-        " that were still going on, diverged runs excluded](curves.svg)"
+        " that were still going on, diverged runs excluded; a thin line where they were"
+        " fewer than half](curves.svg)"
     )
     return [*parts, curves]
 
@@ -217,7 +213,7 @@ def _costs(analysis: Analysis) -> list[str]:
         " have had other work; seconds are of training and validation. The memory of a"
         " step is the compiler's count.",
         *results.tables(analysis, shown),
-        "![Validation accuracy by seconds of training](time.svg)",
+        "![Validation accuracy by seconds of training: the same epochs](time.svg)",
     ]
 
 

@@ -35,11 +35,17 @@ def verdict(comparison: Comparison, missing: int = 0) -> str:
     first, second = c.titles
     what = f"{first} against {second}, {c.measure.title}"
     n, n_pairs = [summary.n for summary in c.summaries], len(c.seeds)
+    so_far = f"**no verdict yet**, with {counted(missing, 'run')} of theirs missing"
     if not comparison.can_be_significant:
         runs = f"with {n[0]} + {n[1]} runs the smallest possible p is"
+        enough = "More seeds are needed."
+        if c.is_paired:
+            enough = f"{paired.fewest(comparison.family, ALPHA)} pairs suffice."
         return (
-            f"{what}: **underpowered**; {runs} {p_value(comparison.smallest_p)} after"
-            f" Holm, above {ALPHA:g}. More seeds are needed."
+            f"{what}: {so_far if missing else '**underpowered**'}; {runs}"
+            f" {p_value(comparison.smallest_p)} after Holm, above {ALPHA:g}."
+            + f" {enough}"
+            * (not missing)
         )
     p = f"{p_equals(comparison.p_holm)} after Holm, {design(c)}"
     gap = ""
@@ -50,21 +56,22 @@ def verdict(comparison: Comparison, missing: int = 0) -> str:
         gap = f"{first} is ahead in {ahead}, {second} in {behind} of {n_pairs} pairs"
     a12 = f"A12 = {c.a12.estimate:.2f} {bracket(c.a12.low, c.a12.high, 2)}"
     numbers = "; ".join(filter(None, [gap, p, a12]))
-    if comparison.p_holm > ALPHA:
-        return f"{what}: **no difference shown** ({numbers})."
-    if c.is_split:
-        return (
-            f"{what}: **they differ, but neither is better**: the mean of one and most"
-            f" runs of the other are ({numbers})."
-        )
     better = first if c.first_is_better else second
+    if comparison.p_holm > ALPHA:
+        shown, ahead = "**no difference shown**", "no difference is shown so far"
+    elif c.is_split:
+        ahead = "the mean of one and most runs of the other are better"
+        shown = "**they differ, but neither is better**: " + ahead.removesuffix(
+            " better"
+        )
+    else:
+        shown, ahead = f"**{better} is better**", f"{better} is ahead"
     if missing:
         return (
-            f"{what}: **no verdict yet**, with {counted(missing, 'run')} of theirs"
-            f" missing: {better} is ahead ({numbers}), but p holds for all that were"
+            f"{what}: {so_far}: {ahead} ({numbers}), but p holds for all that were"
             " planned."
         )
-    return f"{what}: **{better} is better** ({numbers})."
+    return f"{what}: {shown} ({numbers})."
 
 
 def design(c: pairs.Contrast) -> str:

@@ -1,8 +1,9 @@
 """The trials of sweeps as a table, the best of each configuration first."""
 
 from lion_jax.compare import titles
-from lion_jax.compare.markdown import fixed, items, table
-from lion_jax.compare.tuning import Budget, Sweep
+from lion_jax.compare.budgets import Budget
+from lion_jax.compare.markdown import escaped, fixed, items, table
+from lion_jax.compare.tuning import Sweep
 
 
 def section(sweeps: list[Sweep], budgets: list[Budget]) -> list[str]:
@@ -17,7 +18,7 @@ def section(sweeps: list[Sweep], budgets: list[Budget]) -> list[str]:
             rows.append(
                 (
                     sweep.title,
-                    titles.of_values(trial.values),
+                    escaped(titles.of_values(trial.values)),
                     len(trial.seeds),
                     f"{trial.accuracy:.2f}{error}",
                     fixed(trial.loss, 4),

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lion_jax.compare import markdown, pairs, titles
-from lion_jax.compare.markdown import counted
+from lion_jax.compare import pairs, titles
+from lion_jax.compare.markdown import counted, escaped
 from lion_jax.compare.records import Record, flat, what_is_run
 from lion_jax.config import flatten
 
@@ -43,6 +43,10 @@ class Sweep:
     used: Trial | None  # the one with the final runs' values
     warnings: list[str]
 
+    def is_best(self, trial: Trial) -> bool:
+        """Whether no trial reached a higher accuracy; several may be the best."""
+        return trial.accuracy >= self.trials[0].accuracy
+
     def edges(self, trial: Trial) -> list[tuple[str, str]]:
         """Returns the fields in which a trial is the smallest or largest, and which.
 
@@ -59,14 +63,6 @@ class Sweep:
             elif value == max(others):
                 edges.append((field, "largest"))
         return edges
-
-
-class Budget(NamedTuple):
-    """What was spent on tuning the configurations of a model."""
-
-    is_equal: bool  # as many trials, of the same seeds, for each configuration
-    counts: str  # trials of each, in words
-    text: str  # counts, and whether they are equal
 
 
 def sweeps(
@@ -89,15 +85,6 @@ def sweeps(
         for name, points in bases.items()
     ]
     return sorted(every, key=lambda sweep: sweep.model)  # stable: Lion stays first
-
-
-def _spent(seeds: list[tuple[int, ...]]) -> str:
-    """Says how many trials of which seeds there were, given those of each trial."""
-    runs = [seed for each in seeds for seed in each]
-    if not runs:
-        return "no trial"
-    several = f" ({len(runs)} runs)" * (len(runs) != len(seeds))
-    return f"{counted(len(seeds), 'trial')}{several}, {markdown.seeds(runs)}"
 
 
 def _sweep(title: str, points: list[list[Record]], final: list[Record]) -> Sweep:
@@ -141,25 +128,34 @@ def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[st
     best = sweep.trials[0]
     if used is None:
         return [
-            f"**{sweep.title}: the final runs used {titles.of_values(values)}, which is"
+            f"**{sweep.title}: the final runs used {_text(values)}, which is"
             f" none of the {len(sweep.trials)} trials.**"
         ]
     warnings = []
-    if used.accuracy < best.accuracy:
+    if not sweep.is_best(used):
         warnings.append(
             f"**{sweep.title}: the final runs did not use the best trial:"
-            f" {titles.of_values(used.values)} reached {used.accuracy:.2f} % on"
-            f" validation, {titles.of_values(best.values)} {best.accuracy:.2f} %.**"
+            f" {_text(used.values)} reached {used.accuracy:.2f} % on"
+            f" validation, {_text(best.values)} {best.accuracy:.2f} %.**"
+        )
+    if used.diverged:
+        warnings.append(
+            f"**{sweep.title}: the trial used diverged in {used.diverged} of"
+            f" {counted(len(used.seeds), 'run')}.**"
         )
     if edges := sweep.edges(used):
         named = " and ".join(
-            f"{titles.of_values({field: used.values[field]})} is the {side} tried"
+            f"{_text({field: used.values[field]})} is the {side} tried"
             for field, side in edges
         )
         warnings.append(
             f"**{sweep.title}: the trial used lies on the edge of its grid: {named}.**"
         )
     return warnings
+
+
+def _text(values: dict[str, Any]) -> str:
+    return escaped(titles.of_values(values))
 
 
 def _protocol(
@@ -180,12 +176,13 @@ def _protocol(
     apart: dict[str, list[str]] = {}
     for trial, one in zip(trials, settings, strict=True):
         different = [
-            f"{titles.of_field(field)} {one[field]}, not {other[field]}"
+            f"{titles.of_field(field)} {escaped(one[field])}, not"
+            f" {escaped(other[field])}"
             for field in one
             if one[field] != other.get(field, one[field])
         ]
         if different:
-            values = titles.of_values(_values(trial, fields))
+            values = _text(_values(trial, fields))
             apart.setdefault("; ".join(different), []).append(values)
     warnings = []
     for different, values in apart.items():
@@ -214,35 +211,3 @@ def _seeds(sweep: Sweep, final: list[Record]) -> list[str]:
             f" {', '.join(map(str, both))}.**"
         )
     return warnings
-
-
-def budgets(
-    sweeps: list[Sweep], final: list[Record], named: dict[str, str]
-) -> list[Budget]:
-    """Returns the budget of each model.
-
-    A configuration that has final runs and no trial was not tuned, which counts as no
-    budget at all.
-
-    Args:
-      sweeps: All sweeps.
-      final: All final runs.
-      named: Titles of the configurations by name.
-    """
-    models = {run.config["name"]: run.config["model"]["name"] for run in final}
-    found = []
-    for model in sorted({*models.values(), *(sweep.model for sweep in sweeps)}):
-        own = {sweep.name: sweep.trials for sweep in sweeps if sweep.model == model}
-        own |= {
-            name: [] for name in models if models[name] == model and name not in own
-        }
-        seeds = {name: sorted(t.seeds for t in trials) for name, trials in own.items()}
-        first, *others = seeds.values()
-        is_equal = all(other == first for other in others)
-        counts = ", ".join(f"{named[name]}: {_spent(seeds[name])}" for name in own)
-        equal = "equal" if is_equal else "**not equal**"
-        text = f"{counts} ({equal} budgets, in runs and seeds)."
-        if not any(own.values()):
-            text = f"{counts}: whether they were tuned alike, these records do not say."
-        found.append(Budget(is_equal, counts, text))
-    return found

@@ -91,7 +91,7 @@ class _Scale:
 
 def _mark(axis: Any, sweep: Sweep, used: Trial, place: int | float) -> None:
     """Puts a star on the chosen trial and names the edges on which it lies."""
-    best = "best" if used is sweep.trials[0] else "not the best"
+    best = "best" if sweep.is_best(used) else "not the best"
     sides = [f"{side} {titles.of_field(f)}" for f, side in sweep.edges(used)]
     edges = f"; edge of the grid: {', '.join(sides)}" if sides else ""
     axis.plot(
