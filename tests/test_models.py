@@ -279,7 +279,9 @@ def test_of_the_last_layer_only_what_the_head_reads_is_computed(pool, last, rema
         (4, 3, 1, 1),
         (4, 3, 2, 1),
         (2, 3, 1, 1),
+        (2, 3, 2, 1),
         (1, 3, 1, 1),
+        (3, 3, 2, 1),
         (5, 3, 2, 1),
         (8, 4, 4, 0),
         (9, 4, 4, 0),
@@ -363,6 +365,18 @@ def test_on_a_cpu_no_bfloat16_gradient_turns_a_kernel_in_sight():
     gradient = partial(jax.grad(in_bfloat16, argnums=1), x)
     _, product = jax.jit(lambda k: jax.jvp(gradient, (k,), (ones,)))(kernel)
     assert jnp.isfinite(product.astype(jnp.float32)).all()
+
+
+@pytest.mark.parametrize(("size", "stride", "taps"), [(1, 1, 1), (2, 1, 4), (2, 2, 4)])
+def test_few_pixels_are_multiplied_by_no_padding(size, stride, taps):
+    """Of nine taps, those between a pixel and a result."""
+    x, w = jnp.ones((3, size, size, 4)), jnp.ones((3, 3, 4, 6))
+    pads = ((1, 1), (1, 1))
+    convolve = jax.jit(lambda x, w: _convolve_by_product(x, w, (stride, stride), pads))
+    program = convolve.lower(x, w).as_text()
+    rows, columns, results = 3, 4 * size**2, 6 * (size // stride) ** 2
+    assert f"tensor<{rows}x{columns}xf32>, tensor<{columns}x{results}xf32>" in program
+    assert columns * results == taps * 4 * 6 * (size // stride) ** 2
 
 
 def test_cpu_gets_the_product_and_other_platforms_the_library():

@@ -8,6 +8,7 @@ computed in float32. Which form is used is decided per platform when the program
 compiled, so parameters and results are the same everywhere.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -124,6 +125,8 @@ def _convolve_by_product(x, kernel, strides, padding):
         _output_size(*args)
         for args in zip(x.shape[1:3], (kh, kw), strides, padding, strict=True)
     ]
+    if 1 < kh * kw >= x.shape[1] * x.shape[2]:
+        return _convolve_few_pixels(x, kernel, strides, padding, sizes)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     if (kh, kw) == tuple(strides):
         # Windows that tile the image are a transposition, not kh kw slices.
@@ -143,4 +146,31 @@ def _convolve_by_product(x, kernel, strides, padding):
             axis=-1,
         )
     product = windows.reshape(-1, kh * kw * c) @ kernel.reshape(-1, d)
+    return product.reshape(-1, *sizes, d)
+
+
+def _convolve_few_pixels(x, kernel, strides, padding, sizes):
+    """All pixels, [b (h w c)], times a matrix of the tap between each and each result.
+
+    Their windows would be padding for the most part: eight ninths of a 3 x 3 kernel's
+    on one pixel, five on 2 x 2.
+    """
+    kh, kw, c, d = kernel.shape
+    taps = jnp.unstack(kernel.reshape(kh * kw, c, d))  # its gradient is one write
+
+    def tap(pixel, result):
+        row, column = (
+            i + before - o * stride
+            for i, o, (before, _), stride in zip(
+                pixel, result, padding, strides, strict=True
+            )
+        )
+        inside = 0 <= row < kh and 0 <= column < kw
+        return taps[row * kw + column] if inside else jnp.zeros_like(taps[0])
+
+    pixels, results = (
+        [*itertools.product(*map(range, shape))] for shape in (x.shape[1:3], sizes)
+    )
+    matrix = jnp.block([[tap(pixel, result) for result in results] for pixel in pixels])
+    product = x.reshape(-1, len(pixels) * c) @ matrix
     return product.reshape(-1, *sizes, d)
