@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 # Widest output map for which slices and a product beat XLA:CPU's convolution. Windows
 # that tile the image need no slices, but on large maps the library has its own way.
 SMALL_MAP = 4
+FEW_PIXELS = 4  # for so many, a matrix of all that they give to each is no larger
 
 
 def conv_general_dilated(
@@ -125,10 +126,11 @@ def _convolve_by_product(x, kernel, strides, padding):
         _output_size(*args)
         for args in zip(x.shape[1:3], (kh, kw), strides, padding, strict=True)
     ]
-    if 1 < kh * kw >= x.shape[1] * x.shape[2]:
+    pixels, is_tiled = x.shape[1] * x.shape[2], (kh, kw) == tuple(strides)
+    if pixels <= min(FEW_PIXELS, kh * kw) and not is_tiled:
         return _convolve_few_pixels(x, kernel, strides, padding, sizes)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    if (kh, kw) == tuple(strides):
+    if is_tiled:
         # Windows that tile the image are a transposition, not kh kw slices.
         x = x[:, : sizes[0] * kh, : sizes[1] * kw]
         windows = x.reshape(-1, sizes[0], kh, sizes[1], kw, c).swapaxes(2, 3)
