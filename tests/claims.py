@@ -98,7 +98,7 @@ CLAIMS = {
         "either sign is taken, unless m' needs no rounding": (
             "a_zero_interpolation_with_a_bfloat16_momentum"
         ),
-        "b1 = 0, b1 > b2, a momentum in float16 or int8": (
+        "b1 = 0, b1 > b2, a momentum in float16, float8 or int8": (
             "which_momentum_is_read",
             "in_place::the_old_momentum_is_copied_where_it_is_read",
             "int8::the_direction_is_the_exact_one_of_the_stored_momentum",

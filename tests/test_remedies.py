@@ -1105,7 +1105,6 @@ def exported_over_the_run(place, patch):
     run = old_run(place)
     argv = ["--workdir", str(run), "--out"]
     yield "", lambda: export.main([*argv, str(run / "config")])
-    yield "", lambda: export.main([*argv, str(run / "result.json")])
     file = str(run / "model.safetensors")
     yield "give another name", lambda: export.main([*argv, file])
 

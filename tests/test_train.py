@@ -395,7 +395,6 @@ def test_signals_are_a_wish_once_and_handlers_come_back(monkeypatch):
     [
         ({"name": "my run"}, "name='my run', but"),
         ({"batch_size": 0}, "batch_size=0, but"),
-        ({"epochs": "3"}, "epochs='3', but"),
         ({"optimizer": OptimizerConfig("loin")}, r"optimizer.name='loin', but"),
     ],
 )

@@ -34,7 +34,7 @@ def curves(analysis: Analysis, path: Path) -> list[Path]:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if field == "val_accuracy":
                 drawing.accuracy_scale(axis, shown)
-            elif np.nanmin(shown, initial=np.inf) > 0 and np.isfinite(shown).any():
+            elif np.isfinite(shown).any() and np.nanmin(shown) > 0:
                 _loss_scale(axis)
         drawing.legend(row[-1 if room.width else 0], room, note)
     return save(figure, path)

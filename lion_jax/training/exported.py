@@ -49,7 +49,8 @@ def write_program(
     Examples:
       >>> training.write_program(model, "model.jaxexport")  # doctest: +SKIP
       >>> from jax import export
-      >>> file = pathlib.Path("model.jaxexport")  # doctest: +SKIP
+      >>> from pathlib import Path
+      >>> file = Path("model.jaxexport")
       >>> program = export.deserialize(bytearray(file.read_bytes()))  # doctest: +SKIP
       >>> program.call(images).shape  # doctest: +SKIP
       (2, 10)

@@ -203,8 +203,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a JSON file, or returns None if there is none.
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file holds, a group of values as a rule; None without it.
 
     Raises:
       RunFolderError: If the file is damaged.
