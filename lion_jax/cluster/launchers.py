@@ -173,11 +173,11 @@ def _open_mpi(environ: Mapping[str, str]) -> Place | None:
         coordinator,
         processes,
         _number(environ, "OMPI_COMM_WORLD_RANK", -1),
-        _share(_visible(environ) or gpus_of_host(), here, own),
+        _share(_visible(environ) or _gpus_of_host(), here, own),
     )
 
 
-def gpus_of_host() -> int:
+def _gpus_of_host() -> int:
     """Returns how many GPUs NVIDIA's driver has on Linux, 0 without it."""
     try:
         return len(list(DRIVER.iterdir()))

@@ -61,7 +61,7 @@ def scale_by_lion(
       mu_dtype: Dtype of the momentum: floating, None for each parameter's own, or
         `"int8"` for one byte per value (`lion_jax.optimizer.int8`); arrays of fewer
         than 4,096 values then have float32 or wider. Complex momenta keep their dtype.
-        bfloat16 is rounded to nearest: above b2 = 0.996 it stops forgetting.
+        bfloat16 is rounded to nearest: above b2 = 0.996 it may stop forgetting.
       mode: What is made of the interpolation c: `"hard"` sign(c), `"smooth"`
         tanh(smooth_beta c), `"refined"` c clipped to [-1, 1].
       smooth_beta: Slope of the smooth mode at 0, > 0; the other modes ignore it.
