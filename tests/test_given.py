@@ -14,8 +14,9 @@ from small_runs import small_config
 
 from lion_jax import compare
 from lion_jax.compare import __main__ as command
-from lion_jax.compare import campaign, given, measures, shards
+from lion_jax.compare import campaign, given, shards
 from lion_jax.compare.flags import ReportFlags, RunFlags, paths
+from lion_jax.compare.targets import checked, parse
 from lion_jax.config import ConfigError
 
 LAST = 2**32 - 1
@@ -148,14 +149,14 @@ def test_what_is_no_pair_of_a_shard_is_refused(pair):
 )
 def test_what_are_no_targets_is_refused(targets):
     with pytest.raises(ConfigError, match="must be > 0 and < 1: a share"):
-        measures.checked_targets(targets)
-    assert measures.checked_targets({"": np.float32(0.5)}) == {"": 0.5}
+        checked(targets)
+    assert checked({"": np.float32(0.5)}) == {"": 0.5}
 
 
 @pytest.mark.parametrize("text", ["0.9,0.8", "a=0.9,a=0.8", "0.9,a=0.8,0.9"])
 def test_two_targets_of_a_model_are_refused(text):
     with pytest.raises(ConfigError, match="two targets; give one alone"):
-        measures.parse_targets(text)
+        parse(text)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from lion_jax import (
     train,
 )
 from lion_jax.compare import __main__ as compare
-from lion_jax.compare import measures, records, reports
+from lion_jax.compare import records, reports, targets
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.config import Config, ConfigError, OptimizerConfig, check, flatten
 from lion_jax.config.reference import absolute, parse, passed, plain, short
@@ -784,7 +784,7 @@ def test_a_comparison_of_own_models_and_optimizers(mine, capsys, monkeypatch):
     sweep = ["--sweep=optimizer.options.b=0.5", "--first_seed=9", "--seeds=1"]
     assert compare.main(["run", "--configs=b.py", "--out=out", *sweep]) == 0
     runs = records.read_all(mine / "out")
-    analysis = analyse(runs, Options(targets=measures.parse_targets("net.py:Net=0.1")))
+    analysis = analyse(runs, Options(targets=targets.parse("net.py:Net=0.1")))
     text = reports.markdown_of(analysis)
     assert len(analysis.comparisons) > 2
     assert "Net, Lion" in text

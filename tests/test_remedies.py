@@ -41,6 +41,7 @@ from lion_jax.compare import (
     records,
     requested,
     shards,
+    targets,
     unfinished,
 )
 from lion_jax.config import About, checks, values
@@ -596,8 +597,8 @@ def sweep_without_values(place, patch):
 
 @leads_out_of("two targets; give one alone.")
 def two_targets(place, patch):
-    yield "", lambda: measures.parse_targets("0.9,0.8")
-    yield "give one alone", lambda: measures.parse_targets("0.9")
+    yield "", lambda: targets.parse("0.9,0.8")
+    yield "give one alone", lambda: targets.parse("0.9")
 
 
 @leads_out_of("--out is missing; give the folder")
@@ -700,32 +701,31 @@ def grid_around_zero(place, patch):
 
 @leads_out_of("there are no runs of {}; name one of")
 def target_of_no_model(place, patch):
-    defaults = {"resnet50": 0.5}
-    yield "", lambda: measures.for_models({"vit_b16": 0.9}, defaults)
+    defaults = {targets.Task("resnet50", "fashion_mnist"): 0.5}
+    yield "", lambda: targets.for_tasks({"vit_b16": 0.9}, defaults)
     yield (
         "name one of resnet50",
-        lambda: measures.for_models({"resnet50": 0.9}, defaults),
+        lambda: targets.for_tasks({"resnet50": 0.9}, defaults),
     )
 
 
 @leads_out_of("set --target=0.9, or --target=resnet50=0.9")
 def target_in_percent(place, patch):
-    yield "", lambda: measures.parse_targets("90")
-    yield "set --target=0.9", lambda: measures.parse_targets("0.9")
+    yield "", lambda: targets.parse("90")
+    yield "set --target=0.9", lambda: targets.parse("0.9")
     each = "resnet50=0.9,vit_b16=0.8"
-    yield f"--target={each}", lambda: measures.parse_targets(each)
+    yield f"--target={each}", lambda: targets.parse(each)
     yield "leave it out", lambda: analysis.analyse([old_record()])
 
 
 @leads_out_of("a target that is named beforehand, for every model; set")
 def speed_without_a_target(place, patch):
-    def analyse(targets):
-        options = analysis.Options(measures.SPEED[0], targets)
+    def analyse(named):
+        options = analysis.Options(measures.SPEED[0], named)
         return analysis.analyse([old_record()], options)
 
     yield "", lambda: analyse(None)
-    targets = measures.parse_targets("0.9")
-    yield "set --target=0.9", lambda: analyse(targets)
+    yield "set --target=0.9", lambda: analyse(targets.parse("0.9"))
 
 
 @leads_out_of("holds no records; make some with")

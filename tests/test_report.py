@@ -23,17 +23,20 @@ from lion_jax.compare import (
     reports,
     results,
     stats,
+    targets,
     titles,
     tuning,
     tuning_figures,
 )
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.compare.records import Record
+from lion_jax.compare.targets import Task
 from lion_jax.config import Config, ConfigError, OptimizerConfig
 from lion_jax.training import curves
 from lion_jax.training.history import Epoch, Result
 
 RNG = np.random.default_rng(0)
+RESNET, VIT = Task("resnet50", "fashion_mnist"), Task("vit_b16", "fashion_mnist")
 
 
 def made_run(optimizer="lion", seed=0, accuracy=0.8, *, model="resnet50", **changes):
@@ -103,8 +106,8 @@ LOW, HIGH = RNG.normal(0.80, 0.01, 8), RNG.normal(0.90, 0.01, 8)
 
 def text_of(runs, *, primary="test_accuracy", target=None):
     """The report without its pictures, which take their time."""
-    targets = None if target is None else {"": target}
-    return reports.markdown_of(analyse(runs, Options(primary, targets)))
+    named = None if target is None else {"": target}
+    return reports.markdown_of(analyse(runs, Options(primary, named)))
 
 
 def rows(text, start):
@@ -494,9 +497,9 @@ def test_configurations_that_were_not_run_alike_are_warned_of():
 
 def test_every_model_needs_a_target_for_a_speed_as_primary_measure():
     runs = made_runs("lion", HIGH) + made_runs("lion", HIGH, model="vit_b16")
-    for targets in ({"resnet50": 0.8}, {"": 0.8}, {"resnet50": 0.8, "vit_b16": 0.7}):
-        options = Options("epochs_to_target", targets)
-        if targets == {"resnet50": 0.8}:
+    for named in ({"resnet50": 0.8}, {"": 0.8}, {"resnet50": 0.8, "vit_b16": 0.7}):
+        options = Options("epochs_to_target", named)
+        if named == {"resnet50": 0.8}:
             with pytest.raises(
                 ConfigError, match=r"every model; set --target=vit_b16="
             ):
@@ -606,7 +609,7 @@ def test_equal_numbers_of_best_and_end_stand_once():
 
 def test_time_to_a_target_by_hand_with_misses():
     runs = made_runs("lion", [0.9, 0.9, 0.9, 0.7, 0.7])
-    epochs, seconds = measures.speeds({"resnet50": 0.8})
+    epochs, seconds = measures.speeds({RESNET: 0.8})
     assert list(epochs.of(runs)) == [2, 2, 2, math.inf, math.inf]
     assert list(seconds.of(runs)) == [10, 10, 10, math.inf, math.inf]
     text = text_of(runs + made_runs("adamw", [0.6] * 5), target=0.8)
@@ -620,9 +623,9 @@ def test_the_default_target_is_what_half_of_the_worst_reach():
     groups = pairs.groups(
         made_runs("lion", [0.9, 0.9, 0.9]) + made_runs("adamw", [0.7, 0.789, 0.8])
     )
-    assert measures.default_targets(groups) == {"resnet50": 0.78}
+    assert targets.defaults(groups) == {RESNET: 0.78}
     two = groups + pairs.groups(made_runs("lion", [0.5], model="vit_b16"))
-    assert measures.default_targets(two) == {"resnet50": 0.78, "vit_b16": 0.5}
+    assert targets.defaults(two) == {RESNET: 0.78, VIT: 0.5}
 
 
 def test_a_target_is_named_or_reported_to_come_from_the_same_runs():
@@ -633,18 +636,48 @@ def test_a_target_is_named_or_reported_to_come_from_the_same_runs():
     assert "taken from" not in text
 
 
+def test_each_data_set_of_a_model_has_a_target_of_its_own():
+    runs = []
+    for optimizer in ("lion", "adamw"):
+        for data, accuracy in ("mnist", 0.98), ("kmnist", 0.81):
+            made = made_runs(optimizer, [accuracy] * 3)
+            for run in made:
+                run.config["data"]["name"] = data
+                run.config["name"] = f"{data}_{optimizer}"
+            runs += [dataclasses.replace(x, label=x.config["name"]) for x in made]
+    found = analyse(runs)
+    assert found.targets == {
+        Task("resnet50", "kmnist"): 0.81,
+        Task("resnet50", "mnist"): 0.98,
+    }
+    text = reports.markdown_of(found)
+    assert "- ResNet-50 on mnist: 98.00 % on validation, **taken" in text
+    assert "- ResNet-50 on kmnist: 81.00 % on validation, **taken" in text
+    assert rows(text, "ResNet-50 on mnist, Lion | 3 of 3")
+    assert [*exports.report(found)["targets"]] == ["resnet50@kmnist", "resnet50@mnist"]
+    named = Options(
+        "epochs_to_target", targets.parse("resnet50=0.7,resnet50@mnist=0.9")
+    )
+    by_name = analyse(runs, named)
+    assert [*by_name.targets.values()] == [0.7, 0.9]
+    assert all(map(by_name.named, by_name.targets))
+    one = Options("epochs_to_target", targets.parse("resnet50@mnist=0.9"))
+    with pytest.raises(ConfigError, match=r"set --target=resnet50@kmnist=0\.9, say"):
+        analyse(runs, one)
+
+
 def test_targets_are_for_all_models_or_by_model():
-    defaults = {"resnet50": 0.5, "vit_b16": 0.6}
-    assert measures.parse_targets("0.9") == {"": 0.9}
-    both = measures.parse_targets("resnet50=0.9,vit_b16=0.8")
-    assert measures.for_models(both, defaults) == {"resnet50": 0.9, "vit_b16": 0.8}
-    one = measures.for_models({"vit_b16": 0.8}, defaults)
-    assert one == {"resnet50": 0.5, "vit_b16": 0.8}
+    defaults = {RESNET: 0.5, VIT: 0.6}
+    assert targets.parse("0.9") == {"": 0.9}
+    both = targets.parse("resnet50=0.9,vit_b16=0.8")
+    assert targets.for_tasks(both, defaults) == {RESNET: 0.9, VIT: 0.8}
+    one = targets.for_tasks({"vit_b16": 0.8}, defaults)
+    assert one == {RESNET: 0.5, VIT: 0.8}
     with pytest.raises(ConfigError, match="no runs of vit; name one of resnet50"):
-        measures.for_models({"vit": 0.8}, defaults)
+        targets.for_tasks({"vit": 0.8}, defaults)
     for text in ("90", "resnet50=", "much", "0.9,resnet50=nan"):
         with pytest.raises(ConfigError, match="must be > 0 and < 1"):
-            measures.parse_targets(text)
+            targets.parse(text)
 
 
 def test_memory_and_speed_stand_beside():
@@ -1010,10 +1043,10 @@ def test_a_diverged_epoch_reaches_nothing():
             dataclasses.replace(epoch, val_loss=None, val_accuracy=0.95)
             for epoch in run.epochs
         ]
-    epochs, seconds = measures.speeds({"resnet50": 0.8})
+    epochs, seconds = measures.speeds({RESNET: 0.8})
     assert list(epochs.of(runs)) == [math.inf, math.inf, 2]
     assert list(seconds.of(runs)) == [math.inf, math.inf, 10]
-    assert list(measures.speeds({"resnet50": 0.0})[0].of(runs)) == [math.inf] * 2 + [1]
+    assert list(measures.speeds({RESNET: 0.0})[0].of(runs)) == [math.inf] * 2 + [1]
 
 
 def test_an_optimizer_that_always_diverges_reaches_no_target_first():
@@ -1025,7 +1058,7 @@ def test_an_optimizer_that_always_diverges_reaches_no_target_first():
     ]
     runs = lost + made_runs("adamw", LOW)
     groups = pairs.groups(runs)
-    assert 0.7 < measures.default_targets(groups)["resnet50"] < 0.85
+    assert 0.7 < targets.defaults(groups)[RESNET] < 0.85
     text = text_of(runs)
     assert rows(text, "ResNet-50, Lion | 0 of 8")
     assert "reach, without ResNet-50, Lion, of which half reach less than 1 %" in text

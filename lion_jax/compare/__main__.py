@@ -10,11 +10,11 @@ from lion_jax.compare import (
     campaign,
     given,
     grid,
-    measures,
     records,
     report,
     shards,
     status,
+    targets,
 )
 from lion_jax.compare.flags import GridFlags, ReportFlags, RunFlags, StatusFlags, paths
 from lion_jax.config import ConfigError
@@ -100,9 +100,9 @@ def _out(out: Path | None) -> Path:
 
 def _report(argv: list[str]) -> int:
     flags = CommandLine(f"{PROG} report", ReportFlags, argv).flags
-    targets = measures.parse_targets(flags.target) if flags.target else None
+    named = targets.parse(flags.target) if flags.target else None
     out = _out(flags.out)
-    print(*report(out, primary=flags.primary, targets=targets), sep="\n")
+    print(*report(out, primary=flags.primary, targets=named), sep="\n")
     if (found := status.read(out)).missing:
         print(status.as_text(found), file=sys.stderr)
     return 0

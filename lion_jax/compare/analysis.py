@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lion_jax.compare import (
@@ -11,14 +12,16 @@ from lion_jax.compare import (
     paired,
     pairs,
     requested,
+    targets,
     titles,
     tuning,
 )
 from lion_jax.compare.budgets import Budget, budgets
 from lion_jax.compare.markdown import spans
-from lion_jax.compare.measures import Measure, Targets
+from lion_jax.compare.measures import Measure
 from lion_jax.compare.pairs import Comparison, Group
 from lion_jax.compare.records import Record
+from lion_jax.compare.targets import Targets, Task
 from lion_jax.config import ConfigError
 
 
@@ -26,7 +29,7 @@ class Options(NamedTuple):
     """What is known before the records are read."""
 
     primary: str = measures.PRIMARY  # one of measures.NAMES
-    targets: Targets | None = None  # validation accuracy by model; "" for all
+    targets: Mapping[str, float] | None = None  # as `targets.checked` returns them
     asked: frozenset[requested.Run] = frozenset()  # for which runs; empty: not known
 
 
@@ -70,11 +73,9 @@ class Analysis:
         """The runs that have records."""
         return _there(self.runs)
 
-    def named(self, model: str) -> bool:
-        """Returns whether a model's target was named, not taken from the runs."""
-        return bool(self.options.targets) and (
-            model in self.options.targets or "" in self.options.targets
-        )
+    def named(self, task: Task) -> bool:
+        """Returns whether a task's target was named, not taken from the runs."""
+        return targets.naming(task, self.options.targets or {}) is not None
 
     def heading(self, group: Group) -> str:
         """Returns the title of what the configurations of a group share."""
@@ -95,17 +96,8 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
     runs = sorted(runs, key=lambda run: (run.label, run.seed))
     final = [run for run in runs if not run.swept]
     groups = pairs.groups(final)
-    defaults = measures.default_targets(groups)
-    named_targets = options.targets or {}
-    targets = measures.for_models(named_targets, defaults) if final else {}
-    unnamed = [] if "" in named_targets else [*defaults.keys() - named_targets.keys()]
-    if options.primary in measures.SPEED and (unnamed or not named_targets):
-        model = f"{min(unnamed)}=" if named_targets and unnamed else ""
-        raise ConfigError(
-            f"--primary={options.primary} needs a target that is named beforehand, for"
-            f" every model; set --target={model}0.9, say."
-        )
-    by_group = [_measures(group, targets, options.primary) for group in groups]
+    to_reach = _targets(groups, options)
+    by_group = [_measures(group, to_reach, options.primary) for group in groups]
     swept = [run for run in runs if run.swept]
     named = titles.of_configurations(final + swept)
     contrasts = [
@@ -121,7 +113,7 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
         named,
         titles.of_groups([[*group] for group in groups], named),
         groups,
-        targets,
+        to_reach,
         by_group,
         pairs.adjust(contrasts, options.primary),
         sweeps,
@@ -139,11 +131,26 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
     )
 
 
-def _measures(group: Group, targets: Targets, primary: str) -> list[Measure]:
+def _targets(groups: list[Group], options: Options) -> Targets:
+    """Returns what each model is to reach on its data."""
+    named = options.targets or {}
+    by_task = targets.for_tasks(named, targets.defaults(groups)) if groups else {}
+    unnamed = [task for task in by_task if targets.naming(task, named) is None]
+    if options.primary in measures.SPEED and (unnamed or not named):
+        names = targets.short_names(by_task)
+        whose = f"{min(names[task] for task in unnamed)}=" if named else ""
+        raise ConfigError(
+            f"--primary={options.primary} needs a target that is named beforehand, for"
+            f" every model; set --target={whose}0.9, say."
+        )
+    return by_task
+
+
+def _measures(group: Group, to_reach: Targets, primary: str) -> list[Measure]:
     runs = [run for same in group.values() for run in same]
     every = measures.distinct(measures.test_measures(), runs, primary)
-    if not math.isnan(targets[pairs.model_of(group)]):
-        every += measures.speeds(targets)
+    if not math.isnan(to_reach[targets.task_of(runs[0])]):
+        every += measures.speeds(to_reach)
     return sorted(every, key=lambda measure: measure.name != primary)
 
 

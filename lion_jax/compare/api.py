@@ -13,6 +13,7 @@ from lion_jax import interruption
 from lion_jax.compare import campaign, given, measures, records, requested, shards
 from lion_jax.compare.flags import ReportFlags, RunFlags
 from lion_jax.compare.records import Record
+from lion_jax.compare.targets import checked
 from lion_jax.config import Config
 from lion_jax.files import expanded
 from lion_jax.training import tables
@@ -109,8 +110,9 @@ def report(
     Args:
       out: Folder of the records, as of `run`; the report is written there.
       primary: The one measure that decides, named before the runs are made.
-      targets: Validation accuracy to reach, in (0, 1), by the model's name, "" for all;
-        None for one taken from the runs themselves, which the report says.
+      targets: Validation accuracy to reach, in (0, 1), by the model's name, by
+        `model@data` for one of its data sets, "" for all; None for what the runs
+        themselves reach on each, which the report says.
 
     Raises:
       RecordError: If there are no records, or one cannot be read.
@@ -127,7 +129,7 @@ def report(
     from lion_jax.compare.analysis import Options
 
     given.require_rule(ReportFlags, "primary", primary)
-    named = measures.checked_targets(targets) if targets else None
+    named = checked(targets) if targets else None
     folder = expanded(out)
     asked = requested.runs(requested.read_all(folder))
     options = Options(primary, named, asked)

@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from lion_jax.compare import pairs, stats, titles
+from lion_jax.compare import pairs, stats, targets, titles
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.markdown import bracket, digits, fixed, p_value
 from lion_jax.compare.measures import Measure, speeds, test_measures
@@ -50,10 +50,13 @@ def report(analysis: Analysis) -> dict[str, Any]:
             "targets": analysis.options.targets,
         },
         "targets": {
-            model: _finite(
-                {"validation_accuracy": target, "named": analysis.named(model)}
+            name: _finite(
+                {
+                    "validation_accuracy": analysis.targets[task],
+                    "named": analysis.named(task),
+                }
             )
-            for model, target in analysis.targets.items()
+            for task, name in targets.short_names(analysis.targets).items()
         },
         "configurations": [
             _configuration(analysis, label, runs)

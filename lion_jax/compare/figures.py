@@ -8,8 +8,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from lion_jax.compare import drawing, titles
 from lion_jax.compare.analysis import Analysis
-from lion_jax.compare.pairs import model_of
 from lion_jax.compare.records import Record
+from lion_jax.compare.targets import task_of
 from lion_jax.plots import save
 
 FIELDS = {"val_accuracy": "validation accuracy, %", "val_loss": "validation loss"}
@@ -53,10 +53,10 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
             name = titles.short(analysis.titles[label])
             quartiles = [100 * values for values in quartiles]
             shown += _line(axis, seconds, quartiles, runs, number, name)
-        model = model_of(group)
-        target = 100 * analysis.targets[model]
+        task = task_of(next(iter(group.values()))[0])
+        target = 100 * analysis.targets[task]
         if np.isfinite(target):
-            origin = "named beforehand" if analysis.named(model) else "from these runs"
+            origin = "named beforehand" if analysis.named(task) else "from these runs"
             axis.axhline(target, color="0.3", lw=1, ls=(0, (6, 3)))
             axis.annotate(
                 f"target {target:g} %, {origin}",

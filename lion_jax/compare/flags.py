@@ -114,8 +114,9 @@ class ReportFlags:
         str,
         About(
             "validation accuracy to reach, in (0, 1), named before the runs are made,"
-            " or one per model: resnet50=0.9,vit_b16=0.8; default: for each model what"
-            " half of the runs of its worst configuration reach, in whole percent"
+            " or one per model, resnet50=0.9,vit_b16=0.8, or per model@data; default:"
+            " for each model and data set what half of the runs of its worst"
+            " configuration reach, in whole percent"
         ),
     ] = ""
 

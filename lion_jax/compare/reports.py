@@ -23,6 +23,7 @@ from lion_jax.compare.markdown import counted, digits, fixed, items, literal, ta
 from lion_jax.compare.paired import FEWEST_PAIRS, MOST_PAIRS
 from lion_jax.compare.records import Record
 from lion_jax.compare.stats import LEVEL, summarize
+from lion_jax.compare.targets import Task, reached, task_of
 from lion_jax.files import write_whole
 
 REPORT = "report.md"
@@ -207,7 +208,7 @@ def _costs(analysis: Analysis) -> list[str]:
     shown = tuple(n for n in measures.SPEED if n != analysis.options.primary)
     return [
         "## Time to target accuracy, and memory",
-        items(_target(analysis, model) for model in analysis.targets),
+        items(_target(analysis, task) for task in analysis.targets),
         table(heads, rows),
         "Images/s is the median over seeds of training alone, on a machine that may"
         " have had other work; seconds are of training and validation. The memory of a"
@@ -218,24 +219,24 @@ def _costs(analysis: Analysis) -> list[str]:
 
 
 def _reached(analysis: Analysis, runs: list[Record]) -> str:
-    if math.isnan(analysis.targets[runs[0].config["model"]["name"]]):
+    if math.isnan(analysis.targets[task_of(runs[0])]):
         return "-"
     epochs = measures.speeds(analysis.targets)[0].of(runs)
     return f"{np.isfinite(epochs).sum()} of {len(runs)}"
 
 
-def _target(analysis: Analysis, model: str) -> str:
-    title = titles.of_models(analysis.targets)[model]
-    value = analysis.targets[model]
+def _target(analysis: Analysis, task: Task) -> str:
+    values = reached(analysis.groups)[task]
+    title = titles.heading(analysis.titles[next(iter(values))])
+    value = analysis.targets[task]
     if math.isnan(value):
         return (
             f"{title}: no target, as half of the runs of each configuration reach less"
             " than 1 % on validation; name one beforehand with `--target`."
         )
     target = f"{title}: {fixed(100 * value, 2)} % on validation"
-    if analysis.named(model):
+    if analysis.named(task):
         return f"{target}, named beforehand (`--target`)."
-    values = measures.reached(analysis.groups)[model]
     none = [analysis.titles[label] for label, share in values.items() if share <= 0]
     without = f", without {' and '.join(none)}, of which half reach less than 1 %"
     return (
