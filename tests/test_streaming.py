@@ -270,6 +270,13 @@ def test_a_folder_trains_resumes_where_it_moved_to_and_is_refused_if_it_changed(
     saved = shutil.copytree(tmp_path / "run", tmp_path / "saved")
     assert run(config, tmp_path / "run")[0] == 0
     assert training.evaluate(tmp_path / "run")["test_accuracy"] > 0.9
+    copy = shutil.copytree(moved, tmp_path / "copy")
+    config.data.data_dir = str(copy)
+    assert "This run is finished" in run(config, tmp_path / "run")[1]
+    Image.new("L", (8, 8), 255).save(copy / "train" / "dark" / "0.png")
+    with pytest.raises(data.DataError, match=r"the data have changed"):
+        run(config, tmp_path / "run")  # whose result is not of these
+    config.data.data_dir = str(moved)
     first = moved / "train" / "dark" / "0.png"
     kept = first.read_bytes()
     Image.new("L", (8, 8), 255).save(first)

@@ -29,6 +29,7 @@ from lion_jax.training import (
     history,
     loop,
     metrics,
+    moved,
     placement,
     profiling,
     run_folder,
@@ -128,6 +129,7 @@ def _run(
     result = run_folder.read_result(folder)
     agreement.on_run(resolved, finished=result is not None)
     if result and not _goes_on(config, folder, result):
+        moved.require_same_data(config, folder)
         say(f"This run is finished: {folder / run_folder.RESULT}")
         testing.report(say, result)
         return result

@@ -1,0 +1,38 @@
+"""Whether data that are asked for at another place are those of a finished run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from lion_jax import cluster, data, identity
+from lion_jax.config import Config
+from lion_jax.training import checkpoint, run_folder
+from lion_jax.training.signature import Signature
+from lion_jax.training.task import requested, split
+
+
+def require_same_data(config: Config, folder: Path) -> None:
+    """Refuses to give a run's result for other data than its own.
+
+    They are read only where the configuration names another place: another folder may
+    hold a copy, or other images.
+
+    Args:
+      config: What is asked for.
+      folder: Of the finished run.
+
+    Raises:
+      DataError: If the data are not there, or others.
+    """
+    saved: dict[str, Any] = run_folder.read_json(folder / run_folder.CONFIG) or {}
+    if _place(identity.fill(saved)) == _place(dataclasses.asdict(config)):
+        return
+    known = checkpoint.latest_signature(folder / run_folder.CHECKPOINTS)
+    if known is not None:
+        dataset = cluster.primary_first(lambda: data.load(*requested(config)))
+        train = split(config, dataset).train
+        Signature.of(config, dataset, train).require_data_of(known)
+
+
+def _place(config: dict[str, Any]) -> tuple[str, str]:
+    return config["data"]["name"], config["data"]["data_dir"]
