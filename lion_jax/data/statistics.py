@@ -11,6 +11,9 @@ def pixel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns mean and standard deviation of each channel, for pixels in [0, 1].
 
+    The deviation of a channel that is constant is 1: it is 0 after standardizing, and
+    what augmentation puts beside it stays a number of its size.
+
     Args:
       images: uint8, of shape (n, height, width, channels); read in blocks.
     """
@@ -21,7 +24,9 @@ def pixel_statistics(
         mean = np.average(values, weights=channel)
         means.append(float(mean))
         variance = np.average((values - mean) ** 2, weights=channel)
-        deviations.append(float(max(variance, 1e-12) ** 0.5))
+        deviations.append(
+            float(variance**0.5) if np.count_nonzero(channel) > 1 else 1.0
+        )
     return tuple(means), tuple(deviations)
 
 
