@@ -19,7 +19,7 @@ import absl.logging
 from lion_jax import interruption, recipes, startup
 from lion_jax.cluster import ending
 from lion_jax.config import About, Config, ConfigError, check_groups
-from lion_jax.references import importable
+from lion_jax.references import importable, place_of
 
 CompilationCache = Annotated[
     str, About("folder of compiled programs; off: none; empty: the user's own")
@@ -123,16 +123,17 @@ def load_config(path: str) -> Config:
             "--config is missing; give a Python file with get_config(), or a name that"
             " --config list shows, such as --config quickstart."
         )
-    file = _file(path)
+    file = os.path.abspath(_file(path))
     try:
         with importable(file):
             config = runpy.run_path(file)["get_config"]()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever somebody's file may do
+        place = place_of(error, os.path.dirname(file))
         raise ConfigError(
-            f"--config={path}: {type(error).__name__}: {error}; the file must run and"
-            " define get_config(), which takes nothing."
+            f"--config={path}: {place}{type(error).__name__}: {error}; the file must"
+            " run and define get_config(), which takes nothing."
         ) from error
     if not isinstance(config, Config):
         raise ConfigError(

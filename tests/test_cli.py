@@ -57,17 +57,17 @@ MISTAKES = {
     ),
     "misspelt in the file": (
         ["--config=typo.py"],
-        ["typo.py: TypeError", "learning_rat"],
+        ["typo.py, line ", "TypeError", "learning_rat"],
     ),
     "unknown attribute in the file": (
         ["--config=attribute.py"],
-        ["attribute.py: AttributeError", "epoch"],
+        ["attribute.py, line ", "AttributeError", "epoch"],
     ),
     "no group in the file": (
         ["--config=group.py"],
         ["optimizer='lion'", "must be of type OptimizerConfig"],
     ),
-    "exit in the file": (["--config=exit.py"], ["exit.py: SystemExit: 5"]),
+    "exit in the file": (["--config=exit.py"], ["exit.py, line 1: SystemExit: 5"]),
     "misspelt field": (
         [QUICK, "--config.optimizer.learning_rat=1"],
         ["no such field", "did you mean --config.optimizer.learning_rate=1?"],
@@ -486,6 +486,15 @@ def test_every_default_is_the_remedy_that_its_refusal_names():
                 configs.override(configs.Config(), {path: text}, TABLES)
                 tried += 1
     assert tried > 25
+
+
+def test_a_mistake_in_a_file_or_beside_it_has_its_place(tmp_path):
+    (tmp_path / "mine.py").write_text("def values():\n    return dict()['epochs']\n")
+    (tmp_path / "deep.py").write_text("import mine\nget_config = mine.values()\n")
+    with pytest.raises(configs.ConfigError) as error:
+        cli.load_config(str(tmp_path / "deep.py"))
+    place = f"{tmp_path / 'mine.py'}, line 2: KeyError: 'epochs'; the"
+    assert place in str(error.value)
 
 
 def test_a_file_runs_once_and_may_import_its_neighbour(tmp_path, capsys, monkeypatch):

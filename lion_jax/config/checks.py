@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lion_jax.config.fields import ConfigError, Field, fields_of, flatten
+from lion_jax.config.fields import OPTIONS, ConfigError, Field, fields_of, flatten
 from lion_jax.config.reference import FORMS, REFERABLE, parse, wrong_option
 from lion_jax.config.schema import Config
 
@@ -45,10 +45,10 @@ def check(config: Config, tables: Tables = NO_TABLES) -> None:
 
 
 def check_groups(config: Config) -> None:
-    """Checks the types of the groups alone: no flag can mend them, as it can a value.
+    """Checks the types of what holds values: no flag can mend it, as it can a value.
 
     Raises:
-      ConfigError: Names the first group of another type.
+      ConfigError: Names the first group, or the first options, of another type.
     """
     for item in dataclasses.fields(Config):
         if item.default_factory is dataclasses.MISSING:
@@ -59,6 +59,13 @@ def check_groups(config: Config) -> None:
                 f"{item.name}={value!r}, but it must be of type {group.__name__}; give"
                 f" {item.name}={group.__name__}(...)."
             )
+        for field in dataclasses.fields(value):
+            options = getattr(value, field.name)
+            if field.name in OPTIONS and not isinstance(options, dict):
+                raise ConfigError(
+                    f"{item.name}.{field.name}={options!r}, but it must be a dictionary"
+                    f" of what a function takes; give {field.name}={{}}, for instance."
+                )
 
 
 def _check_value(field: Field, value: Any) -> None:
@@ -68,6 +75,8 @@ def _check_value(field: Field, value: Any) -> None:
     ):
         rule = f"must be of type {field.type.__name__}, not {type(value).__name__}"
         raise _wrong(field, value, rule)
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise _wrong(field, hex(value), "must be a number of 64 bits")
     if not field.allows(value):
         raise _wrong(field, value, f"must be {field.rule}")
 

@@ -112,7 +112,7 @@ class Field:
             return True
         about = self.about
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))
             and (about.ge is None or value >= about.ge)
             and (about.gt is None or value > about.gt)
             and (about.lt is None or value < about.lt)

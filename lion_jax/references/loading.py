@@ -70,7 +70,7 @@ def blamed(field: str, name: str) -> Iterator[None]:
     except BaseException as error:  # whatever somebody's code may raise
         words = " ".join(f"{type(error).__name__}: {error}".split())
         words = words.rstrip(".") if len(words) <= 300 else f"{words[:300]} ..."
-        place, remedy = _place(error, name), "correct it, or its options"
+        place, remedy = place_of(error, _folder_of(name)), "correct it, or its options"
         if isinstance(error, ModuleNotFoundError):
             remedy = "install it, or import what is beside the file at the file's top"
         message = f"{field}={name!r}: {place}{words}; {remedy}."
@@ -135,12 +135,16 @@ def _module(field: str, name: str, reference: Reference) -> ModuleType:
     return _loaded[key][1]
 
 
-def _place(error: BaseException, name: str) -> str:
-    """Returns where foreign code raised, or gave to others what they refused."""
+def place_of(error: BaseException, folder: str) -> str:
+    """Returns where foreign code raised, or gave to others what they refused.
+
+    Args:
+      error: What it raised.
+      folder: Of that code; empty if unknown.
+    """
     if isinstance(error, SyntaxError):
         return ""  # its message has the place
     frames = traceback.extract_tb(error.__traceback__)
-    folder = _folder_of(name)
     own = [x for x in frames if folder and x.filename.startswith(folder + os.sep)]
     foreign = [x for x in frames if not x.filename.startswith((OURS, JAX, "<"))]
     frame = next(reversed(own or foreign), None)
