@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lion_jax import data
+from lion_jax.data import __main__ as command_of_data
 from lion_jax.data import cache, debian, idx, tfds_reading, tfds_source
 
 SAMPLE_SHA256 = "94c4abc1e7b00619ea407a254d435383695ba79be61896e6895de3b749f63402"
@@ -474,6 +475,46 @@ def test_pixel_statistics_are_numpys(channels):
     mean, std = data.pixel_statistics(images)
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-9)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-9)
+
+
+def test_a_constant_channel_keeps_its_size():
+    """An opaque alpha, divided by its deviation, would be a million where it is cut."""
+    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 4), np.uint8)
+    images[..., 3] = 255
+    mean, std = data.pixel_statistics(images)
+    assert (mean[3], std[3]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("./photos", r"is a folder; set --config.data.name=folder and --config.data.*"),
+        ("set.NPZ", "is a file; give arrays of images and labels"),
+    ],
+)
+def test_a_name_that_is_a_path_leads_to_what_reads_it(
+    tmp_path, monkeypatch, name, said
+):
+    monkeypatch.chdir(tmp_path)
+    for i in range(10):
+        path = tmp_path / "photos" / f"class {i % 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), i, np.uint8)).save(path)
+    arrays = {"images": np.zeros((20, 4, 4), np.uint8), "labels": np.arange(20) % 2}
+    np.savez(tmp_path / "set.npz", **arrays)
+    (tmp_path / "set.npz").rename(tmp_path / "set.NPZ")
+    with pytest.raises(data.DataError, match=said):
+        data.load(name, "", str(tmp_path / "cache"))
+    if name == "./photos":
+        data.load("folder", name, str(tmp_path / "cache"))
+    else:
+        (tmp_path / name).rename(tmp_path / "set.npz")
+        data.load("set.npz")
+
+
+def test_the_data_command_names_its_own_flags(capsys):
+    with pytest.raises(data.DataError, match=r"give it as --data_dir=DIR, with images"):
+        command_of_data.main(["prepare", "--name=folder"])
 
 
 def test_where_and_prepare_commands(command):

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from rich.console import Console
 
 from lion_jax import data
-from lion_jax.data import ahead, class_folders, folder, mapped, progress
+from lion_jax.data import ahead, class_folders, folder, mapped, pictures, progress
 
 
 def picture(seed, size=(6, 4), mode="RGB"):
@@ -471,6 +471,130 @@ def test_splits_of_other_names_are_no_classes(tmp_path, names):
     (root / "0").rename(root / "train")
     (root / "1").rename(root / "test")
     load(root)
+
+
+@pytest.mark.parametrize("names", [("seg_train", "seg_test", "seg_pred"), ("a-val",)])
+def test_splits_with_other_words_in_their_names_are_no_classes(tmp_path, names):
+    root = tmp_path / "d"
+    for name in (*names, "train 2"):
+        fill(root / name)
+    refused(root, "look like splits, not classes; name them train and test")
+    (root / "train 2").rename(root / "train")
+    (root / names[0]).rename(root / "0")
+    (root / names[-1] if len(names) > 1 else root / "0").rename(root / "test")
+    load(root)
+    trains = fill(tmp_path / "e", classes=("toy_train", "test_tube"))
+    assert load(trains).class_names == ("test_tube", "toy_train")
+
+
+def test_splits_within_classes_are_refused_and_the_remedy_works(tmp_path):
+    root = tmp_path / "d"
+    for name in ("cat", "dog"):
+        fill(root / name, classes=("Train", "test"))
+    refused(root, "cat/Train look like splits within a class; move them, so that a")
+    for name in ("cat", "dog"):
+        for split in ("Train", "test"):
+            to = root / split.lower() / name
+            to.parent.mkdir(exist_ok=True)
+            (root / name / split).rename(to)
+        (root / name).rmdir()
+    assert len(load(root).test_labels) == 10
+
+
+def test_images_in_no_class_folder_are_said_not_to_be_used(tmp_path, caplog):
+    caplog.set_level("INFO")
+    root = tmp_path / "d"
+    fill(root / "train")
+    for place in (root, root / "train"):
+        picture(0).save(place / "loose.png")
+    load(root)
+    said = "Images in no class folder are not used: loose.png, train/loose.png."
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("config.json", "environment.json"),
+        ("config.json", ".lock"),
+        ("records/a.json",),
+    ],
+)
+def test_pictures_of_runs_below_the_images_are_no_data(tmp_path, caplog, files):
+    """As by `cd images; train --config.data.data_dir=.`, which makes `runs` there."""
+    caplog.set_level("INFO")
+    root = fill(tmp_path / "d")
+    before = load(root)
+    own = root / "runs" / "mine" / "seed_0"
+    for file in (*files, "campaigns/a.json"):
+        (own / file).parent.mkdir(parents=True, exist_ok=True)
+        (own / file).write_text("{}")
+    picture(5, size=(60, 40)).save(own / "curves.png")
+    caplog.clear()
+    after = load(root)
+    assert (after.class_names, after.version) == (before.class_names, before.version)
+    assert "What lion_jax wrote there is ignored: runs/mine/seed_0." in caplog.text
+    assert "decoded" not in caplog.text
+
+
+def test_a_cache_below_the_images_is_no_class(tmp_path):
+    root = fill(tmp_path / "d")
+    for _ in range(2):
+        got = data.load("folder", str(root), str(root / "cache"))
+        assert got.class_names == ("cat", "dog")
+
+
+def test_test_images_that_are_trained_on_are_counted_at_every_load(tmp_path, caplog):
+    root = tmp_path / "d"
+    fill(root / "train")
+    fill(root / "test", n=2, seed=1)
+    shutil.copy(root / "train" / "cat" / "0.png", root / "test" / "cat" / "copy.png")
+    for _ in range(2):
+        caplog.clear()
+        load(root)
+        assert "1 of 5 test images are training images too" in caplog.text
+    (root / "test" / "cat" / "copy.png").unlink()
+    caplog.clear()
+    load(root)
+    assert not caplog.text
+
+
+def test_values_of_fewer_bits_than_their_files_are_said(tmp_path, caplog):
+    root = fill(tmp_path / "d", n=3)
+    for path in root.rglob("*.png"):
+        values = np.arange(24, dtype=np.uint16).reshape(4, 6) * 178  # of 12 bits
+        Image.fromarray(values).save(path)
+    load(root)
+    assert "the brightest of all pixels is 16 of 255" in caplog.text
+
+
+def test_classes_too_small_to_be_held_out_are_counted(tmp_path, caplog):
+    root = fill(tmp_path / "d", n=5)
+    fill(root, classes=("emu",), n=2, seed=3)
+    load(root)
+    assert "1 of its 3 classes have fewer than 3 images" in caplog.text
+
+
+def test_a_tiff_whose_zero_is_white_is_inverted(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.full((4, 6), 60000, np.uint16)).save(path, tiffinfo={262: 0})
+    assert np.unique(pictures.read(path, (4, 6, 1))).tolist() == [22]
+
+
+def test_a_picture_with_too_many_pixels_says_what_to_do(tmp_path, monkeypatch):
+    picture(0).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 11)
+    with pytest.raises(data.DataError, match="more pixels than 22: make it smaller"):
+        pictures.read_all([tmp_path / "a.png"], (4, 6, 3))
+
+
+def test_whatever_pillow_raises_is_named(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("Failed to decode image")  # as of an AVIF
+
+    monkeypatch.setattr(pictures, "read", broken)
+    with pytest.raises(data.DataError, match=r"a\.avif \(Failed to decode image\)"):
+        pictures.read_all([tmp_path / "a.avif"], (4, 6, 3))
 
 
 def test_two_folders_of_one_name_are_refused(tmp_path):

@@ -46,9 +46,27 @@ def test_val_is_not_used_beside_test_and_serves_alone(tmp_path, caplog):
     caplog.set_level("INFO")
     val = {"val_images": X, "val_labels": Y}
     assert len(load(tmp_path, **named(), **val).test_labels) == 6
-    assert "val_images is not used" in caplog.text
+    assert "not used: val_images, val_labels." in caplog.text
     load(tmp_path, **named(test="val"))
     assert "val_images serves as the test split" in caplog.text
+
+
+def test_a_labelled_test_split_beside_one_pair_is_the_test_split(tmp_path, caplog):
+    caplog.set_level("INFO")
+    test = {"test_images": X[:6], "test_labels": Y[:6]}
+    got = load(tmp_path, images=X, labels=Y, **test)
+    assert (len(got.train_labels), len(got.test_labels)) == (20, 6)
+    load(tmp_path, x_train=X, y_train=Y, x_test=X[:6])
+    assert "not used: x_test." in caplog.text
+
+
+def test_labels_may_outnumber_the_training_images(tmp_path):
+    labels = {"y_train": np.array([0, 1, 2, 7, 8, 9]), "y_test": np.arange(10)}
+    images = {"x_train": X[:6], "x_test": X[:10]}
+    assert load(tmp_path, **images, **labels).num_classes == 10
+    named = {"class_names": np.array([*"abcdefghijklmnopqrstuvwxyz"])}
+    labels["y_test"] = np.arange(16, 26)
+    assert load(tmp_path, **images, **labels, **named).num_classes == 26
 
 
 @pytest.mark.parametrize("names", [("images", "labels"), ("x", "y"), ("X", "y")])
@@ -153,7 +171,7 @@ REFUSED = {
     ),
     "identifiers": (
         {"train_labels": 2**40 + Y},
-        "classes are numbered from 0; give np.unique(train_labels, return_inverse",
+        "classes are numbered from 0, here to 25 at most; give np.unique(train_labels,",
         {"train_labels": np.unique(2**40 + Y, return_inverse=True)[1]},
     ),
     "negative": ({"train_labels": Y - 1}, "labels from -1 to 2", {"train_labels": Y}),
@@ -177,7 +195,7 @@ REFUSED = {
         "labels go up to 0, and there are 1 classes",
         {},
     ),
-    "empty": ({"train_images": X[:0]}, "has shape (0, 5, 4, 1)", {}),
+    "empty": ({"train_images": X[:0]}, "holds no image; give some, or leave a", {}),
 }
 
 

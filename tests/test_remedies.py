@@ -187,7 +187,18 @@ ELSEWHERE = {
     "NaN or an infinity, which are no pixels; give": ARRAYS,
     "{}.argmax(axis=1) if they are one-hot": ARRAYS,
     "of all splits at once, and class_names.": ARRAYS,
-    "numbered from 0; give np.unique": ARRAYS,
+    "numbered from 0, here to {} at most; give np.unique": ARRAYS,
+    "holds no image; give some, or leave": ARRAYS,
+    **dict.fromkeys(
+        ("is a folder; set --config.data.name=folder and", "is a file; give arrays"),
+        "test_a_name_that_is_a_path_leads_to_what_reads_it",
+    ),
+    "learnt by heart; remove them from one": (
+        "test_test_images_that_are_trained_on_are_counted_at_every_load"
+    ),
+    "look like splits within a class; move them": (
+        "test_splits_within_classes_are_refused_and_the_remedy_works"
+    ),
     "give one label per image": ARRAYS,
     "make their shapes equal": ARRAYS,
     "give two classes or more": ARRAYS,
@@ -408,6 +419,19 @@ def file_that_does_not_run(place, patch):
     Path("a.py").write_text("get_config = 1 / 0\n")
     yield "", started(train, "--config=a.py")
     yield "the file must run", lambda: start(train, "--config", config_file("a.py"))
+
+
+@leads_out_of("but it must be a dictionary of what")
+def options_that_are_none(place, patch):
+    own = "def tx(schedule, mask, b=0.1):\n    return optax.sgd(schedule)\n"
+    Path("own.py").write_text(f"import optax\n\n{own}")
+
+    def flagged(options):
+        file = config_file(optimizer={"name": "./own.py:tx", "options": options})
+        return started(train, "--config", file, "--config.optimizer.options.b=0.5")
+
+    yield "", flagged(None)
+    yield "give options={}", flagged({})
 
 
 @leads_out_of("must be of type {}; give {}={}(...).")

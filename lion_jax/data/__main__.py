@@ -38,9 +38,13 @@ def main(argv: list[str]) -> int:
     if flags.command not in COMMANDS:
         wrong = f"{flags.command!r} is no" if flags.command else "there is no"
         raise ConfigError(f"{wrong} command; give {' or '.join(COMMANDS)}.")
-    COMMANDS[flags.command](
-        data.Request(flags.name, flags.data_dir, flags.cache_dir, flags.image_size)
+    request = data.Request(
+        flags.name, flags.data_dir, flags.cache_dir, flags.image_size
     )
+    try:
+        COMMANDS[flags.command](request)
+    except data.DataError as error:  # which names the flags of training
+        raise type(error)(str(error).replace("--config.data.", "--")) from error
     return 0
 
 

@@ -2,22 +2,21 @@
 
 import hashlib
 import os
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32
-from PIL import Image
 
+from lion_jax.data import walking
 from lion_jax.data.dataset import DataError
 
-SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+TRAINING = {"train", "training"}
+TESTING = {"test", "testing", "val", "valid", "validation"}
 TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there serves
-# What systems leave, beside what begins with a dot.
-LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"}
-LITTER |= {"$recycle.bin", "system volume information"}
 NAMED = 3  # in a line about several
 
 
@@ -57,7 +56,8 @@ class Listing:
 def read(root: Path) -> Listing:
     """Lists ROOT/train/CLASS/... and ROOT/test/CLASS/..., or ROOT/CLASS/...
 
-    Classes and images are in the order of their names' code points, as in torchvision.
+    Classes are in the order of their names' code points, as in torchvision, and the
+    images of each in that of their paths.
 
     Raises:
       DataError: If the folder is not laid out so, or a folder of it cannot be listed;
@@ -85,42 +85,81 @@ def _read(root: Path) -> Listing:
         test = found[0] if found else None
         if test and test.name != "test":
             notes.append(f"{test} serves as the test split.")
-        if others := [str(p) for p in _folders(root) if p not in (train, test)]:
+        if others := [p for p in _folders(root) if p not in (train, test)]:
             notes.append(f"Not used, beside {train}: {_some(others)}.")
-    names = list(_classes(train))
-    if {name.casefold() for name in names} <= SPLITS and len(names) > 1:
-        raise DataError(
-            f"{title}: {_some(names)} look like splits, not classes; name them train"
-            " and test."
-        )
+    classes, left = _classes(train), walking.Left([], [])
+    _refuse_splits(title, train, classes)
+    trained = _part(classes, [*classes], left)
+    empty = _without_images(trained, [*classes])
+    if ours := [name for name in empty if _below(classes[name], left.outputs)]:
+        classes = {k: folder for k, folder in classes.items() if k not in ours}
+        trained = _part(classes, [*classes], walking.Left([], []))
+    names = [*classes]
     if len(names) < 2:
         there = f"one class only, {names[0]!r}" if names else "no class folders"
         raise DataError(
             f"{title}: {train} holds {there}; make a folder per class, such as"
             f" {train / 'cat'} and {train / 'dog'}, and move the images there."
         )
-    ignored: list[Path] = []
-    listing = Listing(
-        class_names=tuple(names),
-        train=_part(train, names, ignored),
-        test=_part(test, names, ignored) if test else None,
-        notes=(),
-    )
-    empty = _without_images(listing.train, names)
-    if empty:
-        places = [train / name for name in empty]
-        there = [str(p) for p in ignored if {*places} & {*p.parents}]
+    if places := [classes[name] for name in empty if name in classes]:
+        there = [path for place in places for path in _below(place, left.files)]
         but = f" (but {_some(there)}, which Pillow does not open)" * bool(there)
         raise DataError(
-            f"{title}: no image is in {_some([str(p) for p in places])}{but}; put"
-            " images there, or remove the folder."
+            f"{title}: no image is in {_some(places)}{but}; put images there, or remove"
+            " the folder."
         )
-    if test and listing.test:
-        notes += _check_test(title, test, names, listing.test)
-    if ignored:
-        files = _some([str(path.relative_to(root)) for path in ignored])
-        notes.append(f"Files that are no images are ignored: {files}.")
-    return Listing(listing.class_names, listing.train, listing.test, tuple(notes))
+    tested = _part(_classes(test), names, left) if test else None
+    if test and tested:
+        notes += _check_test(title, test, names, tested)
+    notes += _left_out(root, {root, train, test or train}, left)
+    return Listing(tuple(names), trained, tested, tuple(notes))
+
+
+def _left_out(root: Path, parents: set[Path], left: walking.Left) -> list[str]:
+    """Says which files below a folder are not used."""
+    loose = [
+        path
+        for parent in sorted(parents)
+        for path in sorted(parent.iterdir())
+        if walking.is_meant(path.name) and walking.is_image(path) and path.is_file()
+    ]
+    notes = {
+        "Images in no class folder are not used": loose,
+        "Files that are no images are ignored": left.files,
+        "What lion_jax wrote there is ignored": left.outputs,
+    }
+    return [
+        f"{note}: {_some(path.relative_to(root) for path in paths)}."
+        for note, paths in notes.items()
+        if paths
+    ]
+
+
+def _refuse_splits(title: str, folder: Path, classes: dict[str, Path]) -> None:
+    """Refuses splits that would be classes, or that lie within classes."""
+    for path in classes.values():
+        inside = {x.name.casefold(): x for x in _folders(path)}
+        if inside.keys() & TRAINING and inside.keys() & TESTING:
+            splits = [inside[x] for x in sorted(inside.keys() & (TRAINING | TESTING))]
+            raise DataError(
+                f"{title}: {_some(splits)} look like splits within a class; move them,"
+                f" so that a split holds its classes: {folder / 'train' / path.name}."
+            )
+    words = {name: {*re.split(r"[\W_]+", name.casefold())} for name in classes}
+    train = [name for name in classes if words[name] & TRAINING]
+    test = [name for name in classes if words[name] & TESTING and name not in train]
+    inside = {n: {x.name for x in _folders(classes[n])} for n in (*train, *test)}
+    alike = [(a, b) for a in train for b in test if inside[a] & inside[b]]
+    named = {name.casefold() for name in classes} <= TRAINING | TESTING
+    if alike or (named and len(classes) > 1):
+        raise DataError(
+            f"{title}: {_some(alike[0] if alike else classes)} look like splits, not"
+            " classes; name them train and test."
+        )
+
+
+def _below(folder: Path, paths: list[Path]) -> list[Path]:
+    return [path for path in paths if folder in (path, *path.parents)]
 
 
 def _check_test(title: str, folder: Path, names: list[str], part: Part) -> list[str]:
@@ -145,10 +184,10 @@ def _without_images(part: Part, names: list[str]) -> list[str]:
     return [name for name, count in zip(names, counts, strict=True) if not count]
 
 
-def _part(folder: Path, names: list[str], ignored: list[Path]) -> Part:
-    folders, paths, labels = _classes(folder), [], []
+def _part(folders: dict[str, Path], names: list[str], left: walking.Left) -> Part:
+    paths, labels = [], []
     for label, name in enumerate(names):
-        found = _images(folders[name], ignored) if name in folders else []
+        found = walking.images(folders[name], left) if name in folders else []
         paths += found
         labels += [label] * len(found)
     return Part(paths, np.asarray(labels, np.int32))
@@ -169,21 +208,23 @@ def _splits(root: Path, *names: str) -> list[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and _is_meant(p.name))
+    with os.scandir(folder) as entries:  # which asks the disk for no file's state
+        meant = (entry for entry in entries if walking.is_meant(entry.name))
+        return sorted(Path(entry) for entry in meant if entry.is_dir())
 
 
 def _classes(folder: Path) -> dict[str, Path]:
     """Returns the class folders by name, in order, accents composed."""
     if not folder.is_dir():
         return {}
-    found = [path for path in folder.iterdir() if _is_meant(path.name)]
-    if nowhere := [str(p) for p in found if p.is_symlink() and not p.exists()]:
+    found = [path for path in folder.iterdir() if walking.is_meant(path.name)]
+    if nowhere := [p for p in found if p.is_symlink() and not p.exists()]:
         raise DataError(
             f"{_some(sorted(nowhere))} leads nowhere; mend the link, or remove it."
         )
-    folders = sorted((p for p in found if p.is_dir()), key=lambda p: _order(p.name))
+    folders = [path for path in found if path.is_dir()]
     classes: dict[str, Path] = {}
-    for path in folders:
+    for path in sorted(folders, key=lambda path: walking.order(path.name)):
         name = unicodedata.normalize("NFC", path.name)
         if name in classes:
             raise DataError(
@@ -194,57 +235,7 @@ def _classes(folder: Path) -> dict[str, Path]:
     return classes
 
 
-def _images(folder: Path, ignored: list[Path]) -> list[Path]:
-    """Returns the images at any depth below a class folder, in order."""
-    extensions = _extensions()
-    images = []
-    for path in _files(folder):
-        if path.suffix.lower() in extensions:
-            images.append(path)
-        else:
-            ignored.append(path)
-    return sorted(images, key=lambda path: _order(path.relative_to(folder).as_posix()))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yields what a class folder holds, and links to a folder above it, not followed.
-
-    Other classes are below such a folder. Of two ways to one folder, the first by name
-    is taken, on any file system.
-    """
-    top, seen = Path(os.path.realpath(folder)), set()
-    above = {top, *top.parents}
-    for where, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(where)
-        meant = sorted(filter(_is_meant, folders), key=_order)
-        places = {name: Path(where, name) for name in meant if real not in seen}
-        up = [name for name, p in places.items() if Path(os.path.realpath(p)) in above]
-        folders[:] = [name for name in places if name not in up]
-        yield from (places[name] for name in up)
-        if real not in seen:
-            yield from (Path(where, name) for name in files if _is_meant(name))
-        seen.add(real)
-
-
-def _refuse(error: OSError) -> None:
-    raise error  # os.walk would leave the folder out without a word
-
-
-def _extensions() -> set[str]:
-    """Returns the endings of files that Pillow opens."""
-    known = Image.registered_extensions()
-    return {ending for ending, format in known.items() if format in Image.OPEN}
-
-
-def _is_meant(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in LITTER
-
-
-def _order(name: str) -> tuple[str, str]:
-    """Sorts names alike on file systems that keep accents composed and decomposed."""
-    return unicodedata.normalize("NFC", name), name
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if names[NAMED:] else ""
-    return ", ".join(names[:NAMED]) + more
+def _some(names: Iterable[object]) -> str:
+    first = [str(name) for name in names]
+    more = f" and {len(first) - NAMED} more" if first[NAMED:] else ""
+    return ", ".join(first[:NAMED]) + more

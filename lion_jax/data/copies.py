@@ -6,18 +6,27 @@ A copy has other times of modification, and may share a cache with the original.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lion_jax.data.ahead import in_order
 from lion_jax.data.class_folders import Listing
 
 
-def about(listing: Listing, root: Path) -> dict[str, str]:
-    """Returns checksums of a folder's names and sizes, and of what is in its files."""
-    whole = hashlib.sha256()
-    for part in filter(None, (listing.train, listing.test)):
-        for digest in in_order(_checksum, part.paths):
-            whole.update(digest)
-    return {"files": _names(listing, root), "content": whole.hexdigest()}
+def about(listing: Listing, root: Path) -> dict[str, Any]:
+    """Returns checksums of a folder's names and sizes, and of what is in its files.
+
+    Under `shared` stands how many test files are training files too, by their content.
+    """
+    parts = filter(None, (listing.train, listing.test))
+    train, *test = ([*in_order(_checksum, part.paths)] for part in parts)
+    whole, known = hashlib.sha256(b"".join(train)), {*train}
+    for digests in test:
+        whole.update(b"".join(digests))
+    return {
+        "files": _names(listing, root),
+        "content": whole.hexdigest(),
+        "shared": sum(digest in known for digests in test for digest in digests),
+    }
 
 
 def is_one(listing: Listing, root: Path, known: Mapping[str, object]) -> bool:

@@ -5,9 +5,9 @@ import hashlib
 import itertools
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,6 +29,7 @@ EXCHANGED = (5, 6, 7, 8)  # its values by which width and height are exchanged
 # Where Pillow keeps what a PNG says before its pixels, and an orientation may stand.
 TURNING = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 NAMED = 20  # unreadable files in a message
+DARK = 64  # where no pixel of a set is as bright, its values were of fewer bits
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +69,29 @@ def load(request: Request) -> Dataset:
         if dataset is None:
             _decode(request, root, listing, path, fingerprint)
             dataset = mapped.read(path, fingerprint)
+        header = mapped.header(path)
     assert dataset is not None
+    _warn(root, len(dataset.test_labels), header)
     return dataset
+
+
+def _warn(root: Path, tested: int, header: dict[str, Any]) -> None:
+    """Warns of what was found in the pixels; caches of earlier versions do not say."""
+    if shared := header.get("shared", 0):
+        _log.warning(
+            "%s: %d of %d test images are training images too, byte for byte, so they"
+            " test what was learnt by heart; remove them from one of the splits.",
+            root,
+            shared,
+            tested,
+        )
+    if (brightest := header.get("brightest", DARK)) < DARK:
+        _log.warning(
+            "%s: the brightest of all pixels is %d of 255; if the files hold fewer bits"
+            " than they have room for, scale their values to the whole range.",
+            root,
+            brightest,
+        )
 
 
 def places(request: Request) -> list[Place]:
@@ -117,9 +139,9 @@ def _decode(
     shape = _shape(request, root, paths, failures)
     try:
         with mapped.replacing(path) as folder:
-            _require_space(folder, len(paths) * int(np.prod(shape)))
+            mapped.require_space(folder, len(paths) * int(np.prod(shape)))
             with progress(f"decoding {root}", len(paths)) as show:
-                done = itertools.count(1)
+                done, brightest = itertools.count(1), 0
                 for name, part in parts.items():
                     assert part is not None
                     images = folder / f"{name}_images.npy"
@@ -127,6 +149,7 @@ def _decode(
                     with mapped.writing(images, (len(part.paths), *shape)) as write:
                         for image in _images(part.paths, shape, failures, exact):
                             write(image)
+                            brightest = max(brightest, int(image.max()))
                             show(next(done))
                     np.save(folder / f"{name}_labels.npy", part.labels)
             _require_readable(root, failures, len(paths))
@@ -136,7 +159,7 @@ def _decode(
                 name=NAME,
                 source=f"the folder {root}, decoded into {path}",
                 class_names=listing.class_names,
-                about=copies.about(listing, root),
+                about=copies.about(listing, root) | {"brightest": brightest},
             )
     except OSError as error:
         raise DataError(
@@ -217,14 +240,4 @@ def _require_readable(root: Path, failures: dict[Path, str], total: int) -> None
             f"data.data_dir={str(root)!r}: {len(named)} of {total} images cannot be"
             f" read: {', '.join(named[:NAMED])}{more}; remove them, or save them anew"
             " as PNG or JPEG."
-        )
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DataError(
-            f"the decoded images take {needed / 1e9:.1f} GB, but {folder.parent} has"
-            f" {free / 1e9:.1f} GB left; free space there, or give a folder on another"
-            " disk as --config.data.cache_dir."
         )

@@ -29,11 +29,12 @@ def hold_out(
     Raises:
       DataError: If no class has images enough.
     """
-    test = []
+    test, small = [], []
     for label in np.unique(labels):
         of_class = np.flatnonzero(labels == label)
         order = np.random.default_rng([SEED, int(label)]).permutation(of_class)
         test.append(order[: round(FRACTION * len(order))])
+        small += [label] * (not len(test[-1]))
     held_out = np.sort(np.concatenate(test))
     if not len(held_out):
         raise DataError(
@@ -48,4 +49,12 @@ def hold_out(
         len(labels),
         100 * FRACTION,
     )
+    if small:
+        _log.warning(
+            "%s: %d of its %d classes have fewer than 3 images, which are all trained"
+            " on: they are not tested.",
+            title,
+            len(small),
+            len(test),
+        )
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out

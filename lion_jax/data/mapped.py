@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,13 @@ HEADER = "header.json"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 NAMES = ("name", "version", "source")
 MOST_COPIES = 64  # of what a set was made from, that are known by their fingerprints
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _log = logging.getLogger(__name__)
+
+
+def header(path: Path) -> dict[str, Any]:
+    """Returns the header of a cached set that was read; what `finish` was told, too."""
+    return json.loads((path / HEADER).read_text(encoding="utf-8"))
 
 
 def read(
@@ -53,20 +56,20 @@ def read(
     if not path.exists():
         return None
     try:
-        header = json.loads((path / HEADER).read_text(encoding="utf-8"))
-        if header["format"] != FORMAT:
+        content = header(path)
+        if content["format"] != FORMAT:
             raise ValueError("it is of another format")
-        known = [header["fingerprint"], *header.get("copies", [])]
+        known = [content["fingerprint"], *content.get("copies", [])]
         if fingerprint not in known:
-            if not is_same(header):
+            if not is_same(content):
                 return None
-            copies = [*header.get("copies", []), fingerprint][-MOST_COPIES:]
+            copies = [*content.get("copies", []), fingerprint][-MOST_COPIES:]
             with contextlib.suppress(OSError):  # else it is asked again
-                text = json.dumps(header | {"copies": copies}, indent=2)
+                text = json.dumps(content | {"copies": copies}, indent=2)
                 write_whole(path / HEADER, text, shared=True)
                 share(path)
-        dataset = _map(path, header)
-        if dataset.sha256() != header["sha256"]:
+        dataset = _map(path, content)
+        if dataset.sha256() != content["sha256"]:
             raise ValueError("its sha256 differs from its header's")
     except PermissionError as error:
         raise ForbiddenError.of(path) from error
@@ -128,6 +131,25 @@ def replacing(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def require_space(folder: Path, needed: int) -> None:
+    """Refuses to decode images for which a disk has no room.
+
+    Args:
+      folder: From `replacing`.
+      needed: Bytes of all images.
+
+    Raises:
+      DataError: Names what is needed, and what is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DataError(
+            f"the decoded images take {needed / 1e9:.1f} GB, but {folder.parent} has"
+            f" {free / 1e9:.1f} GB left; free space there, or give a folder on another"
+            " disk as --config.data.cache_dir."
+        )
+
+
 @contextlib.contextmanager
 def writing(
     path: Path, shape: tuple[int, ...], dtype: type = np.uint8
@@ -157,7 +179,7 @@ def finish(
     source: str,
     class_names: tuple[str, ...],
     version: str = "",
-    about: Mapping[str, str] = NOTHING,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the header of a folder whose four arrays are written.
 
@@ -168,9 +190,9 @@ def finish(
       source: Where it came from, in words.
       class_names: In the order of the labels.
       version: Of the set; empty for the first digits of the arrays' sha256.
-      about: What `read` is to tell of what the set was made from.
+      about: What `read` and `header` are to tell of what the set was made from.
     """
-    header = dict(about) | {
+    content = dict(about or {}) | {
         "format": FORMAT,
         "fingerprint": fingerprint,
         "name": name,
@@ -178,12 +200,12 @@ def finish(
         "source": source,
         "class_names": class_names,
     }
-    header["sha256"] = _map(folder, header).sha256()
-    header["version"] = version or header["sha256"][:12]
-    write_whole(folder / HEADER, json.dumps(header, indent=2))
+    content["sha256"] = _map(folder, content).sha256()
+    content["version"] = version or content["sha256"][:12]
+    write_whole(folder / HEADER, json.dumps(content, indent=2))
 
 
-def _map(path: Path, header: dict) -> Dataset:
+def _map(path: Path, content: dict) -> Dataset:
     arrays = {
         name: np.load(
             path / f"{name}.npy",
@@ -192,5 +214,5 @@ def _map(path: Path, header: dict) -> Dataset:
         )
         for name in ARRAYS
     }
-    names = {name: header[name] for name in NAMES}
-    return Dataset(class_names=tuple(header["class_names"]), **names, **arrays)
+    names = {name: content[name] for name in NAMES}
+    return Dataset(class_names=tuple(content["class_names"]), **names, **arrays)

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    PHOTOMETRIC_INTERPRETATION,
+    TiffImageFile,
+)
 
 from lion_jax.data.dataset import DataError
 
-# What Pillow raises for files that are no images, damaged, or too large to be meant.
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 NAMED = 5  # in a message about several files
 
 
@@ -20,10 +22,10 @@ def read(
 ) -> UInt8[np.ndarray, "h w c"]:
     """Reads an image file as an array of a given shape.
 
-    The camera's rotation (EXIF) is undone, grey of up to 16 bits is scaled to 8,
-    transparency is dropped, and the file's colours become grey or RGB as the channels
-    ask for. The image is cut to the shape's proportions around its centre and resized
-    (bilinear, antialiased).
+    The camera's rotation (EXIF) is undone, grey of up to 16 bits is scaled to 8 (and
+    inverted where a TIFF's 0 is white), transparency is dropped, and the file's colours
+    become grey or RGB as the channels ask for. The image is cut to the shape's
+    proportions around its centre and resized (bilinear, antialiased).
 
     Args:
       path: The file, in any format that Pillow reads; of several frames, the first.
@@ -31,7 +33,8 @@ def read(
       exact: Whether to refuse an image of another size.
 
     Raises:
-      OSError, ValueError, ...: One of `UNREADABLE` if the file cannot be read.
+      Exception: Whatever Pillow's many parts raise of what is no image, damaged, or too
+        large to be meant; `reason` has it in words.
     """
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
@@ -40,7 +43,7 @@ def read(
                 "it is {} x {} pixels once it is turned".format(*image.size)
             )
         if image.mode == "I" or image.mode.startswith("I;16"):
-            image = _eight_bits(np.asarray(image), _bits(opened))
+            image = _eight_bits(np.asarray(image), *_bits(opened))
         if image.mode == "F":
             raise ValueError("its pixels are floats")
         if image.mode == "P" and "transparency" in image.info:
@@ -49,16 +52,19 @@ def read(
         return _fitted(image, shape)
 
 
-def _bits(image: Image.Image) -> int:
-    """Returns how many bits a grey value has that Pillow gives in more than eight."""
-    is_tiff = isinstance(image, TiffImageFile)  # Pillow scales other formats' to 16
-    return image.tag_v2.get(BITSPERSAMPLE, (16,))[0] if is_tiff else 16
+def _bits(image: Image.Image) -> tuple[int, bool]:
+    """Returns of grey values in more than eight bits how many, and if 0 is white."""
+    if not isinstance(image, TiffImageFile):  # Pillow scales other formats' to 16
+        return 16, False
+    bits = image.tag_v2.get(BITSPERSAMPLE, (16,))[0]
+    return bits, image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
 
 
-def _eight_bits(grey: np.ndarray, bits: int) -> Image.Image:
+def _eight_bits(grey: np.ndarray, bits: int, inverted: bool) -> Image.Image:
     if bits > 16 or grey.min() < 0 or grey.max() >= 2**bits:
         raise ValueError("its grey values are not of 8 to 16 bits")
-    return Image.fromarray((grey * (255 / (2**bits - 1))).round().astype(np.uint8))
+    pixels = (grey * (255 / (2**bits - 1))).round().astype(np.uint8)
+    return Image.fromarray(255 - pixels if inverted else pixels)
 
 
 def fit(pixels: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s c"]:
@@ -86,7 +92,7 @@ def read_all(
     for path in paths:
         try:
             images.append(read(path, shape))
-        except UNREADABLE as error:
+        except Exception as error:  # Pillow raises what its many parts raise
             failures.append(f"{path} ({reason(error)})")
     if failures:
         more = f" and {len(failures) - NAMED} more" if failures[NAMED:] else ""
@@ -99,6 +105,10 @@ def read_all(
 
 def reason(error: Exception) -> str:
     """Returns why a file cannot be read, in a few words."""
+    if isinstance(error, Image.DecompressionBombError):
+        return (
+            f"more pixels than {2 * (Image.MAX_IMAGE_PIXELS or 0):,}: make it smaller"
+        )
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return "no image that Pillow reads" if isinstance(error, OSError) else str(error)

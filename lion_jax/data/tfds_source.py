@@ -19,6 +19,7 @@ import absl.logging
 from lion_jax.data import debian, idx, tfds_reading
 from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.idx import FILE_FORMAT, IDX_SETS
+from lion_jax.files import expanded
 
 PROBE_SECONDS = 10.0
 
@@ -63,6 +64,7 @@ def _make_builder(name: str, data_dir: str):
                 return tfds.builder(name, data_dir=root)
             return idx.make_builder(name, root)
     except tfds.core.DatasetNotFoundError:
+        _refuse_path(name)
         names = tfds.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name, names) or ["fashion_mnist"]
         raise DataError(
@@ -75,10 +77,25 @@ def _make_builder(name: str, data_dir: str):
             f" ({_first_line(error)}); give another set, such as fashion_mnist."
         ) from error
     except Exception as error:  # TFDS raises what its many parts raise
+        _refuse_path(name)
         raise DataError(
             f"data.name={name!r} is no name of a data set in TensorFlow Datasets"
             f" ({_first_line(error)}); give one such as fashion_mnist."
         ) from error
+
+
+def _refuse_path(name: str) -> None:
+    """Says what to set where the name is that of the user's own images."""
+    if os.path.isdir(expanded(name)):
+        raise DataError(
+            f"data.name={name!r} is a folder; set --config.data.name=folder and"
+            f" --config.data.data_dir={name}."
+        )
+    if os.path.isfile(expanded(name)):
+        raise DataError(
+            f"data.name={name!r} is a file; give arrays of images and labels, saved by"
+            " numpy.savez as FILE.npz."
+        )
 
 
 def _first_line(error: Exception) -> str:
