@@ -97,6 +97,9 @@ def test_a_model_saved_without_signature_takes_it_from_its_data():
 def test_predict_prints_what_the_model_says(whole, pngs, small):
     images = small.test_images[:3]
     expected = predict.predictions(training.load(whole), images, top=2)
+    with pytest.raises(ValueError, match=r"top=-1, but it must be >= 0; set 0 for all"):
+        predict.predictions(training.load(whole), images, top=-1)
+    assert len(predict.predictions(training.load(whole), images, top=0)[0]) == 10
     argv = ["--workdir", str(whole), *pngs, "--top=2"]
     status, errors, out = ending(argv, predict)
     assert (status, errors) == (0, "")

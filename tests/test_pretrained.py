@@ -1,7 +1,9 @@
 """Weights of torchvision, timm, a run or an exported file, in our models."""
 
+import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,9 +13,9 @@ import pytest
 import safetensors.numpy
 from drawn_weights import drawn, images
 from flax import nnx
-from small_runs import run, saved_state, small_config
+from small_runs import run, saved_state, small_config, small_dataset
 
-from lion_jax import models, training
+from lion_jax import data, models, training
 from lion_jax.config import ConfigError, OptimizerConfig
 from lion_jax.models import foreign
 from lion_jax.models.vit import ViT
@@ -119,6 +121,52 @@ def test_what_differs_is_made_to_fit_or_stays_the_models_own():
         " 10 here), norm.bias",
         "  not used: extra, a.stranger",
     ]
+
+
+def test_one_channel_of_three_is_summed_and_no_other_convolution():
+    there, here = np.zeros((3, 3, 8, 8), np.float32), np.zeros((3, 3, 1, 8), np.float32)
+    weights = Weights({"conv.kernel": there, "bias": np.zeros(8)}, "a file", [])
+    fitted = pretrained.fit(weights, {"conv.kernel": here, "bias": np.zeros(8)})
+    assert fitted.new == ["conv.kernel (3 x 3 x 8 x 8 there, 3 x 3 x 1 x 8 here)"]
+
+
+def test_weights_that_fit_nothing_are_named_with_their_shapes():
+    weights = Weights({"head.kernel": np.zeros((16, 5))}, "a file", [])
+    with pytest.raises(
+        ConfigError, match=r"has head.kernel \(16 x 5 there, 8 x 3 here"
+    ):
+        pretrained.fit(weights, {"head.kernel": np.zeros((8, 3))})
+
+
+def test_a_folder_may_be_called_as_a_pickle_is(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "run.ckpt")
+    assert pretrained.read(str(folder)).class_names == small_dataset().class_names
+
+
+@pytest.mark.usefixtures("small_data")
+def test_a_head_of_other_classes_stays_the_models_own(whole, tmp_path, monkeypatch):
+    """Also if they are as many; by a run's folder, and by an exported file."""
+    path = tmp_path / "best.safetensors"
+    exported.write_weights(training.load(whole), path)
+    letters = dataclasses.replace(small_dataset(), class_names=(*"abcdefghij",))
+    monkeypatch.setattr(data, "load", lambda *_: letters)
+    for place in str(whole), str(path):
+        config = small_config(init_from=place)
+        config.epochs, config.optimizer.learning_rate = 1, 1e-30  # moves no weight
+        config.optimizer.freeze = "head.kernel"
+        folder = tmp_path / f"from_{Path(place).suffix}"
+        status, said = run(config, folder)
+        assert status == 0
+        assert "new: head.bias (of other classes there), head.kernel (of" in said
+        lost = "warning: frozen as drawn at random, for good: head.kernel"
+        assert lost in said
+        best, begun = saved_state(whole, "best"), saved_state(folder, "latest")
+        kernels = [name for name in best if name.startswith("[0]['params']")]
+        equal = {name: (begun[name] == best[name]).all() for name in kernels}
+        assert [name for name in equal if not equal[name]] == [
+            "[0]['params']['head']['bias']",
+            "[0]['params']['head']['kernel']",
+        ]
 
 
 def test_numbers_that_another_dtype_cannot_hold_stay_the_models_own():

@@ -425,6 +425,11 @@ BAD_CODE = [
         r"it has no nnx.Param, so nothing can be trained; make its weights of nnx.Par",
     ),
     (
+        "x, train, key=None",
+        "x, deterministic=True, key=None",
+        r"takes deterministic, which would stay True in training; name it train",
+    ),
+    (
         "head(width, num_classes",
         "head(width, num_classes + 1",
         r"returns float32 \(32, 4\), but must return logits, float32 \(32, 3\)",

@@ -154,6 +154,9 @@ ELSEWHERE = {
         "test_runs_that_others_hold_are_left_to_them_with_a_line"
     ),
     ", damaged ({}; remove {}, and": "test_a_damaged_run_is_named_and_hides_no_other",
+    "run it again to resume.": (
+        "test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit"
+    ),
     "rerun the same command to resume.": (
         "test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit"
     ),
@@ -201,6 +204,7 @@ ELSEWHERE = {
     ),
     "give one label per image": ARRAYS,
     "make their shapes equal": ARRAYS,
+    "must be >= 0; set 0 for all": "test_predict_prints_what_the_model_says",
     "give two classes or more": ARRAYS,
     "is no file; give its path": FILES,
     "which are not unpickled; give": (
@@ -237,6 +241,7 @@ ELSEWHERE = {
             "install it, or import what is beside the file",
             "has no value; give one with",
             "so nothing can be trained; make",
+            "in training; name it train, which is True then",
             "changes its form when it is called",
             "which would hold one of them; give one another name",
             "outside of a variable; make it nnx.Variable",
@@ -507,7 +512,7 @@ def ties_of_a_mean(place, patch):
     yield "set --config.mesh.ties=stand", stand
 
 
-@leads_out_of("but one device has none to vote with; set --config.mesh.vote=none")
+@leads_out_of("but one device has none to vote with; set more --config.devices")
 def one_voter(place, patch):
     def checked(devices, vote="majority"):
         config = configs.Config(devices=devices)
@@ -515,22 +520,22 @@ def one_voter(place, patch):
         return lambda: sharding.check_devices(config)
 
     yield "", checked(1)
-    yield "set --config.mesh.vote=none", checked(1, "none")
-    yield "more --config.devices", checked(2)
+    yield "set more --config.devices", checked(2)
     assert jax.config.jax_num_cpu_devices == 8  # as the variable sets it
     yield "or on a CPU JAX_NUM_CPU_DEVICES=8", checked(0)
+    yield "for another run, --config.mesh.vote=none", checked(1, "none")
 
 
-@leads_out_of("devices{} must divide it; set --config.{}={}")
+@leads_out_of("devices{} must divide it; set --config.devices={}")
 def devices_and_batch(place, patch):
     options = {"batch_size": 60, "accumulate": 2, "eval_batch_size": 256}
     yield "", devices(**options)
-    yield "set --config.batch_size=64", devices(**options | {"batch_size": 64})
+    yield "set --config.devices=2", devices(**options | {"devices": 2})
+    yield "--config.batch_size=64", devices(**options | {"batch_size": 64})
     yield (
-        "--config.accumulate",
+        "or --config.accumulate",
         devices(**options | {"accumulate": 1, "batch_size": 56}),
     )
-    yield "or --config.devices", devices(**options | {"devices": 2})
 
 
 @leads_out_of("{} command; give {}.")

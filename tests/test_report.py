@@ -1410,7 +1410,11 @@ def test_somebodys_pyplot_is_left_alone(tmp_path):
 
     before = plt.get_backend(), plt.get_fignums()
     reports.write(made_runs("lion", HIGH) + made_runs("adamw", LOW), tmp_path)
-    curves.plot(tmp_path, made_run().epochs, "a run")
+    epochs = made_run().epochs
+    # The best epoch is that of the result: finite in its parameters too.
+    epochs[-1] = dataclasses.replace(epochs[-1], parameters_finite=False)
+    curves.plot(tmp_path, epochs, "a run")
+    assert "best: epoch 2" in (tmp_path / "curves.svg").read_text()
     assert (plt.get_backend(), plt.get_fignums()) == before
 
 

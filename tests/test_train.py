@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from rich.console import Console
 from small_models import STEM
 from small_runs import (
     STEPS,
@@ -21,14 +23,17 @@ from small_runs import (
     run,
     saved_state,
     small_config,
+    small_dataset,
     undisturbed,
 )
 
-from lion_jax import data, evaluate, interruption, training
+from lion_jax import data, evaluate, interruption, models, training
 from lion_jax.config import ConfigError, OptimizerConfig
-from lion_jax.training import history, loop, lowering, run_folder
+from lion_jax.training import history, loop, lowering, run_folder, stored
+from lion_jax.training.calls import parts_of
 from lion_jax.training.history import Epoch
 from lion_jax.training.program import Program
+from lion_jax.training.signature import Signature
 
 pytestmark = pytest.mark.usefixtures("small_data")
 FILES = {
@@ -244,6 +249,52 @@ def test_a_restored_network_predicts_what_was_tested(whole):
     assert "np.round(255 * images).astype(np.uint8)" in str(error.value)
     remedied = restored.predict(np.round(255 * scaled).astype(np.uint8))
     np.testing.assert_array_equal(remedied, logits[:64])
+
+
+def test_no_state_that_is_not_finite_is_saved_within_an_epoch(tmp_path):
+    config = small_config(save_every_minutes=1e-9)
+    config.optimizer.name, config.optimizer.learning_rate = "sgd", 1e38
+    assert run(config, tmp_path)[0] == 1
+    saves = tmp_path / run_folder.CHECKPOINTS
+    assert [path.name for path in stored.steps_in(saves)] == ["1"]
+
+
+def test_other_pixels_of_the_same_version_are_refused():
+    """As a function of the user's own may return them."""
+    saved = Signature("mine", "1", ("a", "b"), (4, 4, 1), 4, 1, (0.5,), (0.25,))
+    dataclasses.replace(saved, mean=(0.5 + 1e-9,)).require_data_of(saved)
+    for field in "mean", "std":
+        with pytest.raises(
+            data.DataError, match=r"these are mine 1 .*, with other pix"
+        ):
+            dataclasses.replace(saved, **{field: (0.3,)}).require_data_of(saved)
+
+
+@pytest.mark.usefixtures("small_data")
+def test_a_run_goes_on_in_a_process_of_64_bits(tmp_path):
+    config = small_config()
+    config.epochs = 1
+    assert run(config, tmp_path)[0] == 0
+    config.epochs = 2
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        result = training.run(config, tmp_path, Console(quiet=True))
+        model = training.load(tmp_path)
+        assert model.predict(small_dataset().test_images[:2]).dtype == np.float32
+    assert result.stopped_epoch == 2
+    assert result.test_loss is not None
+
+
+@pytest.mark.parametrize("name", ["vit_tiny", "resnet_nano"])
+def test_a_model_is_of_float32_in_a_process_of_64_bits(name):
+    with jax.enable_x64(True):
+        made = jax.eval_shape(
+            lambda: parts_of(
+                models.make(
+                    name, image_size=28, num_classes=10, channels=1, rngs=nnx.Rngs(0)
+                )
+            )
+        )
+    assert {x.dtype for x in jax.tree.leaves(made)} == {np.dtype(np.float32)}
 
 
 def test_a_run_that_diverges_at_once_has_no_best(tmp_path):

@@ -199,14 +199,21 @@ def check_devices(config: Config, available: int) -> int:
             f"devices={devices}, but JAX finds {available}; set --config.devices="
             f"{available}, or 0 for all."
         )
-    for name, parts in ("batch_size", config.accumulate), ("eval_batch_size", 1):
+    divided = {"batch_size": config.accumulate, "eval_batch_size": 1}
+    for name, parts in divided.items():
         size, multiple = getattr(config, name), devices * parts
         if size % multiple:
             times = f" times accumulate={parts}" if parts > 1 else ""
+            fewer = max(
+                count
+                for count in range(1, devices)
+                if not any(getattr(config, x) % (count * n) for x, n in divided.items())
+            )
             raise ConfigError(
                 f"{name}={size}, but the {devices} devices{times} must divide it; set"
-                f" --config.{name}={max(1, round(size / multiple)) * multiple},"
-                f"{' --config.accumulate' if parts > 1 else ''} or --config.devices."
+                f" --config.devices={fewer}, or, for another run, --config.{name}="
+                f"{max(1, round(size / multiple)) * multiple}"
+                f"{' or --config.accumulate' if parts > 1 else ''}."
             )
     return devices
 

@@ -158,9 +158,9 @@ class ViT(nnx.Module):
             rngs=rngs,
         )
         if pool == "token":
-            self.class_token = nnx.Param(jnp.zeros((1, 1, width)))
+            self.class_token = nnx.Param(jnp.zeros((1, 1, width), jnp.float32))
         self.positions = nnx.Param(
-            initializers.normal(0.02)(rngs.params(), (1, tokens, width))
+            initializers.normal(0.02)(rngs.params(), (1, tokens, width), jnp.float32)
         )
 
         @nnx.vmap(in_axes=0, out_axes=0)

@@ -1,5 +1,8 @@
 """The state before the first step: by the seed alone, or from other weights."""
 
+import contextlib
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -10,9 +13,10 @@ from lion_jax.training.console import Print
 from lion_jax.training.optimizers import frozen
 from lion_jax.training.pretrained import Weights
 from lion_jax.training.program import Program
+from lion_jax.training.signature import Signature
 from lion_jax.training.state import Model, TrainState
 from lion_jax.training.step import init_model
-from lion_jax.training.task import Task
+from lion_jax.training.task import Task, model_maker
 
 
 def check(config: Config, task: Task) -> Weights | None:
@@ -36,7 +40,7 @@ def check(config: Config, task: Task) -> Weights | None:
     if not config.init_from:
         return None
     weights = pretrained.read(config.init_from)
-    pretrained.fit(weights, stored.named(model))
+    _fit(config, task.signature, weights, model)
     return weights
 
 
@@ -76,9 +80,14 @@ def first_state(
         return state
     weights = weights or pretrained.read(config.init_from)
     model = state.params, state.batch_stats
-    fitted = pretrained.fit(weights, stored.named(model))
+    fitted = _fit(config, program.signature, weights, Model(*model))
     for line in fitted.lines(weights.source):
         say(line)
+    if config.optimizer.freeze:
+        mask = stored.named([frozen(state.params, config.optimizer.freeze)])
+        lost = [name for name, fixed in mask.items() if fixed and name in fitted.own]
+        if lost:
+            say(f"warning: frozen as drawn at random, for good: {', '.join(lost)}")
 
     def choose(path, array):
         name = stored.name_of(path[1:])
@@ -88,3 +97,19 @@ def first_state(
 
     chosen = Model(*jax.tree_util.tree_map_with_path(choose, model))
     return program.begin_with(chosen)
+
+
+def _fit(
+    config: Config, signature: Signature, weights: Weights, model: Model
+) -> pretrained.Fitted:
+    """Fits weights to a model; its head is what one more class would change."""
+    wanted, names = stored.named(model), signature.class_names
+    if weights.class_names in ((), names):
+        return pretrained.fit(weights, wanted)
+    more = dataclasses.replace(signature, class_names=(*names, "another"))
+    make, other = model_maker(config, more), {}
+    with contextlib.suppress(Exception):  # a model of the user's own may allow no more
+        shapes = jax.eval_shape(lambda: init_model(make, jax.random.key(0)))
+        other = stored.named(shapes)
+    head = {x for x in wanted if x in other and wanted[x].shape != other[x].shape}
+    return pretrained.fit(weights, wanted, head)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -127,11 +127,15 @@ def of(
     if not parse(config.name):
         return make(frozenset({"train", "key"} if config.drop_path > 0 else {"train"}))
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
-    # Of a wrapped Linen module, what the module itself names.
-    own = model.to_nnx__module if isinstance(model, nnx.bridge.ToNNX) else model
-    takes = {"train", "key"} & inspect.signature(own.__call__).parameters.keys()
+    takes = {"train", "key"} & parameters_of(model).keys()
     streams = nnx.to_pure_dict(nnx.state(model, nnx.RngState))
     return make(frozenset(takes), streams, True)
+
+
+def parameters_of(model: nnx.Module) -> Mapping[str, inspect.Parameter]:
+    """Returns what a model takes; of a wrapped Linen module, what that itself names."""
+    own = model.to_nnx__module if isinstance(model, nnx.bridge.ToNNX) else model
+    return inspect.signature(own.__call__).parameters
 
 
 def parts_of(model: nnx.Module) -> tuple[PyTree[Array], PyTree[Array]]:

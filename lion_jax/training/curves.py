@@ -14,6 +14,7 @@ from typing import Any
 from lion_jax import cluster
 from lion_jax.plots import COLORS, save
 from lion_jax.training.history import Epoch
+from lion_jax.training.history import best as best_of
 from lion_jax.training.run_folder import CURVES
 
 _log = logging.getLogger(__name__)
@@ -107,8 +108,7 @@ def plot(folder: Path, history: list[Epoch], title: str) -> Path:
     axes = figure.subplots(1, 2)
     epochs = [record.epoch for record in history]
     styles = {"train": (COLORS[0], "--", "o"), "val": (COLORS[1], "-", "s")}
-    losses = [math.inf if x.val_loss is None else x.val_loss for x in history]
-    best = min(zip(losses, epochs, strict=True), default=(math.inf, 0))
+    best = best_of(history)
     for axis, measure in zip(axes, ("loss", "accuracy"), strict=True):
         unit, scale = ("", 1.0) if measure == "loss" else (", %", 100.0)
         for part, (color, line, marker) in styles.items():
@@ -118,8 +118,9 @@ def plot(folder: Path, history: list[Epoch], title: str) -> Path:
             axis.plot(
                 epochs, values, color=color, ls=line, marker=marker, ms=4, label=label
             )
-        if math.isfinite(best[0]):
-            axis.axvline(best[1], color="0.5", ls=":", label=f"best: epoch {best[1]}")
+        if best:
+            label = f"best: epoch {best.epoch}"
+            axis.axvline(best.epoch, color="0.5", ls=":", label=label)
         axis.set(xlabel="epoch", ylabel=measure + unit)
         axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.get_major_locator().set_params(integer=True)

@@ -56,7 +56,9 @@ class InterruptedRunError(Exception):
 
     def __init__(self, number: int) -> None:
         """Names the signal by its number."""
-        super().__init__(f"The run was interrupted by signal {number}; it is saved.")
+        super().__init__(
+            f"The run was interrupted by signal {number}; run it again to resume."
+        )
         self.number = number
 
 
@@ -86,7 +88,7 @@ def run(
       The run's result, also if it diverged or was finished before.
 
     Raises:
-      InterruptedRunError: After a signal, with the state saved.
+      InterruptedRunError: After a signal; its steps are saved, if it has taken any.
       ConfigError: If it cannot be run, or the data or the devices do not fit it.
       DataError: If the data are unavailable.
       RunFolderError: If the folder holds something else.

@@ -19,6 +19,9 @@ from lion_jax.training.loss import Batch, loss_of
 from lion_jax.training.optimizers import make_schedule
 from lion_jax.training.task import Task
 
+# What others call the flag of training, or its opposite.
+MODES = {"training", "is_training", "deterministic", "use_running_average"}
+
 
 def check(config: Config, task: Task, dataset: data.Dataset) -> None:
     """Checks whatever a configuration refers to against its data.
@@ -39,6 +42,7 @@ def check(config: Config, task: Task, dataset: data.Dataset) -> None:
         model = task.make_model(nnx.Rngs(0, params=0))
         if name := names.get("model.name"):
             _require_variables(name, model)
+            _require_mode(name, model)
         return calls.parts_of(model)
 
     params, batch_stats = jax.eval_shape(parts)
@@ -142,6 +146,19 @@ def _require_variables(name: str, model: nnx.Module) -> None:
                     " variable; make it nnx.Variable(...), or an array of NumPy if it"
                     " is a constant."
                 )
+
+
+def _require_mode(name: str, model: nnx.Module) -> None:
+    """Refuses a mode that nothing sets: the model would be evaluated while it trains.
+
+    One whose default is None leaves its layers the mode that the model has.
+    """
+    for mode, parameter in calls.parameters_of(model).items():
+        if mode in MODES and isinstance(parameter.default, bool):
+            raise ConfigError(
+                f"model.name={name!r}: its __call__ takes {mode}, which would stay"
+                f" {parameter.default} in training; name it train, which is True then."
+            )
 
 
 def _require_storable(field: str, name: str, state: PyTree[Any]) -> None:

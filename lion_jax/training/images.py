@@ -171,5 +171,6 @@ def standardize(
     b, _, _, c = images.shape
     x = images.astype(jnp.float32) / 255
     x = jax.image.resize(x, (b, size, size, c), "bilinear", antialias=True)
-    x = (x - jnp.asarray([[[mean]]])) / jnp.asarray([[[std]]])
+    mean_, std_ = (jnp.asarray([[[each]]], jnp.float32) for each in (mean, std))
+    x = (x - mean_) / std_
     return x if c == channels else jnp.repeat(x, channels, axis=-1)

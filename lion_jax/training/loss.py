@@ -4,6 +4,7 @@ import enum
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
@@ -62,7 +63,8 @@ def loss_of(
     logits, batch_stats = task.call(
         graph, params, batch_stats, x, train=True, key=drawn
     )
-    targets = mix(jax.nn.one_hot(batch.labels, logits.shape[-1]))
+    classes = jax.nn.one_hot(batch.labels, logits.shape[-1], dtype=jnp.float32)
+    targets = mix(classes)
     targets = optax.smooth_labels(targets, task.label_smoothing)
     losses = optax.softmax_cross_entropy(logits, targets)
     return losses.mean(), Outputs(losses, logits, batch_stats)

@@ -17,11 +17,16 @@ def predictions(
       images: As `Restored.predict` takes them.
       top: Classes per image; 0 for all.
 
+    Raises:
+      ValueError: If `top` is negative, or the images are not of the model's kind.
+
     Examples:
       >>> first, second = training.predictions(model, images, top=3)  # doctest: +SKIP
       >>> [sorted(row) for row in first]  # doctest: +SKIP
       [['class', 'probability'], ['class', 'probability'], ['class', 'probability']]
     """
+    if top < 0:
+        raise ValueError(f"top={top}, but it must be >= 0; set 0 for all classes.")
     rows = []
     for row in model.probabilities(images):
         order = np.argsort(-row, kind="stable")[: top or len(row)]

@@ -1,8 +1,9 @@
 """Weights that a run begins with: read from a file or a run, fitted to its model."""
 
 import dataclasses
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ import safetensors.numpy
 from lion_jax.config import ConfigError
 from lion_jax.files import expanded
 from lion_jax.models import foreign
-from lion_jax.training import reading, run_folder, stored
+from lion_jax.training import checkpoint, reading, run_folder, stored
 
 SUFFIX = ".safetensors"
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
@@ -22,6 +23,7 @@ PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
 UNREADABLE = (OSError, safetensors.SafetensorError, KeyError, ValueError)
 UNREADABLE += (AttributeError, TypeError)
 NAMED = 6  # arrays in a message
+COLOURS = 3  # channels of images, which other convolutions' inputs hardly have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Weights:
     arrays: dict[str, np.ndarray]
     source: str  # in words
     unknown: list[str]  # names in the file that stand for nothing here
+    class_names: tuple[str, ...] = ()  # of its head; () where that is not known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Fitted:
     changed: list[str]  # what was made to fit, in words
     new: list[str]  # what the model has of its own, with the shapes if these differ
     unused: list[str]  # names of the source that the model has not
+    own: frozenset[str]  # the paths of what is new
 
     def lines(self, source: str) -> list[str]:
         """Returns what was taken and what was not, for the user."""
@@ -67,22 +71,25 @@ def read(place: str) -> Weights:
       CheckpointError: If that state is damaged.
     """
     path = expanded(place)
-    if path.suffix in PICKLED:
+    if path.suffix in PICKLED and not path.is_dir():
         raise ConfigError(
             f"init_from={place!r}: such files may run code when they are read; give"
             f" weights as {SUFFIX}, which timm, torchvision's users and"
             " safetensors.torch.save_file write."
         )
-    if path.suffix == SUFFIX:
+    if path.suffix == SUFFIX and not path.is_dir():
         try:
             arrays = safetensors.numpy.load_file(path)
+            with safetensors.safe_open(path, framework="np") as file:
+                about = json.loads((file.metadata() or {}).get("lion_jax", "{}"))
         except UNREADABLE as error:
             raise ConfigError(
                 f"init_from={place!r} cannot be read ({error}); give a {SUFFIX} file,"
                 " or the folder of a run."
             ) from error
         arrays, whose, unknown = foreign.translate(arrays)
-        return Weights(arrays, f"{path.name}, named as in {whose}", unknown)
+        classes = tuple(about.get("class_names", ()))
+        return Weights(arrays, f"{path.name}, named as in {whose}", unknown, classes)
     saves = path / run_folder.CHECKPOINTS
     found = saves.is_dir() and reading.read(
         saves, "best", lambda saved, step: stored.read_model(saved.folder, step)
@@ -93,19 +100,26 @@ def read(place: str) -> Weights:
             f" one that ended an epoch, or a {SUFFIX} file."
         )
     step, model = found
-    return Weights(model, f"the best state of {place}, step {step}", [])
+    trained = checkpoint.latest_signature(saves)
+    classes = trained.class_names if trained else ()
+    return Weights(model, f"the best state of {place}, step {step}", [], classes)
 
 
-def fit(weights: Weights, wanted: Mapping[str, Any]) -> Fitted:
+def fit(
+    weights: Weights,
+    wanted: Mapping[str, Any],
+    head: Container[str] = (),
+) -> Fitted:
     """Fits weights to a model: another image size, one channel, other classes.
 
-    Position embeddings are resized (bicubic), the first convolution's weights are
-    summed over the channels where the model reads one, and what still differs in shape,
-    such as the head of other classes, stays the model's own.
+    Position embeddings are resized (bicubic), a convolution's weights of three channels
+    are summed where the model reads one, and what still differs in shape stays the
+    model's own, and so does its head if that is given.
 
     Args:
       weights: From `read`.
       wanted: The model's arrays by path, or their shapes.
+      head: The paths of the arrays that are of other classes in the source.
 
     Returns:
       The arrays taken, those of real numbers as float32, or as float64 where the
@@ -119,6 +133,9 @@ def fit(weights: Weights, wanted: Mapping[str, Any]) -> Fitted:
     for name, target in wanted.items():
         if name not in weights.arrays:
             new.append(name)
+            continue
+        if name in head:
+            new.append(f"{name} (of other classes there)")
             continue
         array = _cast(np.asarray(weights.arrays[name]), np.dtype(target.dtype))
         if array is None:
@@ -135,12 +152,13 @@ def fit(weights: Weights, wanted: Mapping[str, Any]) -> Fitted:
             new.append(f"{name} ({_by(array.shape)} there, {_by(shape)} here)")
     unused = [name for name in weights.arrays if name not in wanted] + weights.unknown
     if not taken:
+        there = unused or [text for text in new if text not in wanted]
         raise ConfigError(
             f"init_from: {weights.source} fits no array of the model, which has"
-            f" {', '.join([*wanted][:3])} ...; it has"
-            f" {', '.join(unused[:3]) or 'none'} ...; give weights of this model."
+            f" {', '.join([*wanted][:3])} ...; it has {', '.join(there[:3])} ...; give"
+            " weights of this model."
         )
-    return Fitted(taken, changed, new, unused)
+    return Fitted(taken, changed, new, unused, frozenset(wanted.keys() - taken.keys()))
 
 
 def _cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:
@@ -157,7 +175,7 @@ def _adapted(
     if name == "positions" and ours and array.shape[2] == shape[2]:
         return _resized(array, shape, "class_token" in weights.arrays)
     summed = (*array.shape[:2], 1, *array.shape[3:])
-    if array.ndim == 4 and shape == summed:
+    if array.ndim == 4 and array.shape[2] == COLOURS and shape == summed:
         words = f"{name} summed over {array.shape[2]} channels"
         return array.sum(axis=2, keepdims=True), words
     return None

@@ -67,8 +67,8 @@ def check_devices(config: Config) -> int:
     if devices == 1 and config.mesh.vote != "none":
         raise ConfigError(
             f"mesh.vote={config.mesh.vote!r}, but one device has none to vote with; set"
-            " --config.mesh.vote=none, more --config.devices, or on a CPU"
-            " JAX_NUM_CPU_DEVICES=8 in the environment."
+            " more --config.devices, or on a CPU JAX_NUM_CPU_DEVICES=8 in the"
+            " environment, or, for another run, --config.mesh.vote=none."
         )
     return devices
 

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from lion_jax import data
@@ -71,14 +72,20 @@ class Signature:
           saved: The signature saved with the model; None of an earlier version's.
 
         Raises:
-          DataError: If version, class names or shapes differ from this signature's.
+          DataError: If version, class names, shapes or the pixels' means and deviations
+            differ from this signature's.
         """
+        if saved is None:
+            return
         fields = ("version", "class_names", "image_shape")
-        if saved and any(getattr(saved, x) != getattr(self, x) for x in fields):
+        same = all(getattr(saved, x) == getattr(self, x) for x in fields)
+        # A function of the user's own may give other images under the same version.
+        pixels = [np.array([x.mean, x.std]) for x in (saved, self)]
+        if not same or not np.allclose(*pixels, rtol=1e-6, atol=0):
             raise data.DataError(
                 f"the data have changed: the run was trained on {saved.data}, but"
-                f" these are {self.data}; restore the data, or begin another run in"
-                " another folder (--workdir or --out)."
+                f" these are {self.data}{', with other pixels' * same}; restore the"
+                " data, or begin another run in another folder (--workdir or --out)."
             )
 
     @property

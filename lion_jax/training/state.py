@@ -32,7 +32,7 @@ class Metrics(NamedTuple):
         """Returns the sums of nothing."""
         batches, correct, examples = (jnp.zeros([], jnp.int32) for _ in range(3))
         never = jnp.full([], NEVER, jnp.int32)
-        return cls(batches, jnp.zeros([]), correct, examples, never)
+        return cls(batches, jnp.zeros([], jnp.float32), correct, examples, never)
 
     def add(
         self,
@@ -99,7 +99,9 @@ class Evaluated(NamedTuple):
         """
         batch = self.metrics.batches + 1
         own = jnp.take_along_axis(logits, labels[:, None], axis=1)
-        earlier = jnp.arange(logits.shape[1])[None] < labels[:, None]
+        earlier = (
+            jnp.arange(logits.shape[1], dtype=labels.dtype)[None] < labels[:, None]
+        )
         # A NaN is ahead of all; of equal logits, as in argmax, the first is.
         ahead = jnp.sum(~(logits <= own) | ((logits == own) & earlier), axis=1)
         confusion = self.confusion

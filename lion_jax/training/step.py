@@ -19,6 +19,7 @@ from lion_jax.training import calls, computed, sharding, voting
 from lion_jax.training.averaging import advance
 from lion_jax.training.loss import Batch, loss_of
 from lion_jax.training.state import (
+    NEVER,
     Evaluated,
     Examples,
     Metrics,
@@ -34,8 +35,9 @@ def init_model(
     make_model: Callable[[nnx.Rngs], nnx.Module], key: Key[Array, ""]
 ) -> Model:
     """Makes parameters and batch-norm statistics from the seed's key."""
-    # Streams that a model of the user's own may draw from, besides its weights'.
-    other = jax.random.fold_in(key, 1)
+    # Streams that a model of the user's own may draw from, besides its weights', which
+    # are drawn from the key with small numbers folded in.
+    other = jax.random.fold_in(key, NEVER)
     return Model(*calls.parts_of(make_model(nnx.Rngs(other, params=key))))
 
 
@@ -179,7 +181,7 @@ def _accumulate(
         Batch(
             cut(batch.images),
             cut(batch.labels),
-            batch.part * parts + jnp.arange(parts),
+            batch.part * parts + jnp.arange(parts, dtype=jnp.int32),
         ),
     )
     losses, logits = map(join, per_part)
@@ -202,7 +204,7 @@ def train_steps(
     def step(_, carried):
         return train_step(task, graph, carried[0], examples, order, key)
 
-    return jax.lax.fori_loop(0, count, step, (state, jnp.zeros([])))
+    return jax.lax.fori_loop(0, count, step, (state, jnp.zeros([], jnp.float32)))
 
 
 def eval_step(
@@ -220,7 +222,7 @@ def eval_step(
     example, which do not count.
     """
     size = task.eval_batch_size
-    rows = sums.metrics.batches * size + jnp.arange(size)
+    rows = sums.metrics.batches * size + jnp.arange(size, dtype=jnp.int32)
     pixels, labels = _cut(task, examples, jnp.minimum(rows, count - 1))
     (logits, _), _ = _of_whole(
         task.layout,
