@@ -70,11 +70,11 @@ def build_once(config, *rest):
     return BUILT[key]
 
 
-def check_once(config, *rest, check=fitting.check):
+def check_once(config, *rest, check=fitting.check, **options):
     """Tries the layers of a configuration at its first run in this process only."""
     key = apart(config)
     if key not in CHECKED:
-        check(config, *rest)
+        check(config, *rest, **options)
         CHECKED.add(key)
 
 

@@ -495,6 +495,20 @@ def test_a_mistake_in_a_file_or_beside_it_has_its_place(tmp_path):
         cli.load_config(str(tmp_path / "deep.py"))
     place = f"{tmp_path / 'mine.py'}, line 2: KeyError: 'epochs'; the"
     assert place in str(error.value)
+    # Neither this package nor an environment in the same folder is to blame.
+    library = tmp_path / ".venv" / "site-packages"
+    library.mkdir(parents=True)
+    (library / "theirs.py").write_text("def check(x):\n    raise ValueError(x)\n")
+    (tmp_path / "late.py").write_text(
+        f"import sys\nsys.path.append({str(library)!r})\nimport theirs\n"
+        "get_config = lambda: theirs.check(3)\n"
+    )
+    (tmp_path / "none.py").write_text("x = 3\n")
+    for name, said in ("late", "late.py, line 4: ValueError: 3"), ("none", "KeyError"):
+        with pytest.raises(configs.ConfigError) as error:
+            cli.load_config(str(tmp_path / f"{name}.py"))
+        assert said in str(error.value)
+        assert "cli.py" not in str(error.value)
 
 
 def test_a_file_runs_once_and_may_import_its_neighbour(tmp_path, capsys, monkeypatch):

@@ -16,7 +16,15 @@ from PIL import Image, ImageOps, PngImagePlugin
 from rich.console import Console
 
 from lion_jax import data
-from lion_jax.data import ahead, class_folders, folder, mapped, pictures, progress
+from lion_jax.data import (
+    ahead,
+    class_folders,
+    copies,
+    folder,
+    mapped,
+    pictures,
+    progress,
+)
 
 
 def picture(seed, size=(6, 4), mode="RGB"):
@@ -105,7 +113,7 @@ def test_decoded_once_and_again_only_if_the_folder_changed(
         caplog.clear()
         change()
         load(root)
-        assert "has changed since it was decoded" in caplog.text
+        assert "read, has changed since it was decoded" in caplog.text
     left = {path.name.partition(".")[2] for path in (tmp_path / "cache").iterdir()}
     assert left == {"", "lock"}
 
@@ -473,6 +481,17 @@ def test_splits_of_other_names_are_no_classes(tmp_path, names):
     load(root)
 
 
+def test_a_split_whose_folder_lies_in_one_of_its_name_is_no_class(tmp_path):
+    root = tmp_path / "d"
+    for name in "seg_train", "seg_test":
+        fill(root / name / name)
+    fill(root / "seg_pred", classes=("seg_pred",))
+    refused(root, "look like splits, not classes; name them train and test, with the")
+    for name in "train", "test":
+        (root / f"seg_{name}" / f"seg_{name}").rename(root / name)
+    assert load(root).class_names == ("cat", "dog")
+
+
 @pytest.mark.parametrize("names", [("seg_train", "seg_test", "seg_pred"), ("a-val",)])
 def test_splits_with_other_words_in_their_names_are_no_classes(tmp_path, names):
     root = tmp_path / "d"
@@ -517,7 +536,9 @@ def test_images_in_no_class_folder_are_said_not_to_be_used(tmp_path, caplog):
     [
         ("config.json", "environment.json"),
         ("config.json", ".lock"),
-        ("records/a.json",),
+        ("campaigns/a.json", "records/a.json"),
+        ("campaigns/a.json", ".lock"),
+        ("folder-0123456789ab.tmp/train_images.npy",),
     ],
 )
 def test_pictures_of_runs_below_the_images_are_no_data(tmp_path, caplog, files):
@@ -526,7 +547,7 @@ def test_pictures_of_runs_below_the_images_are_no_data(tmp_path, caplog, files):
     root = fill(tmp_path / "d")
     before = load(root)
     own = root / "runs" / "mine" / "seed_0"
-    for file in (*files, "campaigns/a.json"):
+    for file in files:
         (own / file).parent.mkdir(parents=True, exist_ok=True)
         (own / file).write_text("{}")
     picture(5, size=(60, 40)).save(own / "curves.png")
@@ -539,8 +560,11 @@ def test_pictures_of_runs_below_the_images_are_no_data(tmp_path, caplog, files):
 
 def test_a_cache_below_the_images_is_no_class(tmp_path):
     root = fill(tmp_path / "d")
-    for _ in range(2):
-        got = data.load("folder", str(root), str(root / "cache"))
+    picture(0, size=(9, 9)).save(root / "cat" / "large.png")
+    with pytest.raises(data.DataError, match="2 sizes"):
+        data.load("folder", str(root), str(root / "cache"))
+    for size in 4, 4, 5:
+        got = data.load("folder", str(root), str(root / "cache"), size)
         assert got.class_names == ("cat", "dog")
 
 
@@ -573,6 +597,18 @@ def test_classes_too_small_to_be_held_out_are_counted(tmp_path, caplog):
     fill(root, classes=("emu",), n=2, seed=3)
     load(root)
     assert "1 of its 3 classes have fewer than 3 images" in caplog.text
+
+
+def test_what_an_earlier_version_decoded_is_decoded_again(tmp_path, monkeypatch):
+    """It may have read other pixels, and did not look for what is warned of."""
+    root = fill(tmp_path / "d")
+    load(root)
+    monkeypatch.setattr(copies, "DECODER", copies.DECODER + 1)
+    decoded = []
+    monkeypatch.setattr(folder, "_decode", lambda *_: decoded.append(1))
+    with pytest.raises(AssertionError):
+        load(root)
+    assert decoded
 
 
 def test_a_tiff_whose_zero_is_white_is_inverted(tmp_path):

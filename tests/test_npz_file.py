@@ -195,6 +195,16 @@ REFUSED = {
         "labels go up to 0, and there are 1 classes",
         {},
     ),
+    "one number": (
+        {"train_images": np.array(5)},
+        "has shape (), but images have shape",
+        {},
+    ),
+    "one label": (
+        {"train_labels": np.array(5)},
+        "argmax(axis=1) if they are one-hot, or one label per image",
+        {},
+    ),
     "empty": ({"train_images": X[:0]}, "holds no image; give some, or leave a", {}),
 }
 

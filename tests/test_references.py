@@ -427,7 +427,8 @@ BAD_CODE = [
     (
         "x, train, key=None",
         "x, deterministic=True, key=None",
-        r"takes deterministic, which would stay True in training; name it train",
+        r"takes deterministic, which would be True in training and in evaluation; "
+        r"take train in its place, and give layers deterministic=not train\.",
     ),
     (
         "head(width, num_classes",

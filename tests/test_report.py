@@ -666,6 +666,27 @@ def test_each_data_set_of_a_model_has_a_target_of_its_own():
         analyse(runs, one)
 
 
+def test_each_folder_of_images_has_a_target_of_its_own():
+    """All are called folder; their versions tell them apart."""
+    runs = []
+    for optimizer in ("lion", "adamw"):
+        for version, accuracy in ("abc", 0.98), ("def", 0.81):
+            made = made_runs(optimizer, [accuracy] * 3)
+            for run in made:
+                run.config["data"]["name"] = "folder"
+                run.config["name"] = f"{version}_{optimizer}"
+                run.environment["data"] = f"folder {version} (28 x 28 x 1, 10 classes)"
+            runs += [dataclasses.replace(x, label=x.config["name"]) for x in made]
+    found = analyse(runs, Options(targets=targets.parse("resnet50@folder:abc=0.9")))
+    assert found.targets == {
+        Task("resnet50", "folder:abc"): 0.9,
+        Task("resnet50", "folder:def"): 0.81,
+    }
+    text = reports.markdown_of(found)
+    assert "- ResNet-50 (abc_lion, abc_adamw): 90.00 % on validation, named" in text
+    assert "- ResNet-50 (def_lion, def_adamw): 81.00 % on validation, **taken" in text
+
+
 def test_targets_are_for_all_models_or_by_model():
     defaults = {RESNET: 0.5, VIT: 0.6}
     assert targets.parse("0.9") == {"": 0.9}

@@ -263,6 +263,9 @@ def test_other_pixels_of_the_same_version_are_refused():
     """As a function of the user's own may return them."""
     saved = Signature("mine", "1", ("a", "b"), (4, 4, 1), 4, 1, (0.5,), (0.25,))
     dataclasses.replace(saved, mean=(0.5 + 1e-9,)).require_data_of(saved)
+    # Of a constant channel earlier versions noted another deviation.
+    floor = dataclasses.replace(saved, std=(1e-6,))
+    dataclasses.replace(saved, std=(1.0,)).require_data_of(floor)
     for field in "mean", "std":
         with pytest.raises(
             data.DataError, match=r"these are mine 1 .*, with other pix"

@@ -81,6 +81,13 @@ class Analysis:
         """Returns the title of what the configurations of a group share."""
         return self.headings[next(iter(group))]
 
+    def title(self, task: Task) -> str:
+        """Returns a task's title, with its configurations where others share it."""
+        labels = {x: next(iter(y)) for x, y in targets.reached(self.groups).items()}
+        plain = [titles.heading(self.titles[label]) for label in labels.values()]
+        title = titles.heading(self.titles[labels[task]])
+        return self.headings[labels[task]] if plain.count(title) > 1 else title
+
     def of(self, group: Group, names: tuple[str, ...]) -> list[Measure]:
         """Returns those of a group's measures that have one of some names."""
         candidates = self.measures[self.groups.index(group)]

@@ -14,7 +14,6 @@ from lion_jax.compare import (
     pairs,
     protocol,
     results,
-    titles,
     trials_table,
     tuning_figures,
 )
@@ -227,7 +226,7 @@ def _reached(analysis: Analysis, runs: list[Record]) -> str:
 
 def _target(analysis: Analysis, task: Task) -> str:
     values = reached(analysis.groups)[task]
-    title = titles.heading(analysis.titles[next(iter(values))])
+    title = analysis.title(task)
     value = analysis.targets[task]
     if math.isnan(value):
         return (

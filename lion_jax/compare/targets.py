@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from lion_jax.compare.records import Record
 from lion_jax.config import ConfigError
+from lion_jax.data import is_in_files
 from lion_jax.training.history import Epoch
 
 
@@ -29,8 +31,12 @@ Targets = dict[Task, float]  # validation accuracy to reach; nan for none
 
 
 def task_of(run: Record) -> Task:
-    """Returns the model and the data of a run."""
-    return Task(run.config["model"]["name"], run.config["data"]["name"])
+    """Returns the model and the data of a run; of a user's files with their version."""
+    name = run.config["data"]["name"]
+    version = re.search(r" (\S+) \(", run.environment.get("data") or "")
+    if is_in_files(name) and version:  # all folders have one name
+        name = f"{name}:{version[1]}"
+    return Task(run.config["model"]["name"], name)
 
 
 def accuracy(epoch: Epoch) -> float:

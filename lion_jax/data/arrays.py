@@ -22,7 +22,7 @@ def pixels(key: str, array: np.ndarray) -> UInt8[np.ndarray, "n h w c"]:
     Raises:
       DataError: If it holds something else; says what to give instead.
     """
-    if not len(array):
+    if array.shape[:1] == (0,):
         raise DataError(
             f"{key} holds no image; give some, or leave a test split out, for which"
             " part of the training split is then held out."
@@ -99,7 +99,7 @@ def labels(key: str, array: np.ndarray, most: int) -> Int32[np.ndarray, " n"]:
     if array.ndim != 1:
         raise DataError(
             f"{key} has shape {array.shape}, but labels have shape (n,) or (n, 1); give"
-            f" {key}.argmax(axis=1) if they are one-hot."
+            f" {key}.argmax(axis=1) if they are one-hot, or one label per image."
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise DataError(

@@ -148,14 +148,21 @@ def _refuse_splits(title: str, folder: Path, classes: dict[str, Path]) -> None:
     words = {name: {*re.split(r"[\W_]+", name.casefold())} for name in classes}
     train = [name for name in classes if words[name] & TRAINING]
     test = [name for name in classes if words[name] & TESTING and name not in train]
-    inside = {n: {x.name for x in _folders(classes[n])} for n in (*train, *test)}
-    alike = [(a, b) for a in train for b in test if inside[a] & inside[b]]
+    inside = {name: _holds_classes(classes[name]) for name in (*train, *test)}
+    alike = [(a, b) for a in train for b in test if inside[a] and inside[b]]
     named = {name.casefold() for name in classes} <= TRAINING | TESTING
     if alike or (named and len(classes) > 1):
         raise DataError(
             f"{title}: {_some(alike[0] if alike else classes)} look like splits, not"
-            " classes; name them train and test."
+            " classes; name them train and test, with the classes' folders in each."
         )
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether a folder holds others, and no image itself."""
+    with os.scandir(folder) as entries:
+        images = any(walking.is_image(Path(entry.name)) for entry in entries)
+    return not images and bool(_folders(folder))
 
 
 def _below(folder: Path, paths: list[Path]) -> list[Path]:

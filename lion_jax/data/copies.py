@@ -11,6 +11,13 @@ from typing import Any
 from lion_jax.data.ahead import in_order
 from lion_jax.data.class_folders import Listing
 
+DECODER = 2  # which pixels `pictures` makes of a file; 1 inverted no TIFF of 16 bits
+
+
+def fingerprint(listing: Listing, root: Path) -> str:
+    """Returns what a folder's names, sizes and times are, and how it is read."""
+    return f"{DECODER}:{listing.fingerprint(root)}"
+
 
 def about(listing: Listing, root: Path) -> dict[str, Any]:
     """Returns checksums of a folder's names and sizes, and of what is in its files.
@@ -25,6 +32,7 @@ def about(listing: Listing, root: Path) -> dict[str, Any]:
     return {
         "files": _names(listing, root),
         "content": whole.hexdigest(),
+        "decoder": DECODER,
         "shared": sum(digest in known for digests in test for digest in digests),
     }
 
@@ -37,7 +45,7 @@ def is_one(listing: Listing, root: Path, known: Mapping[str, object]) -> bool:
       root: The folder.
       known: From `about`, of the other one; may lack them.
     """
-    if known.get("files") != _names(listing, root):
+    if known.get("decoder") != DECODER or known.get("files") != _names(listing, root):
         return False
     try:
         return known.get("content") == about(listing, root)["content"]

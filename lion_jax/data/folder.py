@@ -52,7 +52,7 @@ def load(request: Request) -> Dataset:
     listing = class_folders.read(root)
     for note in listing.notes:
         _log.info("%s", note)
-    fingerprint = listing.fingerprint(root)
+    fingerprint = copies.fingerprint(listing, root)
     if listing.test is None:
         listing = _with_test(listing, str(root))
     with mapped.locked(path):
@@ -60,7 +60,8 @@ def load(request: Request) -> Dataset:
             is_same = functools.partial(copies.is_one, listing, root)
             dataset = mapped.read(path, fingerprint, is_same)
             if dataset is None and path.exists():
-                _log.info("%s has changed since it was decoded.", root)
+                how = "%s, or how it is read, has changed since it was decoded."
+                _log.info(how, root)
         except ForbiddenError:
             raise
         except DataError as error:

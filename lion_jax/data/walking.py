@@ -1,6 +1,7 @@
 """Which images lie below a folder: the same, in one order, on every file system."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,15 @@ from PIL import Image
 # What systems leave, beside what begins with a dot.
 LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"}
 LITTER |= {"$recycle.bin", "system volume information"}
-# By which the folder of a run, a comparison or a cached set is known: pictures in it
-# are this program's own, not data.
+# By which the folder of a run or a comparison is known: pictures in it are this
+# program's own, not data. CACHED is what a folder of the cache holds (`folder.NAME`).
 OUTPUTS = (
     {"config.json", "environment.json"},
     {"config.json", ".lock"},
     {"campaigns", "records"},
-    {"header.json", "train_images.npy"},
+    {"campaigns", ".lock"},
 )
+CACHED = re.compile(r"folder-[0-9a-f]{12}(-\d+px)?(\.lock|\.tmp|\.old)?")
 
 
 class Left(NamedTuple):
@@ -50,7 +52,8 @@ def _files(folder: Path, left: Left) -> Iterator[Path]:
     above = {top, *top.parents}
     for where, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(where)
-        if any(marks <= {*folders, *files} for marks in OUTPUTS):
+        there = {*folders, *files}
+        if any(x <= there for x in OUTPUTS) or any(map(CACHED.fullmatch, there)):
             left.outputs.append(Path(where))
             seen.add(real)
         meant = sorted(filter(is_meant, folders), key=order)

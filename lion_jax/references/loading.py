@@ -145,10 +145,16 @@ def place_of(error: BaseException, folder: str) -> str:
     if isinstance(error, SyntaxError):
         return ""  # its message has the place
     frames = traceback.extract_tb(error.__traceback__)
-    own = [x for x in frames if folder and x.filename.startswith(folder + os.sep)]
     foreign = [x for x in frames if not x.filename.startswith((OURS, JAX, "<"))]
+    own = [x for x in foreign if folder and _is_own(x.filename, folder)]
     frame = next(reversed(own or foreign), None)
     return f"{frame.filename}, line {frame.lineno}: " if frame else ""
+
+
+def _is_own(file: str, folder: str) -> bool:
+    """Whether a file is below a folder, and not in an environment that lies there."""
+    below = file.removeprefix(folder + os.sep)
+    return below != file and "site-packages" not in Path(below).parts
 
 
 def _folder_of(name: str) -> str:

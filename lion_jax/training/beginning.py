@@ -112,4 +112,10 @@ def _fit(
         shapes = jax.eval_shape(lambda: init_model(make, jax.random.key(0)))
         other = stored.named(shapes)
     head = {x for x in wanted if x in other and wanted[x].shape != other[x].shape}
-    return pretrained.fit(weights, wanted, head)
+    fitted = pretrained.fit(weights, wanted, head)
+    if not head:
+        fitted.changed.append(
+            "its classes are others, and which arrays are of its head is not known:"
+            " all that fit are taken"
+        )
+    return fitted

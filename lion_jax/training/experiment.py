@@ -131,7 +131,7 @@ def _run(
     result = run_folder.read_result(folder)
     agreement.on_run(resolved, finished=result is not None)
     if result and not _goes_on(config, folder, result):
-        moved.require_same_data(config, folder)
+        moved.require_same_data(config, folder, say)
         say(f"This run is finished: {folder / run_folder.RESULT}")
         testing.report(say, result)
         return result
@@ -196,8 +196,8 @@ def _prepare(
         say(f"      {placement.describe(dataset)}")
     task = make_task(config, dataset, splits, mesh)
     agreement.on_data(task, dataset)
-    fitting.check(config, task, dataset)
     saves, weights = folder / run_folder.CHECKPOINTS, None
+    fitting.check(config, task, dataset, resumed=saves.exists())
     if saves.exists():  # the weights to begin with are needed no more
         task.signature.require_data_of(checkpoint.latest_signature(saves))
     else:

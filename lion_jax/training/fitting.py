@@ -3,6 +3,7 @@
 Nothing is compiled, computed or written here.
 """
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -19,17 +20,27 @@ from lion_jax.training.loss import Batch, loss_of
 from lion_jax.training.optimizers import make_schedule
 from lion_jax.training.task import Task
 
-# What others call the flag of training, or its opposite.
-MODES = {"training", "is_training", "deterministic", "use_running_average"}
+# What others call the flag of training, or its opposite, and how to get it of `train`.
+MODES = {
+    "training": "",
+    "is_training": "",
+    "deterministic": ", and give layers deterministic=not train",
+    "use_running_average": ", and give layers use_running_average=not train",
+}
+
+_log = logging.getLogger(__name__)
 
 
-def check(config: Config, task: Task, dataset: data.Dataset) -> None:
+def check(
+    config: Config, task: Task, dataset: data.Dataset, *, resumed: bool = False
+) -> None:
     """Checks whatever a configuration refers to against its data.
 
     Args:
       config: The configuration.
       task: Made of it.
       dataset: Its data.
+      resumed: Whether a run of it has begun, with the same code.
 
     Raises:
       ConfigError: Names the reference, what it does, and what it must do.
@@ -42,7 +53,7 @@ def check(config: Config, task: Task, dataset: data.Dataset) -> None:
         model = task.make_model(nnx.Rngs(0, params=0))
         if name := names.get("model.name"):
             _require_variables(name, model)
-            _require_mode(name, model)
+            _require_mode(name, model, resumed=resumed)
         return calls.parts_of(model)
 
     params, batch_stats = jax.eval_shape(parts)
@@ -148,17 +159,23 @@ def _require_variables(name: str, model: nnx.Module) -> None:
                 )
 
 
-def _require_mode(name: str, model: nnx.Module) -> None:
-    """Refuses a mode that nothing sets: the model would be evaluated while it trains.
+def _require_mode(name: str, model: nnx.Module, *, resumed: bool) -> None:
+    """Refuses a mode that nothing sets: training and evaluation would share it.
 
-    One whose default is None leaves its layers the mode that the model has.
+    One whose default is None leaves its layers the mode that the model has. A run that
+    has begun so goes on, with a warning.
     """
     for mode, parameter in calls.parameters_of(model).items():
-        if mode in MODES and isinstance(parameter.default, bool):
-            raise ConfigError(
-                f"model.name={name!r}: its __call__ takes {mode}, which would stay"
-                f" {parameter.default} in training; name it train, which is True then."
-            )
+        if mode not in MODES or not isinstance(parameter.default, bool):
+            continue
+        fault = (
+            f"model.name={name!r}: its __call__ takes {mode}, which would be"
+            f" {parameter.default} in training and in evaluation; take train in its"
+            f" place{MODES[mode]}."
+        )
+        if not resumed:
+            raise ConfigError(fault)
+        _log.warning("%s This run goes on as it began.", fault)
 
 
 def _require_storable(field: str, name: str, state: PyTree[Any]) -> None:

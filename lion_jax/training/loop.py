@@ -23,7 +23,7 @@ from lion_jax.training.console import Print, Show, epoch_line
 from lion_jax.training.history import Epoch, History, Result
 from lion_jax.training.interval import Interval
 from lion_jax.training.program import Program
-from lion_jax.training.state import NEVER, TrainState
+from lion_jax.training.state import TrainState
 
 AHEAD = 2  # calls that may wait in the queue, so that an interruption is soon noticed
 
@@ -125,8 +125,10 @@ def _run_epochs(
         before = int(state.step)
 
         def save(state: TrainState, started=started) -> None:
-            if interval.is_over() and _is_finite(run, state):
-                checkpoint.save(checkpoints, state, records, perf_counter() - started)
+            if interval.is_over():
+                if run.program.is_finite(state):
+                    elapsed = perf_counter() - started
+                    checkpoint.save(checkpoints, state, records, elapsed)
                 interval.restart()
 
         state = _train_epoch(run, state, epoch, save)
@@ -134,7 +136,7 @@ def _run_epochs(
         record = _end_epoch(run, state, epoch)
         elapsed = perf_counter() - started
         if record is None:
-            if int(state.step) > before and _is_finite(run, state):
+            if int(state.step) > before and run.program.is_finite(state):
                 checkpoint.save(checkpoints, state, records, elapsed)
             break
         images = run.program.steps_per_epoch * run.program.batch_size
@@ -149,12 +151,6 @@ def _run_epochs(
             interval.restart()
         _report(run, events, state, records)
     return state
-
-
-def _is_finite(run: Run, state: TrainState) -> bool:
-    """Whether a state may take the place of the last one that is finite."""
-    bad_step = int(state.metrics.first_bad_step)
-    return bad_step == NEVER and run.program.all_finite(state)
 
 
 def _lengthen(run: Run, records: History) -> None:

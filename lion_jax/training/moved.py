@@ -7,11 +7,12 @@ from typing import Any
 from lion_jax import cluster, data, identity
 from lion_jax.config import Config
 from lion_jax.training import checkpoint, run_folder
+from lion_jax.training.console import Print
 from lion_jax.training.signature import Signature
 from lion_jax.training.task import requested, split
 
 
-def require_same_data(config: Config, folder: Path) -> None:
+def require_same_data(config: Config, folder: Path, say: Print) -> None:
     """Refuses to give a run's result for other data than its own.
 
     They are read only where the configuration names another place: another folder may
@@ -20,6 +21,7 @@ def require_same_data(config: Config, folder: Path) -> None:
     Args:
       config: What is asked for.
       folder: Of the finished run.
+      say: Prints a line.
 
     Raises:
       DataError: If the data are not there, or others.
@@ -27,8 +29,10 @@ def require_same_data(config: Config, folder: Path) -> None:
     saved: dict[str, Any] = run_folder.read_json(folder / run_folder.CONFIG) or {}
     if _place(identity.fill(saved)) == _place(dataclasses.asdict(config)):
         return
-    known = checkpoint.latest_signature(folder / run_folder.CHECKPOINTS)
+    saves = folder / run_folder.CHECKPOINTS
+    known = checkpoint.latest_signature(saves) if saves.is_dir() else None
     if known is not None:
+        say("the data are named otherwise than in its config.json; comparing them ...")
         dataset = cluster.primary_first(lambda: data.load(*requested(config)))
         train = split(config, dataset).train
         Signature.of(config, dataset, train).require_data_of(known)

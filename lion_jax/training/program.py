@@ -13,7 +13,7 @@ from lion_jax.config import Config
 from lion_jax.training import lowering, sharding
 from lion_jax.training.evaluation import Evaluation
 from lion_jax.training.optimizers import make_schedule
-from lion_jax.training.state import Metrics, Model, TrainState
+from lion_jax.training.state import NEVER, Metrics, Model, TrainState
 from lion_jax.training.step import begin, epoch_order
 from lion_jax.training.streaming import Batches, Stream
 from lion_jax.training.task import Splits, Task, total_steps
@@ -139,6 +139,11 @@ class Program:
     def all_finite(self, state: TrainState) -> bool:
         """Returns whether parameters and batch-norm statistics are finite."""
         return bool(self._finite(state.params, state.batch_stats))
+
+    def is_finite(self, state: TrainState) -> bool:
+        """Returns whether these, and the epoch's losses so far, are finite."""
+        losses = int(state.metrics.first_bad_step) == NEVER
+        return losses and self.all_finite(state)
 
     def memory(self) -> dict[str, int]:
         """Returns bytes that one device holds, by what holds them."""
