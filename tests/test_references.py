@@ -428,7 +428,7 @@ BAD_CODE = [
         "x, train, key=None",
         "x, deterministic=True, key=None",
         r"takes deterministic, which would be True in training and in evaluation; "
-        r"take train in its place, and give layers deterministic=not train\.",
+        r"name its parameter train, and give layers deterministic=not train\.",
     ),
     (
         "head(width, num_classes",

@@ -241,7 +241,7 @@ ELSEWHERE = {
             "install it, or import what is beside the file",
             "has no value; give one with",
             "so nothing can be trained; make",
-            "in training and in evaluation; take train in its place",
+            "in training and in evaluation; name its parameter train",
             "changes its form when it is called",
             "which would hold one of them; give one another name",
             "outside of a variable; make it nnx.Variable",

@@ -168,14 +168,15 @@ def _require_mode(name: str, model: nnx.Module, *, resumed: bool) -> None:
     for mode, parameter in calls.parameters_of(model).items():
         if mode not in MODES or not isinstance(parameter.default, bool):
             continue
-        fault = (
+        if resumed:
+            told = "model.name=%r: its __call__ takes %s, which is %s in training, too."
+            _log.warning(told, name, mode, parameter.default)
+            continue
+        raise ConfigError(
             f"model.name={name!r}: its __call__ takes {mode}, which would be"
-            f" {parameter.default} in training and in evaluation; take train in its"
-            f" place{MODES[mode]}."
+            f" {parameter.default} in training and in evaluation; name its parameter"
+            f" train{MODES[mode]}."
         )
-        if not resumed:
-            raise ConfigError(fault)
-        _log.warning("%s This run goes on as it began.", fault)
 
 
 def _require_storable(field: str, name: str, state: PyTree[Any]) -> None:
