@@ -636,15 +636,22 @@ def test_a_target_is_named_or_reported_to_come_from_the_same_runs():
     assert "taken from" not in text
 
 
-def test_each_data_set_of_a_model_has_a_target_of_its_own():
+def runs_on_two(accuracies):
+    """Runs of both optimizers per data set, labelled `mnist_lion` and so on."""
     runs = []
     for optimizer in ("lion", "adamw"):
-        for data, accuracy in ("mnist", 0.98), ("kmnist", 0.81):
+        for data, accuracy in accuracies.items():
             made = made_runs(optimizer, [accuracy] * 3)
             for run in made:
-                run.config["data"]["name"] = data
                 run.config["name"] = f"{data}_{optimizer}"
             runs += [dataclasses.replace(x, label=x.config["name"]) for x in made]
+    return runs
+
+
+def test_each_data_set_of_a_model_has_a_target_of_its_own():
+    runs = runs_on_two({"mnist": 0.98, "kmnist": 0.81})
+    for run in runs:
+        run.config["data"]["name"] = run.label.partition("_")[0]
     found = analyse(runs)
     assert found.targets == {
         Task("resnet50", "kmnist"): 0.81,
@@ -668,15 +675,11 @@ def test_each_data_set_of_a_model_has_a_target_of_its_own():
 
 def test_each_folder_of_images_has_a_target_of_its_own():
     """All are called folder; their versions tell them apart."""
-    runs = []
-    for optimizer in ("lion", "adamw"):
-        for version, accuracy in ("abc", 0.98), ("def", 0.81):
-            made = made_runs(optimizer, [accuracy] * 3)
-            for run in made:
-                run.config["data"]["name"] = "folder"
-                run.config["name"] = f"{version}_{optimizer}"
-                run.environment["data"] = f"folder {version} (28 x 28 x 1, 10 classes)"
-            runs += [dataclasses.replace(x, label=x.config["name"]) for x in made]
+    runs = runs_on_two({"abc": 0.98, "def": 0.81})
+    for run in runs:
+        version = run.label.partition("_")[0]
+        run.config["data"]["name"] = "folder"
+        run.environment["data"] = f"folder {version} (28 x 28 x 1, 10 classes)"
     found = analyse(runs, Options(targets=targets.parse("resnet50@folder:abc=0.9")))
     assert found.targets == {
         Task("resnet50", "folder:abc"): 0.9,

@@ -83,7 +83,10 @@ class Analysis:
 
     def title(self, task: Task) -> str:
         """Returns a task's title, with its configurations where others share it."""
-        labels = {x: next(iter(y)) for x, y in targets.reached(self.groups).items()}
+        labels: dict[Task, str] = {}  # the first of each
+        for group in self.groups:
+            for label, runs in group.items():
+                labels.setdefault(targets.task_of(runs[0]), label)
         plain = [titles.heading(self.titles[label]) for label in labels.values()]
         title = titles.heading(self.titles[labels[task]])
         return self.headings[labels[task]] if plain.count(title) > 1 else title
