@@ -82,13 +82,13 @@ def read(place: str) -> Weights:
             arrays = safetensors.numpy.load_file(path)
             with safetensors.safe_open(path, framework="np") as file:
                 about = json.loads((file.metadata() or {}).get("lion_jax", "{}"))
+            classes = tuple(about.get("class_names", ()))
         except UNREADABLE as error:
             raise ConfigError(
                 f"init_from={place!r} cannot be read ({error}); give a {SUFFIX} file,"
                 " or the folder of a run."
             ) from error
         arrays, whose, unknown = foreign.translate(arrays)
-        classes = tuple(about.get("class_names", ()))
         return Weights(arrays, f"{path.name}, named as in {whose}", unknown, classes)
     saves = path / run_folder.CHECKPOINTS
     found = saves.is_dir() and reading.read(
