@@ -24,7 +24,8 @@ from lion_jax.references import importable, place_of
 CompilationCache = Annotated[
     str, About("folder of compiled programs; off: none; empty: the user's own")
 ]
-NEVER_READ = r"coroutine 'Store\._get_array_metadatas' was never awaited"
+NEVER_BEGUN = "coroutine .* was never awaited"
+NEVER_ENDED = "Task was destroyed but it is pending"
 
 
 def run(
@@ -87,12 +88,16 @@ def _silence_repeated_errors() -> None:
     Where one array cannot be written, Orbax closes its event loop; the writers of the
     other arrays, which report to that loop, fail then in a callback of their own.
     Where another part of a load fails first, Orbax drops its readers of metadata, and
-    those of arrays raise as they are collected.
+    those of arrays raise as they are collected. Either leaves tasks that have not begun
+    or not ended; which ones is a matter of time. The package has no coroutines itself.
     """
     absl.logging.set_verbosity(absl.logging.FATAL)
     threading.excepthook = lambda _: None
     sys.unraisablehook = _but_tasks_given_up
-    warnings.filterwarnings("ignore", message=NEVER_READ, category=RuntimeWarning)
+    warnings.filterwarnings("ignore", message=NEVER_BEGUN, category=RuntimeWarning)
+    logging.getLogger("asyncio").addFilter(
+        lambda record: not record.getMessage().startswith(NEVER_ENDED)
+    )
 
 
 def _but_tasks_given_up(failed: "sys.UnraisableHookArgs") -> None:

@@ -1,6 +1,8 @@
 """The commands as a caller meets them: help, and every usage error in one line."""
 
 import asyncio
+import gc
+import logging
 import re
 import sys
 import threading
@@ -294,26 +296,47 @@ def test_what_a_reader_raises_that_is_given_up_is_not_reported(monkeypatch, caps
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "warned"), [("Store._get_array_metadatas", 0), ("Store._get", 1)]
-)
-def test_only_what_orbax_never_reads_is_not_warned_of(name, warned, monkeypatch):
-    """Of a load of which another part failed first."""
+@pytest.mark.parametrize("silenced", [True, False])
+def test_tasks_that_a_failed_save_gives_up_are_not_reported(
+    silenced, monkeypatch, caplog
+):
+    """Orbax's: one that waits for a file, one that comes when the loop is closed."""
 
-    async def read():
+    async def late():
         pass
 
-    read.__qualname__ = name
+    async def save():
+        waiting = asyncio.ensure_future(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        del waiting
+        raise OSError("File too large")
+
     monkeypatch.setattr(absl.logging, "set_verbosity", lambda _: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(logging.getLogger("asyncio"), "filters", [])
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
-        cli._silence_repeated_errors()
-        read()
-    assert [str(w.message) for w in given] == [
-        f"coroutine '{name}' was never awaited"
-    ] * warned
+        if silenced:
+            cli._silence_repeated_errors()
+        loop = asyncio.new_event_loop()
+        with pytest.raises(OSError, match="too large"):
+            loop.run_until_complete(save())
+        loop.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            loop.run_until_complete(late())
+        del loop
+        gc.collect()
+    warned = [str(w.message) for w in given if w.category is RuntimeWarning]
+    logged = [each.getMessage().splitlines()[0] for each in caplog.records]
+    assert (warned, logged) == (
+        ([], [])
+        if silenced
+        else (
+            [f"coroutine '{late.__qualname__}' was never awaited"],
+            ["Task was destroyed but it is pending!"],
+        )
+    )
 
 
 @pytest.mark.parametrize("module", ["lion_jax.evaluate", "lion_jax.data"])
