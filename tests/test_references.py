@@ -478,6 +478,7 @@ BAD_CODE = [
     ("labels[40:]", "labels[41:]", r"train_labels are int32 \(159,\), but must be"),
     ("images[:40]", "images[:40, 1:]", r"\(11, 12, 1\) and \(12, 12, 1\), but must"),
     ('("a", "b", "c")[:classes]', '("a",)', r"label 0 is 1, but labels must be"),
+    ("classes=3", "classes=1", r"has 1 class, but .*; give images of two classes"),
     ("    return data.Dataset(", "    return (", r"it returned tuple, but must return"),
     ("    rng = np", "    rng = 1 / 0, np", r"net.py, line 18: ZeroDivisionError"),
 ]

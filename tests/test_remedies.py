@@ -1326,10 +1326,9 @@ def cache_of_everybody(place, patch):
 # ----------------------------------------------------------------------------- data
 
 
-def dataset(labels=(0, 1), channels=1):
+def dataset(labels=(0, 1), channels=1, names=("cat", "dog")):
     images = np.zeros((len(labels), 4, 4, channels), np.uint8)
     given = np.asarray(labels, np.int32)
-    names = ("cat", "dog")
     return data.Dataset("tiny", "1.0.0", "here", names, images, given, images, given)
 
 
@@ -1427,6 +1426,12 @@ def name_of_no_set(place, patch):
 def label_of_no_class(place, patch):
     yield "", lambda: dataset(labels=(0, 2))
     yield "prepare the set anew", dataset
+
+
+@leads_out_of("nothing to learn from one; give images of two classes or more.")
+def one_class(place, patch):
+    yield "", lambda: dataset(labels=(0, 0), names=("cat",))
+    yield "give images of two classes or more", dataset
 
 
 @leads_out_of("{} It came with lion_jax; install it again.")

@@ -42,7 +42,7 @@ class Dataset:
     test_labels: Int32[np.ndarray, " m"]
 
     def __post_init__(self) -> None:
-        """Checks that classes differ in name, and every label is that of one."""
+        """Checks that two classes or more differ in name, and labels are of them."""
         often = collections.Counter(self.class_names)
         if twice := [name for name, count in often.items() if count > 1]:
             raise DataError(
@@ -58,6 +58,11 @@ class Dataset:
                     f" labels must be >= 0 and < {self.num_classes}, the number of"
                     " classes; prepare the set anew."
                 )
+        if self.num_classes < 2:
+            raise DataError(
+                f"{self.name} has {self.num_classes} class, but there is nothing to"
+                " learn from one; give images of two classes or more."
+            )
 
     @property
     def num_classes(self) -> int:
