@@ -142,7 +142,8 @@ def _common(run: Record) -> dict[str, Any]:
     values = what_is_run(run.config)
     optimizer = values.pop("optimizer")
     del values["name"]
-    values.pop("mesh", None)  # a vote of devices is a part of the optimizer
+    for field in "mesh", "devices":  # a vote of devices is a part of the optimizer
+        values.pop(field, None)
     code = values.pop(REFERENCES, {})
     values |= {f"code of {name}": text for name, text in code.items()}
     values.pop("code of optimizer.name", None)

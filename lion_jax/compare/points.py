@@ -9,6 +9,7 @@ from lion_jax import config as configs
 from lion_jax import identity
 from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import located
+from lion_jax.training import sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,15 @@ def plan(
                     f"{label!r} occurs twice among the configurations; give each"
                     " another name= and each swept value once."
                 )
-            points[label] = Point(label, swept, located(config))
+            points[label] = Point(label, swept, _settled(located(config)))
     return list(points.values())
+
+
+def _settled(config: Config) -> Config:
+    """Names the number of devices that vote, which another machine may not have."""
+    if config.mesh.vote != "none" and not config.devices:
+        config.devices = sharding.count_devices()
+    return config
 
 
 def resolve(points: list[Point]) -> dict[str, dict[str, Any]]:

@@ -58,7 +58,7 @@ def what_is_run(config: dict[str, Any]) -> dict[str, Any]:
 
     What its references refer to stands there in words.
     """
-    values = identity.without(config, identity.PLACES | {"seed", REFERENCES})
+    values = identity.without(config, _places(config) | {"seed", REFERENCES})
     code = identity.code_of(config)
     return values | ({REFERENCES: code} if code else {})
 
@@ -74,7 +74,14 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differences(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Names the fields in which two configurations compute something else."""
-    return identity.differences(saved, wanted, identity.PLACES | {"seed"})
+    places = _places(saved) & _places(wanted)
+    return identity.differences(saved, wanted, places | {"seed"})
+
+
+def _places(config: dict[str, Any]) -> frozenset[str]:
+    """Returns the fields that change no number: where devices vote, theirs does."""
+    votes = config.get("mesh", {}).get("vote", "none") != "none"
+    return identity.PLACES - {"devices"} if votes else identity.PLACES
 
 
 def write(record: Record, out: Path) -> None:
@@ -98,6 +105,11 @@ def read(path: Path) -> Record:
         values["config"] = identity.portable(identity.fill(values["config"]))
         config.from_dict(values["config"])
         record_checks.require_sound(values)
+        if (
+            values["config"]["mesh"]["vote"] != "none"
+            and not values["config"]["devices"]
+        ):
+            values["config"]["devices"] = values["environment"].get("devices", 0)  # all
         values["epochs"] = [Epoch.from_dict(row) for row in values["epochs"]]
         values["result"] = Result.from_dict(values["result"])
         record = Record(**values)
