@@ -1,5 +1,6 @@
 """Many runs by one command: what is run, recorded, resumed, refused."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -161,17 +162,67 @@ def test_each_configuration_is_compiled_once(files, tmp_path, monkeypatch, capsy
 
 
 def test_interrupted_runs_go_on_and_no_number_changes(
-    files, tmp_path, monkeypatch, whole_comparison
+    files, tmp_path, monkeypatch, whole_comparison, capsys
 ):
-    for calls in (3, 9, 20):
+    for calls in (6, 12, 23):
         with monkeypatch.context() as patch:
             interrupt_at(patch, calls)
             status = run(files, tmp_path / "out", "--seeds=2")
             assert status == 128 + signal.SIGTERM
-    assert (tmp_path / "out" / campaign.UNFINISHED).exists()
+    (begun,) = (tmp_path / "out" / campaign.UNFINISHED).rglob("environment.json")
+    text = begun.read_text()
+    begun.write_text(text.replace('"processor": "', '"processor": "another '))
+    capsys.readouterr()
     assert run(files, tmp_path / "out", "--seeds=2") == 0
+    said = capsys.readouterr().out
+    assert said.count("warning: this run was begun under other conditions") == 1
+    assert re.search(r"tiny_\w+, seed \d: warning: .*processor \('another ", said)
+    assert re.search(r"tiny_\w+, seed \d: resumed at step \d+, with", said)
+    earlier = [x.environment.get("earlier") for x in records.read_all(tmp_path / "out")]
+    (before,) = (x for x in earlier if x)
+    assert before[0]["processor"].startswith("another ")
     assert without_times(tmp_path / "out") == without_times(whole_comparison)
     assert not (tmp_path / "out" / campaign.UNFINISHED).exists()
+
+
+@pytest.mark.parametrize(
+    ("calls", "said"),
+    [(0, "interrupted before the first run; rerun"), (2, "interrupted in tiny_lion")],
+)
+def test_nothing_is_compiled_after_a_signal(
+    files, tmp_path, monkeypatch, capsys, calls, said
+):
+    monkeypatch.setattr(campaign, "build", lambda *_: pytest.fail("compiled"))
+    interrupt_at(monkeypatch, calls)
+    assert run(files, tmp_path / "out", "--seeds=1") == 128 + signal.SIGTERM
+    assert said in capsys.readouterr().out
+
+
+def test_what_holds_for_all_seeds_of_a_configuration_is_said_once(files, tmp_path):
+    lines = []
+    lion, adamw = campaign.plan(loaded(files), lambda config, _: config, {})
+    take = campaign._Notes(lines.append).take
+    for point, seed in (lion, 0), (lion, 1), (adamw, 1):
+        run = making.Making(point, seed, tmp_path, {}, {}, True, lambda: 0, take)
+        run.note(run, "frozen")
+    assert lines == ["tiny_lion, seed 0: frozen", "tiny_adamw, seed 1: frozen"]
+
+
+def test_the_devices_that_vote_are_a_part_of_what_is_run(files):
+    bases = loaded(files)[:1]
+
+    def configure(config, values):
+        return configs.with_values(config, {"mesh.vote": "majority"} | values)
+
+    two, eight = campaign.plan(bases, configure, {"devices": [2, 8]})
+    (every,) = campaign.plan(bases, configure, {"devices": [0]})
+    one, other = campaign.plan(bases, configs.with_values, {"devices": [2, 8]})
+    assert every.config.devices == jax.device_count()
+    stored = [dataclasses.asdict(x.config) for x in (two, eight, one, other)]
+    assert records.differences(*stored[:2]) == ["devices (2 there, 8 asked for)"]
+    assert records.differences(*stored[2:]) == []
+    assert records.what_is_run(stored[0]) != records.what_is_run(stored[1])
+    assert records.what_is_run(stored[2]) == records.what_is_run(stored[3])
 
 
 def test_a_finished_command_leaves_other_unfinished_runs_alone(
@@ -179,7 +230,7 @@ def test_a_finished_command_leaves_other_unfinished_runs_alone(
 ):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 3)
+        interrupt_at(patch, 6)
         run(files, out, "--seeds=1", "--first_seed=5")
     (kept,) = (out / campaign.UNFINISHED).rglob("seed_*")
     assert run(files, out, "--seeds=1", "--config.epochs=2") == 0
@@ -193,7 +244,7 @@ def test_unfinished_runs_of_another_configuration_are_refused_at_once(
     files, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 3)
+        interrupt_at(patch, 6)
         run(files, tmp_path / "out", "--seeds=1")
     monkeypatch.setattr(campaign, "build", lambda *_: pytest.fail("compiled"))
     with pytest.raises(run_folder.RunFolderError, match=r"epochs \(2 there.*--out"):

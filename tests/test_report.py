@@ -482,6 +482,18 @@ def test_runs_of_other_data_are_warned_of():
     assert said.endswith(": new.")
 
 
+def test_runs_that_went_on_elsewhere_are_warned_of():
+    runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
+    for run in runs[2], runs[3], runs[9]:
+        before = {**run.environment, "device": "H200", "commit": "another"}
+        run.environment["earlier"] = [before]
+    (said,) = warnings(runs)
+    assert said.startswith("Runs were begun under other conditions than they ended")
+    change = "device ('H200' then, 'cpu' now)"
+    assert f"ResNet-50, Lion, seeds 2-3: {change}; ResNet-50, AdamW, seed 1: " in said
+    assert "H200" not in text_of(runs).partition("### Where")[2]
+
+
 def test_configurations_that_were_not_run_alike_are_warned_of():
     runs = made_runs("lion", HIGH) + made_runs("adamw", LOW)
     for run in runs:  # pair by pair alike

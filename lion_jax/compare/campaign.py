@@ -69,13 +69,19 @@ def run(campaign: Campaign) -> bool:
 
 def _run(campaign: Campaign) -> bool:
     say, started = printer(campaign.console), time.perf_counter()
+    notes = _Notes(say)
     forget_data()
     # Once: files may change while the runs are made.
     resolved = resolve(campaign.points)
     points, seeds, shard = campaign.points, campaign.seeds, campaign.shard
     plans = points, seeds, campaign.out, resolved, shard
     check(*plans)  # usage errors come first
-    sizes = {point.label: images_of(point.config) for point in points}
+    sizes = {}
+    for point in points:
+        sizes[point.label] = images_of(point.config)
+        if campaign.interrupted():
+            say("interrupted before the first run; rerun the same command to resume.")
+            return False
     packages = map(identity.packages, resolved.values())
     described = dict(itertools.chain(*(named.items() for named in packages)))
     described |= environment.describe()  # of the code that runs, whatever comes later
@@ -89,6 +95,7 @@ def _run(campaign: Campaign) -> bool:
                 described,
                 campaign.tested,
                 campaign.interrupted,
+                notes.take,
             )
             for point, seed in check(*plans)
         ]
@@ -108,6 +115,20 @@ def _run(campaign: Campaign) -> bool:
             until = started + campaign.time_limit
             series = _Series(sizes, own, until, show, say, campaign.on_run)
             return series.make(missing)
+
+
+@dataclasses.dataclass
+class _Notes:
+    """Lines about runs: what holds for all seeds of a configuration is said once."""
+
+    say: Print
+    said: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+
+    def take(self, run: Making, line: str) -> None:
+        """Says a line, unless it was said of another run of the configuration."""
+        if (run.point.label, line) not in self.said:
+            self.said.add((run.point.label, line))
+            self.say(f"{run}: {line}")
 
 
 @dataclasses.dataclass
@@ -176,6 +197,8 @@ class _Series:
             raise making.RecordedError
         if run.holder:
             raise run_folder.InUseError(run.holder)
+        if run.interrupted():
+            return False
         if label not in self.built:
             self.say(f"compiling {label} ...")
             self.built[label] = build(run.point.config)

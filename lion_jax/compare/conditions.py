@@ -3,10 +3,12 @@
 import itertools
 from typing import Any
 
+from lion_jax import environment
 from lion_jax.compare import pairs
 from lion_jax.compare.markdown import seeds
 from lion_jax.compare.pairs import Group
 from lion_jax.compare.records import Record
+from lion_jax.training.conditions import EARLIER
 
 # In an environment, by their names in a sentence.
 FIELDS = {
@@ -28,7 +30,7 @@ def warnings(groups: list[Group], titles: dict[str, str]) -> list[str]:
     return [
         warning
         for group in groups
-        for check in (_of_other_data, _not_alike)
+        for check in (_of_other_data, _not_alike, _begun_elsewhere)
         for warning in check(group, titles)
     ]
 
@@ -66,6 +68,24 @@ def _not_alike(group: Group, titles: dict[str, str]) -> list[str]:
     return [
         f"**Configurations were not run alike: {'; '.join(different)}. Their figures of"
         " time do not compare, and what else differs may be due to that.**"
+    ]
+
+
+def _begun_elsewhere(group: Group, titles: dict[str, str]) -> list[str]:
+    """Warns of runs that were resumed under conditions that may change numbers."""
+    said = []
+    for label, runs in group.items():
+        by_change: dict[str, list[int]] = {}
+        for run in runs:
+            for before in run.environment.get(EARLIER, []):
+                change = environment.differences(before, run.environment)
+                by_change.setdefault(", ".join(change), []).append(run.seed)
+        said += [f"{titles[label]}, {seeds(s)}: {x}" for x, s in by_change.items() if x]
+    if not said:
+        return []
+    return [
+        "**Runs were begun under other conditions than they ended under, so their"
+        f" numbers may differ from undisturbed runs': {'; '.join(said)}.**"
     ]
 
 

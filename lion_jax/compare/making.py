@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lion_jax.compare import records, unfinished
 from lion_jax.compare.points import Point
-from lion_jax.training import locks, loop, metrics, run_folder
+from lion_jax.training import conditions, locks, loop, metrics, run_folder
 from lion_jax.training.console import Show
 from lion_jax.training.program import Program
 
@@ -27,6 +28,7 @@ class Making:
     environment: dict[str, Any]
     tested: bool  # whether the run looks at the test set
     interrupted: Callable[[], int]  # number of the signal received, or 0
+    note: Callable[["Making", str], None]  # told what is unusual
 
     def __str__(self) -> str:
         """Returns how the run is named in lines."""
@@ -77,8 +79,12 @@ def make(
 def _made(
     run: Making, program: Program, seconds_compile: float, show: Show
 ) -> records.Record | None:
+    note = partial(run.note, run)
     result = run_folder.read_result(run.folder)
-    if result is None:
+    if result is not None:  # of a process that ended before it had recorded the run
+        made = conditions.read(run.folder, note) or run.environment
+    else:
+        made = conditions.describe(run.folder, run.environment, note)
         result = loop.execute(
             loop.Run(
                 dataclasses.replace(run.point.config, seed=run.seed),
@@ -86,6 +92,7 @@ def _made(
                 run.folder,
                 run.interrupted,
                 lambda _: None,  # one line per run; the bar shows epochs
+                note,
                 show,
                 run.tested,
             ),
@@ -101,5 +108,5 @@ def _made(
         epochs=metrics.read(run.folder),
         result=result,
         memory=program.memory(),
-        environment=run.environment | {"data": program.signature.data},
+        environment=made | {"data": program.signature.data},
     )

@@ -8,6 +8,7 @@ from lion_jax.compare import pairs
 from lion_jax.compare.markdown import escaped, items, spans, table
 from lion_jax.compare.records import Record, flat, what_is_run
 from lion_jax.config.reference import parse
+from lion_jax.training import conditions
 
 # Images of the training and of the test set, of data sets that have a fixed size.
 IMAGES = {
@@ -36,8 +37,13 @@ def section(runs: list[Record], named: dict[str, str]) -> list[str]:
             by_label, lambda run: flat(what_is_run(run.config)), "Settings of all", OWN
         ),
         "### Where",
-        *_split(by_label, lambda run: flat(run.environment), "The same for all runs"),
+        *_split(by_label, _where, "The same for all runs"),
     ]
+
+
+def _where(run: Record) -> dict[str, Any]:
+    """Returns where a run was ended; a warning says which were begun elsewhere."""
+    return flat({k: v for k, v in run.environment.items() if k != conditions.EARLIER})
 
 
 def _configurations(

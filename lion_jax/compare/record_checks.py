@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lion_jax.config.reference import REFERENCES
+from lion_jax.training.conditions import EARLIER
 
 # The numbers that a report reads; whether each may be None, where there is nothing to
 # report.
@@ -39,8 +40,14 @@ def require_sound(values: Mapping[str, Any]) -> None:
     _require_numbers(STEP, {"step": None} | values["memory"])
     if values["memory"]["parameters"] == 0:
         raise ValueError("its model has no parameters")
+    if not _are_groups(values["environment"].get(EARLIER, [])):
+        raise ValueError(f"its environment.{EARLIER} is no list of groups")
     _require_references(values["config"].get(REFERENCES, {}))
     _require_agreement(values)
+
+
+def _are_groups(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(x, dict) for x in values)
 
 
 def is_seed(value: object) -> bool:

@@ -14,7 +14,7 @@ import jax
 from jax.sharding import Mesh
 from rich.console import Console
 
-from lion_jax import cluster, data, identity
+from lion_jax import cluster, data, environment, identity
 from lion_jax.config import Config
 from lion_jax.config.reference import located
 from lion_jax.files import expanded
@@ -146,8 +146,8 @@ def _run(
         cluster.caught_signals() as interrupted,
     ):
         cluster.require_shared(folder, run_folder.LOCK)
-        packages = identity.packages(resolved)
-        cluster.by_primary(lambda: conditions.describe(folder, packages, say))
+        now = identity.packages(resolved) | environment.describe()
+        cluster.by_primary(lambda: conditions.describe(folder, now, say))
 
         # ---------------------------------------------------------------- compilation
         program, seconds_compile = _compile(config, task, splits, mesh, say)
@@ -163,6 +163,7 @@ def _run(
                     program,
                     folder,
                     interrupted,
+                    say,
                     say,
                     show,
                     weights=weights,

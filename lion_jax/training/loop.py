@@ -36,7 +36,8 @@ class Run:
     program: Program
     folder: Path
     interrupted: Interrupted
-    print: Print
+    print: Print  # what becomes of it
+    note: Print  # what it begins with, and what is unusual in that
     show: Show
     tested: bool = True  # whether the test set is used in the end
     weights: Weights | None = None  # of init_from, if they were read before
@@ -67,14 +68,14 @@ def execute(run: Run, seconds_compile: float) -> Result | None:
         records, elapsed = [], 0.0
         if latest is None:
             run_folder.require_states(run.folder)
-            state = first_state(config, run.program, run.print, run.weights)
+            state = first_state(config, run.program, run.note, run.weights)
         else:
             signature.require_data_of(checkpoint.signature_of(checkpoints, latest))
             program = run.program
             state, records, elapsed = checkpoint.restore(
-                checkpoints, latest, program.abstract, program.voters, run.print
+                checkpoints, latest, program.abstract, program.voters, run.note
             )
-            run.print(f"resumed at step {latest}, with {len(records)} epochs done")
+            run.note(f"resumed at step {latest}, with {len(records)} epochs done")
         if not (run.folder / run_folder.RESULT).exists():  # else `_lengthen` does
             metrics.rewrite(run.folder, records)
         events = curves.Events(run.folder, resume_at=int(state.step) + 1)
