@@ -57,11 +57,13 @@ def resolve(config: Config) -> dict[str, Any]:
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a stored configuration whose files are named without folders."""
+    """Returns a stored configuration whose files are named without their places."""
     moved = {**config, "init_from": short(config.get("init_from", ""))}
     for path in REFERABLE:
         group, field = path.split(".")
         moved[group] = {**moved[group], field: short(moved[group][field])}
+    if place := moved["data"].get("data_dir", ""):
+        moved["data"]["data_dir"] = Path(place).name
     return moved
 
 

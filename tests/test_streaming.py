@@ -1,5 +1,6 @@
 """Batches streamed from the host: the same bits, in bounded memory, one ahead."""
 
+import contextlib
 import functools
 import shutil
 import threading
@@ -276,6 +277,14 @@ def test_a_folder_trains_resumes_where_it_moved_to_and_is_refused_if_it_changed(
     Image.new("L", (8, 8), 255).save(copy / "train" / "dark" / "0.png")
     with pytest.raises(data.DataError, match=r"the data have changed"):
         run(config, tmp_path / "run")  # whose result is not of these
+    config.data.data_dir = "moved"
+    shutil.copytree(copy, tmp_path / "there" / "moved")
+    with contextlib.chdir(tmp_path):
+        said = run(config, tmp_path / "run")[1]
+    assert "This run is finished" in said
+    assert "comparing" not in said
+    with contextlib.chdir(tmp_path / "there"), pytest.raises(data.DataError):
+        run(config, tmp_path / "run")  # of images that are others by the same name
     config.data.data_dir = str(moved)
     first = moved / "train" / "dark" / "0.png"
     kept = first.read_bytes()

@@ -4,6 +4,7 @@ What docs/your_own.md, docs/data.md, docs/trained_models.md and docs/comparing.m
 in the order in which somebody does it.
 """
 
+import contextlib
 import json
 import signal
 from pathlib import Path
@@ -80,7 +81,9 @@ def test_from_an_empty_folder_to_an_answer(place):
     assert result["stopped_epoch"] == 4
     assert result["test_accuracy"] > 0.5  # of three classes, after 32 steps
     assert set(result["test_class_accuracy"]) == {"dark", "light", "middle"}
-    status, _, said = ending(["--workdir", "run"], evaluate)
+    Path("elsewhere").mkdir()
+    with contextlib.chdir("elsewhere"):
+        status, _, said = ending(["--workdir", "../run"], evaluate)
     assert status == 0
     assert json.loads(said)["test_accuracy"] == result["test_accuracy"]
 

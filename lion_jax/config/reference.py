@@ -22,6 +22,7 @@ REFERABLE = {
 # Where config.json and records hold what the references of a run referred to.
 REFERENCES = "references"
 FORMS = "package.module:function or ./file.py:function"
+ARRAYS = ".npz"  # how the name of data in a file of arrays ends
 
 
 class Reference(NamedTuple):
@@ -54,7 +55,7 @@ def parse(name: Any) -> Reference | None:
 def short(name: str) -> str:
     """Returns a name without the folder of the file that it is, or refers to."""
     reference = parse(name)
-    if name.endswith((".npz", ".safetensors")):
+    if name.endswith((ARRAYS, ".safetensors")):
         return name.replace("\\", "/").rpartition("/")[2]
     return reference.short if reference and reference.is_file else name
 
@@ -81,13 +82,18 @@ def references_of(config: Any) -> dict[str, str]:
 
 
 def located(config: Any) -> Any:
-    """Returns a copy of a configuration whose references hold in every folder."""
+    """Returns a copy of a configuration whose files are those in every folder."""
     found = copy.deepcopy(config)
     for path, name in references_of(config).items():
         group, field = path.split(".")
         setattr(getattr(found, group), field, absolute(name))
     if found.init_from:
         found.init_from = normal(found.init_from)
+    place, file = found.data.data_dir, os.path.expanduser(found.data.name)
+    is_relative = file.endswith(ARRAYS) and not os.path.isabs(file)
+    # Not of a bucket, which TFDS reads.
+    if (place or is_relative) and "://" not in place:
+        found.data.data_dir = normal(place)
     return found
 
 

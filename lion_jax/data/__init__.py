@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from lion_jax.config.reference import parse
+from lion_jax.config.reference import ARRAYS, parse
 from lion_jax.data import cache, debian, folder, npz_file, own, tfds_source
 from lion_jax.data.dataset import DataError, Dataset, ForbiddenError
 from lion_jax.data.rows import Rows
@@ -72,7 +72,7 @@ def source_of(name: str) -> Source:
 
 def is_in_files(name: str) -> bool:
     """Returns whether a name stands for files of the user's: folder, or FILE.npz."""
-    return name == folder.NAME or name.endswith(npz_file.ENDING)
+    return name == folder.NAME or name.endswith(ARRAYS)
 
 
 def _load_sample(request: Request) -> Dataset:
@@ -134,7 +134,7 @@ SOURCES = (
         lambda _: [Place("embedded sample", SAMPLE_PATH, SAMPLE_PATH.exists())],
     ),
     Source(lambda name: name == folder.NAME, folder.load, folder.places),
-    Source(lambda name: name.endswith(npz_file.ENDING), npz_file.load, npz_file.places),
+    Source(lambda name: name.endswith(ARRAYS), npz_file.load, npz_file.places),
     Source(lambda name: parse(name) is not None, own.load, own.places),
     Source(lambda _: True, _load_from_tfds, _places_of_tfds),
 )

@@ -19,7 +19,6 @@ from lion_jax.data.hold_out import hold_out
 from lion_jax.data.source import Place, Request, require_no_image_size
 from lion_jax.files import expanded
 
-ENDING = ".npz"
 # Names of a split's images and labels, and of those of a set without a test split.
 PAIRS = (
     ("{}_images", "{}_labels"),
