@@ -465,8 +465,18 @@ def image_and_patch(place, patch):
     yield "set --config.image_size=32", started(train, *argv, "--config.image_size=32")
 
 
-def devices(**options):
-    return lambda: checks.check_devices(configs.Config(**options), 8)
+OWN_DATA = """\
+def made(size):
+    import numpy as np
+    images, labels = np.zeros((8, size, size, 1), np.uint8), np.arange(8) % 2
+    labels = labels.astype(np.int32)
+    return data.Dataset("own", "1", "here", ("a", "b"), images, labels, images, labels)
+"""
+
+
+def devices(available=8, processes=1, **options):
+    config = configs.Config(**options)
+    return lambda: checks.check_devices(config, available, processes=processes)
 
 
 @leads_out_of("but JAX finds {}; set --config.devices=")
@@ -526,7 +536,7 @@ def one_voter(place, patch):
     yield "for another run, --config.mesh.vote=none", checked(1, "none")
 
 
-@leads_out_of("devices{} must divide it; set --config.devices={}")
+@leads_out_of("{}; set --config.devices={}, or, for another run, {}")
 def devices_and_batch(place, patch):
     options = {"batch_size": 60, "accumulate": 2, "eval_batch_size": 256}
     yield "", devices(**options)
@@ -538,11 +548,33 @@ def devices_and_batch(place, patch):
     )
 
 
+@leads_out_of("{}; use processes that have {} devices in all, or set, for another")
+def processes_and_batch(place, patch):
+    yield "", devices(3, 3, batch_size=64)
+    yield "use processes that have 2 devices in all", devices(2, 2, batch_size=64)
+    sizes = {"batch_size": 63, "eval_batch_size": 255}
+    yield "set, for another run, --config.batch_size=63", devices(3, 3, **sizes)
+
+
 @leads_out_of("{} command; give {}.")
 def no_command_of_data(place, patch):
     yield "", started(prepare, "fetch")
     for command in ("prepare", "where"):
         yield "give prepare or where", started(prepare, command, "--name", data.SAMPLE)
+
+
+@leads_out_of("but it {}; leave it out, or give arguments of the function that --name")
+def options_of_no_function(place, patch):
+    Path("own.py").write_text(f"from lion_jax import data\n\n{OWN_DATA}")
+    own = "--name", "./own.py:made"
+    yield "", started(prepare, "prepare", *own, "--options", "[4]")
+    yield "leave it out", started(prepare, "prepare", "--name", data.SAMPLE)
+    given = started(prepare, "prepare", *own, "--options", '{"size": 4}')
+    yield "give arguments of the function that --name is", given
+    with pytest.raises(data.DataError, match=r"""--options '{"size": \.\.\.}', or"""):
+        started(prepare, "prepare", *own)()
+    with pytest.raises(configs.ConfigError, match="--name=mnist is none; leave it out"):
+        started(prepare, "prepare", "--name=mnist", '--options={"size": 4}')()
 
 
 @leads_out_of("--workdir is missing; give the folder")

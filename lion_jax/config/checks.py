@@ -187,8 +187,13 @@ def _check_mesh(config: Config) -> None:
             )
 
 
-def check_devices(config: Config, available: int) -> int:
+def check_devices(config: Config, available: int, *, processes: int = 1) -> int:
     """Checks the batch sizes against the devices and returns how many to use.
+
+    Args:
+      config: Its number of devices may be 0, for all.
+      available: How many there are.
+      processes: How many have them; several use all of theirs.
 
     Raises:
       ConfigError: If there are too few devices, or they do not divide a batch.
@@ -209,11 +214,16 @@ def check_devices(config: Config, available: int) -> int:
                 for count in range(1, devices)
                 if not any(getattr(config, x) % (count * n) for x, n in divided.items())
             )
+            wrong = f"{name}={size}, but the {devices} devices{times} must divide it"
+            other = f"--config.{name}={max(1, round(size / multiple)) * multiple}"
+            other += " or --config.accumulate" * (parts > 1)
+            if processes > 1:
+                raise ConfigError(
+                    f"{wrong}; use processes that have {fewer} devices in all, or set,"
+                    f" for another run, {other}."
+                )
             raise ConfigError(
-                f"{name}={size}, but the {devices} devices{times} must divide it; set"
-                f" --config.devices={fewer}, or, for another run, --config.{name}="
-                f"{max(1, round(size / multiple)) * multiple}"
-                f"{' or --config.accumulate' if parts > 1 else ''}."
+                f"{wrong}; set --config.devices={fewer}, or, for another run, {other}."
             )
     return devices
 

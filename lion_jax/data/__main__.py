@@ -1,10 +1,13 @@
 """Prepares a data set, or finds it: `python -m lion_jax.data prepare`, `... where`."""
 
 import dataclasses
+import json
+import re
 from typing import Annotated
 
 from lion_jax import cli, data
 from lion_jax.config import About, ConfigError
+from lion_jax.config.reference import parse, wrong_option
 from lion_jax.flags import CommandLine
 
 PROG = "python -m lion_jax.data"
@@ -30,6 +33,9 @@ class Flags:
     image_size: Annotated[
         int, About("pixels to which images are cut and resized; 0: as they are", ge=0)
     ] = 0
+    options: Annotated[
+        str, About("of the function that --name is, as JSON: '{\"size\": 3}'")
+    ] = ""
 
 
 def main(argv: list[str]) -> int:
@@ -39,13 +45,37 @@ def main(argv: list[str]) -> int:
         wrong = f"{flags.command!r} is no" if flags.command else "there is no"
         raise ConfigError(f"{wrong} command; give {' or '.join(COMMANDS)}.")
     request = data.Request(
-        flags.name, flags.data_dir, flags.cache_dir, flags.image_size
+        flags.name,
+        flags.data_dir,
+        flags.cache_dir,
+        flags.image_size,
+        _options(flags),
     )
     try:
         COMMANDS[flags.command](request)
     except data.DataError as error:  # which names the flags of training
-        raise type(error)(str(error).replace("--config.data.", "--")) from error
+        said = str(error).replace("--config.data.", "--")
+        said = re.sub(r"--options\.(\w+)=\.{3}", r"""--options '{"\1": ...}'""", said)
+        raise type(error)(said) from error
     return 0
+
+
+def _options(flags: Flags) -> str:
+    """Returns the options; refuses what is no group of them, or of no function."""
+    if not flags.options:
+        return ""
+    try:
+        wrong = wrong_option(dict(json.loads(flags.options)))
+    except (ValueError, TypeError) as error:
+        wrong = f"must be a group in JSON ({error})"
+    if not wrong and not parse(flags.name):
+        wrong = f"is given to functions, and --name={flags.name} is none"
+    if wrong:
+        raise ConfigError(
+            f"--options={flags.options!r}, but it {wrong}; leave it out, or give"
+            " arguments of the function that --name is, such as '{\"size\": 3}'."
+        )
+    return flags.options
 
 
 def _prepare(request: data.Request) -> None:

@@ -63,7 +63,7 @@ def check_devices(config: Config) -> int:
             f"devices={config.devices}, but {cluster.processes()} processes have"
             f" {available}, all of which are used; leave --config.devices at 0."
         )
-    devices = divide(config, available)
+    devices = divide(config, available, processes=cluster.processes())
     if devices == 1 and config.mesh.vote != "none":
         raise ConfigError(
             f"mesh.vote={config.mesh.vote!r}, but one device has none to vote with; set"
