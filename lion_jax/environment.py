@@ -106,13 +106,16 @@ def _features() -> str:
 
 
 def commit() -> str | None:
-    """Returns the commit of the source tree, `-dirty` if changed; None outside one."""
+    """Returns the commit of the source tree, `-dirty` if changed; None outside one.
+
+    The tree may be another user's, of whose commands git is wary: its code runs anyway.
+    """
     tree = Path(__file__).parents[1]
     if not (tree / ".git").exists():  # installed, perhaps inside another repository
         return None
     # Without locks: the user's own git commands must not fail for a run's sake, as they
     # would beside `git describe --dirty`.
-    git = ["git", "--no-optional-locks"]
+    git = ["git", "--no-optional-locks", "-c", f"safe.directory={tree}"]
     head = _output([*git, "rev-parse", "--short=12", "HEAD"], tree)
     changed = _output([*git, "status", "--porcelain", "--untracked-files=no"], tree)
     return f"{head}{'-dirty' if changed else ''}" if head else None

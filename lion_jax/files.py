@@ -49,9 +49,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_whole(path: Path, text: str, *, shared: bool = False) -> None:
-    """Writes a text file, in UTF-8, that appears whole or not at all (`replacing`)."""
+    """Writes a text file, in UTF-8, that appears whole or not at all (`replacing`).
+
+    Bytes of a path that are not UTF-8 are written as escapes.
+    """
     with replacing(path, shared=shared) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def finite(content: Any) -> Any:

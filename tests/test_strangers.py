@@ -33,6 +33,7 @@ from small_runs import (
 from lion_jax import environment, files, identity, interruption, startup, training
 from lion_jax.config import Config, ConfigError
 from lion_jax.config.reference import REFERENCES
+from lion_jax.data import cache
 from lion_jax.training import (
     checkpoint,
     console,
@@ -439,7 +440,8 @@ def test_the_commit_is_read_without_a_lock_in_the_users_repository(
     assert re.fullmatch("[0-9a-f]{12}", environment.commit())
     assert (tmp_path / ".git" / "index").read_bytes() == index
     module.write_text("2")
-    assert environment.commit().endswith("-dirty")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert environment.commit().endswith("-dirty")  # though the tree is another user's
 
 
 def test_environment_names_what_changes_numbers(monkeypatch):
@@ -856,6 +858,19 @@ def test_litter_is_not_listed(tmp_path, name):
     manifest.write(tmp_path, tmp_path.parent / "list.json")
     (tmp_path / name).touch()
     manifest.check(tmp_path, tmp_path.parent / "list.json")
+
+
+def test_a_list_of_checksums_that_is_none_is_told(tmp_path):
+    (tmp_path / "list.json").write_text('{"a": ["b"]}')
+    with pytest.raises(manifest.DamageError, match="cannot be read"):
+        manifest.check(tmp_path / "folder", tmp_path / "list.json")
+
+
+def test_bytes_of_a_path_that_are_no_text_are_written_as_escapes(tmp_path):
+    name = os.fsdecode(b"b\xff.npz")
+    files.write_whole(tmp_path / "report.md", name)
+    assert (tmp_path / "report.md").read_text("utf-8") == r"b\udcff.npz"
+    assert cache.path_of("a", tmp_path, name) != cache.path_of("a", tmp_path, "b.npz")
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):

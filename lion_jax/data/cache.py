@@ -7,6 +7,7 @@ class names, the arrays' sha256, and what the set was prepared as.
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import zipfile
 import zlib
@@ -40,8 +41,8 @@ def path_of(name: str, folder: Path, data_dir: str = "", image_size: int = 0) ->
     """
     stem = re.sub(r"[^\w.-]", "-", name)
     if data_dir:
-        place = str(expanded(data_dir).resolve())
-        stem += f"-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+        place = os.fsencode(expanded(data_dir).resolve())
+        stem += f"-{hashlib.sha256(place).hexdigest()[:12]}"
     if image_size:
         stem += f"-{image_size}px"
     return folder / f"{stem}.npz"

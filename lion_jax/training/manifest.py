@@ -36,7 +36,7 @@ def check(folder: Path, against: Path) -> None:
     """
     try:
         listed = json.loads(against.read_text())
-        expected = {name: tuple(row) for name, row in listed.items()}
+        expected = {name: (size, digest) for name, (size, digest) in listed.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DamageError(f"{against} cannot be read ({error})") from error
     files = _files(folder)
