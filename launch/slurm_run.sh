@@ -5,7 +5,8 @@
 #
 # The folder is on a disk that all nodes share. The processes find each other by Slurm's
 # variables. Three minutes before the time is over they save, and the job is queued again,
-# where it resumes. A process per GPU: --ntasks-per-node=8 --gpus-per-task=1.
+# where it resumes. A process per GPU, of eight in a node:
+# --ntasks-per-node=8 --gpus-per-node=8 --gpus-per-task=1.
 #
 #SBATCH --job-name=train
 #SBATCH --nodes=2
@@ -21,6 +22,11 @@
 PYTHON=${PYTHON:-python}
 cancelled=
 trap 'cancelled=yes' TERM # of scancel
+
+# Since Slurm 22.05 srun does not take over what sbatch was given.
+if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then
+  export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+fi
 
 srun "$PYTHON" -m lion_jax.train "$@"
 status=$?

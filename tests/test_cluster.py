@@ -533,18 +533,21 @@ def test_the_slurm_script_queues_itself_again_after_a_signal(tmp_path, srun, que
     """With an `srun` and an `scontrol` that only say what they were called with."""
     for name, status in (("srun", srun), ("scontrol", 0)):
         program = tmp_path / name
-        program.write_text(f'#!/bin/sh\necho {name} "$@"\nexit {status}\n')
+        said = f'{name} "$@" ${{SRUN_CPUS_PER_TASK:-}}'
+        program.write_text(f"#!/bin/sh\necho {said}\nexit {status}\n")
         program.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
         ["bash", LAUNCH / "slurm_run.sh", "--config", "A.py", "--workdir", "a folder"],
-        env=os.environ | {"PATH": path, "SLURM_JOB_ID": "7", "PYTHON": "python3"},
+        env=os.environ
+        | {"PATH": path, "SLURM_JOB_ID": "7", "PYTHON": "python3"}
+        | {"SLURM_CPUS_PER_TASK": "8"},
         capture_output=True,
         text=True,
     )
     assert ran.returncode == srun
-    lines = ["srun python3 -m lion_jax.train --config A.py --workdir a folder"]
-    lines += ["scontrol requeue 7"] if queued else []
+    lines = ["srun python3 -m lion_jax.train --config A.py --workdir a folder 8"]
+    lines += ["scontrol requeue 7 8"] if queued else []
     assert ran.stdout.splitlines() == lines
 
 
