@@ -9,7 +9,7 @@
 # make gpu-check  compiles for GPUs that are not there; 3 GB of CUDA libraries, hours
 # make clean   removes .venv, .venv-gpu and what the tests and builds left
 #
-# .venv is made with the newest supported Python that tools/find_python.sh finds.
+# .venv is made with the Python that tools/find_python.sh finds: the newest tested one.
 # PYTHON=... overrides it; after a change, run make clean first.
 
 PYTHON ?= $(shell sh tools/find_python.sh)

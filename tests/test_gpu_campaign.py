@@ -122,10 +122,11 @@ def test_commands_run_at_once_and_share_the_memory(tmp_path):
 
 
 def test_the_budget_is_kept_and_what_is_begun_is_saved(command):
-    flags = ["--budget=20", "--out=out", "--stages=original", "--models=resnet50"]
+    # Enough for imports, compilation and a step, also beside other work.
+    flags = ["--budget=30", "--out=out", "--stages=original", "--models=resnet50"]
     started = time.monotonic()
     run(command, *flags, epochs="5000", **{"early_stopping.patience": "0"})
-    assert 20 < time.monotonic() - started < 65
+    assert 30 < time.monotonic() - started < 30 + gpu_campaign.GRACE
     part = command.folder / "out" / "original_resnet50" / "parts" / "seeds_0_to_0"
     run_folder = part / "unfinished" / "resnet50_lion" / "seed_0"
     assert [*(run_folder / "checkpoints").glob("[0-9]*")]

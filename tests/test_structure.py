@@ -98,6 +98,21 @@ def test_rooms_import_only_the_rooms_that_they_may(graph):
         assert others <= ROOMS[room], module
 
 
+def test_architecture_says_which_rooms_may_be_imported():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page.partition("## Who may import whom")[2].partition("```\n")[2]
+    rows = re.split(r"(\w+) +-> ", table.partition("```")[0])[1:]
+    said = dict(zip(rows[::2], map(str.strip, rows[1::2]), strict=True))
+    assert said.pop("commands") == "everything but each other"
+    for room, others in said.items():
+        found = {*re.findall(r"\w+", re.sub("nothing of ours|and the .*", "", others))}
+        assert found == ROOMS[room] - (SHARED if "the shared" in others else set()), (
+            room
+        )
+    shared = page.partition("The shared modules are")[2].partition(".")[0]
+    assert {*re.findall(r"`(\w+)`", shared)} == SHARED
+
+
 def test_the_optimizer_needs_four_libraries():
     found = set()
     for path in (PACKAGE / "optimizer").glob("*.py"):

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the newest interpreter that the project supports, or nothing: first of those
-# that it is tested with, then 3.14, and 3.11 last, which JAX 0.12 does not run on.
+# Prints an interpreter that the project supports, or nothing: the newest of those that
+# it is tested with, else 3.14, and 3.11 last, which JAX 0.12 does not run on.
 #
 # Each candidate is run: a version manager's shim may be on PATH without the version
 # being active, and Debian's python3 may lack ensurepip, without which no environment
