@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import importlib
 import json
 import os
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import jax
@@ -32,7 +34,7 @@ from lion_jax import (
     train,
 )
 from lion_jax.compare import __main__ as compare
-from lion_jax.compare import records, reports, targets
+from lion_jax.compare import campaign, records, reports, targets
 from lion_jax.compare.analysis import Options, analyse
 from lion_jax.config import Config, ConfigError, OptimizerConfig, check, flatten
 from lion_jax.config.reference import absolute, parse, passed, plain, short
@@ -805,6 +807,60 @@ def test_a_comparison_of_own_models_and_optimizers(mine, capsys, monkeypatch):
     (mine / "tx.py").write_text((mine / "tx.py").read_text() + "\n")
     with pytest.raises(run_folder.RunFolderError, match=r"tx.py has changed \(sha256"):
         compare.main(argv)
+
+
+def test_a_module_that_has_changed_since_its_import_is_refused(mine, monkeypatch):
+    monkeypatch.syspath_prepend(mine)
+    (mine / "stale_net.py").write_text("def f(x):\n    return x\n")
+    first = references.load("model.name", "stale_net:f")
+    assert references.load("model.name", "stale_net:f") is first
+    (mine / "stale_net.py").write_text("def f(x):\n    return x + 1\n")
+    said = r"restart Python or reload the module, or name its file, \./stale_net.py:f"
+    with pytest.raises(ConfigError, match=said):
+        references.load("model.name", "stale_net:f")
+    assert references.load("model.name", "./stale_net.py:f")(1) == 2
+    importlib.reload(sys.modules["stale_net"])
+    assert references.load("model.name", "stale_net:f")(1) == 2
+
+
+PLAIN = """\
+import jax.numpy as jnp
+from flax import nnx
+
+class Plain(nnx.Module):
+    def __init__(self, num_classes, rngs):
+        self.{name} = nnx.Param(jnp.ones((1, num_classes)))
+    def __call__(self, x):
+        return x.mean((1, 2)) @ self.{name}[...]
+"""
+
+
+def test_a_decay_of_kernels_needs_a_parameter_of_that_name(mine):
+    (mine / "net.py").write_text(NET + PLAIN.format(name="w"))
+    options = {"model__name": "./net.py:Plain", "optimizer__name": "lion"}
+    config = config_of(**options, optimizer__decay="kernels")
+    with pytest.raises(ConfigError, match=r"no parameter of \S+:Plain is called"):
+        fits(config)
+    fits(config_of(**options, optimizer__decay="all"))
+    config.optimizer.weight_decay = 0.0
+    fits(config)
+    config.optimizer.weight_decay = 1.0
+    (mine / "net.py").write_text(NET + PLAIN.format(name="kernel"))
+    fits(config)
+
+
+def test_files_that_change_during_a_campaign_are_refused(mine, monkeypatch):
+    monkeypatch.setattr(compare.runtime, "start", lambda *_, **__: None)
+    (mine / "a.py").write_text(CAMPAIGN.format(label="a", name="lion"))
+
+    def edited(_):
+        (mine / "layers.py").write_text(LAYERS + "\n")
+        return None, 0.0
+
+    monkeypatch.setattr(campaign, "build", edited)
+    said = r"a, seed 0: model\.name, whose layers\.py has changed .*restore the file"
+    with pytest.raises(ConfigError, match=said):
+        compare.main(["run", "--configs=a.py", "--seeds=1", "--out=out"])
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from lion_jax.compare.making import Making
 from lion_jax.compare.points import Point, plan, resolve
 from lion_jax.compare.shards import WHOLE, Shard
 from lion_jax.compare.unfinished import UNFINISHED, check
+from lion_jax.config import ConfigError
 from lion_jax.training import run_folder
 from lion_jax.training.console import Print, Show, outcome, printer, progress, unfailing
 from lion_jax.training.program import Program
@@ -58,7 +59,8 @@ def run(campaign: Campaign) -> bool:
       Whether none of the shard's is missing in the end.
 
     Raises:
-      ConfigError: If the data or the devices do not fit a configuration.
+      ConfigError: If the data or the devices do not fit a configuration, or a file that
+        it refers to has changed since the campaign began.
       DataError: If the data are unavailable.
       RunFolderError: If another process makes the same shard, or other runs are there.
       CheckpointError: If a run's state cannot be restored, or saved.
@@ -199,9 +201,10 @@ class _Series:
             raise run_folder.InUseError(run.holder)
         if run.interrupted():
             return False
-        if label not in self.built:
+        if is_first := label not in self.built:
             self.say(f"compiling {label} ...")
             self.built[label] = build(run.point.config)
+        _require_unchanged(run, compiled_now=is_first)
         before = self.before
         record = making.make(
             run,
@@ -219,3 +222,21 @@ class _Series:
         )
         self.on_run(record)
         return True
+
+
+def _require_unchanged(run: Making, *, compiled_now: bool) -> None:
+    """Refuses files that changed since the campaign began, whose records name them.
+
+    Code is read when a configuration is compiled, `init_from` for every run.
+
+    Raises:
+      ConfigError: Names the files.
+    """
+    now = identity.resolve(run.point.config)
+    changed = [
+        text
+        for text in identity.changed_files(run.config, now)
+        if compiled_now or text.startswith("init_from")
+    ]
+    if changed:
+        raise ConfigError(f"{run}: {', '.join(changed)}.")

@@ -21,6 +21,9 @@ OURS = str(Path(__file__).parents[1])
 JAX = os.path.dirname(getattr(importlib.util.find_spec("jax"), "origin", None) or "?")
 # Modules of files by path, with the fingerprint of their code.
 _loaded: dict[str, tuple[dict[str, Any], ModuleType]] = {}
+# Of imported modules that are not installed: how they were found, anew with every
+# reload, and the fingerprint of their code then.
+_imported: dict[str, tuple[Any, dict[str, Any]]] = {}
 
 
 def load(field: str, name: str) -> Callable[..., Any]:
@@ -31,7 +34,8 @@ def load(field: str, name: str) -> Callable[..., Any]:
       name: The reference. A file that has changed since is loaded again.
 
     Raises:
-      ConfigError: If there is no such module or function, or the module raises.
+      ConfigError: If there is no such module or function, the module raises, or what
+        was imported by its name has changed since.
     """
     reference = parse(name)
     assert reference is not None, name
@@ -106,7 +110,9 @@ def _module(field: str, name: str, reference: Reference) -> ModuleType:
     if not reference.is_file:
         with blamed(field, name):
             try:
-                return importlib.import_module(reference.module)
+                module = importlib.import_module(reference.module)
+                _require_unchanged(field, name, reference, module)
+                return module
             except ModuleNotFoundError as error:
                 missing = error.name or ""
                 if not f"{reference.module}.".startswith(f"{missing}."):
@@ -133,6 +139,22 @@ def _module(field: str, name: str, reference: Reference) -> ModuleType:
         if key not in _loaded or _loaded[key][0] != code:
             _loaded[key] = code, execute(path)
     return _loaded[key][1]
+
+
+def _require_unchanged(
+    field: str, name: str, reference: Reference, module: ModuleType
+) -> None:
+    """Refuses a module whose files are others than when it was imported."""
+    found, code = getattr(module, "__spec__", None), fingerprint(name)
+    known = _imported.get(reference.module)
+    if known is None or known[0] is not found:
+        _imported[reference.module] = found, code
+    elif known[1] != code:
+        raise ConfigError(
+            f"{field}={name!r}: its code has changed since it was imported; restart"
+            " Python or reload the module, or name its file,"
+            f" ./{reference.module.replace('.', '/')}.py:{reference.function}."
+        )
 
 
 def place_of(error: BaseException, folder: str) -> str:

@@ -14,10 +14,10 @@ from jaxtyping import PyTree
 
 from lion_jax import data, references
 from lion_jax.config import Config, ConfigError
-from lion_jax.config.reference import references_of
+from lion_jax.config.reference import parse, references_of
 from lion_jax.training import calls, stored
 from lion_jax.training.loss import Batch, loss_of
-from lion_jax.training.optimizers import make_schedule
+from lion_jax.training.optimizers import kernels, make_schedule
 from lion_jax.training.task import Task
 
 # What others call the flag of training, or its opposite, and how to get it of `train`.
@@ -61,6 +61,8 @@ def check(
         for part in params, batch_stats:
             _require_storable("model.name", name, part)
         _check_model(name, task, dataset, params, batch_stats)
+        if not resumed:
+            _require_kernels(config, params)
     if name := names.get("optimizer.schedule"):
         with references.blamed("optimizer.schedule", name):
             schedule = make_schedule(config.optimizer, 100)
@@ -72,6 +74,19 @@ def check(
             )
     if name := names.get("optimizer.name"):
         _check_optimizer(name, task, params)
+
+
+def _require_kernels(config: Config, params: PyTree[Any]) -> None:
+    """Refuses to decay only what is called kernel where nothing is."""
+    rule, decay = config.optimizer.decay, config.optimizer.weight_decay
+    if rule != "kernels" or not decay or parse(config.optimizer.name):
+        return
+    if not any(jax.tree.leaves(kernels(params))):
+        raise ConfigError(
+            f"optimizer.decay={rule!r}, but no parameter of {config.model.name} is"
+            " called kernel; call its matrices so, or set --config.optimizer.decay=all,"
+            " or --config.optimizer.weight_decay=0."
+        )
 
 
 def _check_model(
