@@ -283,6 +283,16 @@ def test_ties_of_signed_ranks_are_those_of_exact_numbers():
     assert paired.signed_ranks(values) == paired.signed_ranks(rounded)
 
 
+@pytest.mark.parametrize("huge", [[3e9], [3e9, math.inf]])
+def test_one_huge_difference_leaves_the_others(huge):
+    """Such as a loss that has grown, but not to infinity."""
+    values = np.array([*huge, *[0.5] * 7])
+    assert paired.sign_flip(values).p == 2 / 2 ** len(values)
+    half = np.array([*huge, 0.1, 0.2, 0.3, 0.4, -0.5])
+    smaller = np.array([*[min(x, 9.0) + i for i, x in enumerate(huge)], *half[-5:]])
+    assert paired.signed_ranks(half).p == paired.signed_ranks(smaller).p
+
+
 def test_signed_ranks_are_scipys_and_take_infinities():
     values = RNG.normal(0.5, size=8)
     expected = scipy.stats.wilcoxon(values, method="exact")
