@@ -420,6 +420,12 @@ def test_a_run_with_injected_hyperparameters_continues():
     found, adopted = trained(ours, params, lion_jax.from_optax(state), range(3, 6))
     chex.assert_trees_all_equal(found, expected)
     chex.assert_trees_all_equal_structs(adopted, ours.init(PARAMS))
+    static = {"static_args": ("b1", "b2")}
+    state_of_theirs = optax.inject_hyperparams(optax.lion, **static)(1e-3).init(PARAMS)
+    chex.assert_trees_all_equal_structs(
+        lion_jax.from_optax(state_of_theirs),
+        optax.inject_hyperparams(lion, **static)(1e-3).init(PARAMS),
+    )
     own = optax.inject_hyperparams(lambda learning_rate: optax.lion(learning_rate))
     kept = lion_jax.from_optax(own(1e-3).init(PARAMS))  # a function of one's own
     assert kept.hyperparams.keys() == {"learning_rate"}

@@ -151,6 +151,16 @@ def test_a_complex_leaf_beside_numbers_that_are_injected():
     assert (updates["w"] < 0).all()
 
 
+def test_a_number_that_is_injected_in_the_dtype_of_bfloat16_weights():
+    """In which 0.999 is 1."""
+    weights = jnp.ones(2, jnp.bfloat16)
+    said = r"b2=.* in \[0, 1\); with optax\.inject_hyperparams set hyperparam_dtype="
+    with pytest.raises(ValueError, match=said):
+        optax.inject_hyperparams(lion)(0.1, b2=0.999).init(weights)
+    injected = optax.inject_hyperparams(lion, hyperparam_dtype=jnp.float32)
+    assert injected(0.1, b2=0.999).init(weights).hyperparams["b2"] < 1
+
+
 def test_the_sign_is_read_from_no_float8():
     """The new momentum is rounded by more than what c is here."""
     tx, weights = scale_by_lion(), jnp.ones(1, jnp.float8_e4m3fn)

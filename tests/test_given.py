@@ -135,7 +135,7 @@ def test_what_breaks_the_rule_of_a_flag_is_refused(flags, name, value, rule):
 
 @pytest.mark.parametrize("pair", [5, "12", (0,), (0, 1, 2), (0.5, 2), ("0", "2")])
 def test_what_is_no_pair_of_a_shard_is_refused(pair):
-    with pytest.raises(ConfigError, match="but it must be I/N"):
+    with pytest.raises(ConfigError, match=r"must be a pair of|but it must be I/N"):
         shards.of(pair)
     assert shards.of((np.int64(1), 2)) == shards.make(1, 2)
 

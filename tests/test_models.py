@@ -494,6 +494,15 @@ def test_dropping_layers_needs_a_key():
     model(images, train=True, key=jax.random.key(0))
 
 
+def test_one_layer_is_the_last_and_is_dropped():
+    sizes = {"width": 4, "heads": 1, "mlp_width": 4, "patch": 4, "image_size": 8}
+    sizes |= {"layers": 1, "num_classes": 3, "channels": 3}
+    model = shaken(lambda: models.vit.ViT(drop_path=0.5, rngs=nnx.Rngs(0), **sizes))
+    images = jnp.ones((16, 8, 8, 3)).at[:, 4:].set(0)
+    logits = model(images, train=True, key=jax.random.key(0))
+    assert len(np.unique(logits[:, 0].round(4))) == 2  # of those dropped, and the rest
+
+
 def test_layers_are_dropped_at_their_rate_and_only_in_training(monkeypatch):
     """The last of two layers is dropped for 40 % of the images, the first for none."""
     n, images = 1000, jax.random.normal(jax.random.key(1), (1, 8, 8, 3))

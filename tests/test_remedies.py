@@ -118,6 +118,12 @@ ELSEWHERE = {
     "the first checkpoint was saved, but": (
         "test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run"
     ),
+    "called kernel; call its matrices so, or set": (
+        "test_a_decay_of_kernels_needs_a_parameter_of_that_name"
+    ),
+    "restart Python or reload the module, or name its file": (
+        "test_a_module_that_has_changed_since_its_import_is_refused"
+    ),
     "is lost (its checkpoint was": "test_a_lost_best_state_is_not_replaced_by_another",
     **dict.fromkeys(
         ("give one image as x[None]", "make the model for", "give at least one image"),
@@ -575,6 +581,18 @@ def options_of_no_function(place, patch):
         started(prepare, "prepare", *own)()
     with pytest.raises(configs.ConfigError, match="--name=mnist is none; leave it out"):
         started(prepare, "prepare", "--name=mnist", '--options={"size": 4}')()
+
+
+@leads_out_of("must be a pair of a number and how many there are; give shard=(0, 8)")
+def no_pair_of_a_shard(place, patch):
+    yield "", lambda: shards.of("0/8")
+    yield "give shard=(0, 8) for the first of 8", lambda: shards.of((0, 8))
+
+
+@leads_out_of("but it must be a dictionary by model or data set; give targets=")
+def targets_that_are_none(place, patch):
+    yield "", lambda: targets.checked(0.9)
+    yield 'give targets={"": 0.9} for all', lambda: targets.checked({"": 0.9})
 
 
 @leads_out_of("--workdir is missing; give the folder")

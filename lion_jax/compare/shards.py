@@ -86,7 +86,10 @@ def of(pair: Any, by: Any = "run") -> Shard:
     try:
         index, count = map(operator.index, pair)
     except (TypeError, ValueError):
-        raise _refused(str(pair), by) from None
+        raise ConfigError(
+            f"shard={pair!r}, but it must be a pair of a number and how many there are;"
+            " give shard=(0, 8) for the first of 8."
+        ) from None
     return make(index, count, by)
 
 

@@ -95,7 +95,10 @@ def checked(targets: Any) -> dict[str, float]:
       ConfigError: If they are something else, or one is not between 0 and 1.
     """
     if not isinstance(targets, Mapping):
-        raise _no_target(repr(targets))
+        raise ConfigError(
+            f"targets={targets!r}, but it must be a dictionary by model or data set;"
+            ' give targets={"": 0.9} for all.'
+        )
     shares = {}
     for name, value in targets.items():
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -213,7 +213,8 @@ class ViT(nnx.Module):
             )
             x = jnp.concatenate([class_token.astype(x.dtype), x], axis=1)
         x = add(x, self.positions[...])
-        rates = jnp.linspace(0, self.drop_path, len(self.layers))
+        least = 0 if len(self.layers) > 1 else self.drop_path  # one layer is the last
+        rates = jnp.linspace(least, self.drop_path, len(self.layers))
         for index, layer in enumerate(self.layers):
             is_last = index == len(self.layers) - 1
             first = (

@@ -137,13 +137,13 @@ def _is_lion_injected(part: Any) -> bool:
     return (
         _is_injected(part)
         and _is_chain(part.inner_state)
-        and {"learning_rate", "b1", "b2", "weight_decay"} <= {*part.hyperparams}
+        and {"learning_rate", "weight_decay"} <= {*part.hyperparams}
     )
 
 
 def _injected(theirs: Any, inner: Any) -> Any:
     """Returns that of `optax.inject_hyperparams(lion)`, with the one more number."""
-    slope = jax.tree.map(jnp.ones_like, theirs.hyperparams["b1"])
+    slope = jax.tree.map(jnp.ones_like, theirs.hyperparams["weight_decay"])
     # In the order of their names, as `jax.tree` has them.
     numbers = dict(sorted({**theirs.hyperparams, "smooth_beta": slope}.items()))
     return theirs._replace(inner_state=inner, hyperparams=numbers)

@@ -119,6 +119,11 @@ def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
       params: The weights. Those leaves that `with_ema` does not see, such as frozen
         ones, are returned as they are.
 
+    Returns:
+      The average. It may share the state's buffers: call this within the function that
+      is given the state to donate, or before that with a copy, `jax.tree.map(jnp.copy,
+      averaged(state, params))`.
+
     Raises:
       ValueError: If the state holds none of `with_ema`, or several, or one of other
         weights.

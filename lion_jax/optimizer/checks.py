@@ -9,7 +9,11 @@ from typing import Any
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
+
+# Optax gives its numbers the dtype of the weights, in which 0.999 may be 1.
+INJECTED = "; with optax.inject_hyperparams set hyperparam_dtype=jnp.float32"
 
 
 def is_known(x: object) -> bool:
@@ -42,17 +46,17 @@ def check_number(
         return
     if not _is_number(value):
         allowed = "a number or a schedule" if schedule else "a number"
-        remedy = (
-            "; with optax.inject_hyperparams set hyperparam_dtype=jnp.float32"
-            if np.iscomplexobj(value)
-            else ""
-        )
+        remedy = INJECTED * np.iscomplexobj(value)
         raise TypeError(
             f"lion: {name}={value!r}, but it must be {allowed}, {rule}{remedy}."
         )
     number: Any = value
     if is_known(number) and not holds(float(number)):
-        raise ValueError(f"lion: {name}={value!r}, but it must be {rule}.")
+        dtype = jnp.result_type(number)
+        rounded = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
+        raise ValueError(
+            f"lion: {name}={value!r}, but it must be {rule}{INJECTED * rounded}."
+        )
 
 
 def check_rate(name: str, value: object) -> None:
