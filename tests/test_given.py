@@ -148,7 +148,9 @@ def test_what_is_no_pair_of_a_shard_is_refused(pair):
     ],
 )
 def test_what_are_no_targets_is_refused(targets):
-    with pytest.raises(ConfigError, match="must be > 0 and < 1: a share"):
+    with pytest.raises(
+        ConfigError, match=r"must be > 0 and < 1: a share|must be a dictionary"
+    ):
         checked(targets)
     assert checked({"": np.float32(0.5)}) == {"": 0.5}
 
