@@ -7,7 +7,7 @@ Loshchilov and Hutter, 2017, https://arxiv.org/abs/1711.05101
 Images resized to 224 pixels, batch 64, a constant learning rate, all parameters
 decayed, at most 100 epochs, early stopping on the validation loss. Expected: the
 original, run once in PyTorch, got 82.69 % test accuracy; here not yet measured,
-but at 32 pixels in bfloat16: two runs, 84.2 and 84.6 % (results/full).
+but at 32 pixels in bfloat16: three runs, 84.2 to 84.6 % (results/full).
 """
 
 from lion_jax.config import Config, ModelConfig, OptimizerConfig
