@@ -135,22 +135,21 @@ def test_what_breaks_the_rule_of_a_flag_is_refused(flags, name, value, rule):
 
 @pytest.mark.parametrize("pair", [5, "12", (0,), (0, 1, 2), (0.5, 2), ("0", "2")])
 def test_what_is_no_pair_of_a_shard_is_refused(pair):
-    with pytest.raises(ConfigError, match=r"must be a pair of|but it must be I/N"):
+    with pytest.raises(ConfigError, match="must be a pair of a number"):
         shards.of(pair)
     assert shards.of((np.int64(1), 2)) == shards.make(1, 2)
 
 
 @pytest.mark.parametrize(
-    "targets",
+    ("targets", "said"),
     [
-        *({"": 90}, {"": 0}, {"": 1}, {"": math.nan}, {"resnet50": "0.9"}),
-        *({"": True}, {5: 0.9}, 0.9, [0.9]),
+        *((x, "a dictionary") for x in (0.9, [0.9])),
+        *(({"": x}, "> 0 and < 1: a share") for x in (90, 0, 1, math.nan, True)),
+        *((x, "> 0 and < 1: a share") for x in ({"resnet50": "0.9"}, {5: 0.9})),
     ],
 )
-def test_what_are_no_targets_is_refused(targets):
-    with pytest.raises(
-        ConfigError, match=r"must be > 0 and < 1: a share|must be a dictionary"
-    ):
+def test_what_are_no_targets_is_refused(targets, said):
+    with pytest.raises(ConfigError, match=f"must be {said}"):
         checked(targets)
     assert checked({"": np.float32(0.5)}) == {"": 0.5}
 

@@ -21,8 +21,8 @@ OURS = str(Path(__file__).parents[1])
 JAX = os.path.dirname(getattr(importlib.util.find_spec("jax"), "origin", None) or "?")
 # Modules of files by path, with the fingerprint of their code.
 _loaded: dict[str, tuple[dict[str, Any], ModuleType]] = {}
-# Of imported modules that are not installed: how they were found, anew with every
-# reload, and the fingerprint of their code then.
+# Of imported modules: how they were found, anew with every reload, and the fingerprint
+# of their code then.
 _imported: dict[str, tuple[Any, dict[str, Any]]] = {}
 
 

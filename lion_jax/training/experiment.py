@@ -146,8 +146,10 @@ def _run(
         cluster.caught_signals() as interrupted,
     ):
         cluster.require_shared(folder, run_folder.LOCK)
-        now = identity.packages(resolved) | environment.describe()
-        cluster.by_primary(lambda: conditions.describe(folder, now, say))
+        packages = identity.packages(resolved)
+        cluster.by_primary(
+            lambda: conditions.describe(folder, packages | environment.describe(), say)
+        )
 
         # ---------------------------------------------------------------- compilation
         program, seconds_compile = _compile(config, task, splits, mesh, say)
