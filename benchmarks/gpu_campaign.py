@@ -167,10 +167,16 @@ def train(
 
 
 def copy_records(source: Path, target: Path, seeds: Sequence[int]) -> None:
-    """Copies the records of some seeds from one comparison's folder to another's."""
-    for path in source.glob("records/*/seed_*.json"):
+    """Copies the records of some seeds from one comparison's folder to another's.
+
+    With them goes what was requested, without which a report takes what is there for
+    all that was planned.
+    """
+    own = source.glob("records/*/seed_*.json")
+    paths = [x for x in own if int(x.stem.removeprefix("seed_")) in seeds]
+    for path in [*paths, *source.glob("campaigns/*.json")]:
         copy = target / path.relative_to(source)
-        if int(path.stem.removeprefix("seed_")) in seeds and not copy.exists():
+        if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
 

@@ -392,6 +392,9 @@ def test_a_grid_is_around_what_the_files_have(tmp_path, capsys):
     assert found.keys() == {"optimizer.learning_rate"}  # there is no decay to vary
     assert len(found["optimizer.learning_rate"]) == 4
     assert 1.234e-3 in found["optimizer.learning_rate"]
+    mirror = made("mirror", name="adamw", learning_rate=3e-3, weight_decay=0.1)
+    found = proposed(capsys, [mirror, made("lion", name="lion")], "--trials=9")
+    assert 3e-4 in found[str(tmp_path / "lion.py")]["optimizer.learning_rate"]
     third = made("third", name="adamw", learning_rate=1 / 3000, weight_decay=0.1)
     found = proposed(capsys, [third], "--trials=9")[third]
     assert 1 / 3000 in found["optimizer.learning_rate"]  # to the last digit

@@ -4,11 +4,12 @@ import functools
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_names import PAIR, renamed
-from test_report import HIGH, LOW, changed_result, made_run, made_runs
+from test_report import HIGH, LOW, changed_result, made_run, made_runs, swept_run
 
-from lion_jax.compare import drawing, figures, pair_figures
+from lion_jax.compare import drawing, figures, pair_figures, tuning_figures
 from lion_jax.compare.analysis import analyse
 
 LONG = "resnet50_a_rather_long_config_name_lion"
@@ -55,6 +56,54 @@ def drawn(monkeypatch, module, draw, analysis):
     figure.set_dpi(120)
     figure.draw_without_rendering()
     return figure
+
+
+def require_apart(axis, most):
+    """Two ticks of an axis at least have labels, and none covers another."""
+    low, high = axis.get_view_interval()
+    ticks = [
+        tick
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks()
+        if low <= tick.get_loc() <= high
+    ]
+    labels = [x for tick in ticks for x in (tick.label1, tick.label2)]
+    boxes = [
+        label.get_window_extent()
+        for label in labels
+        if label.get_visible() and label.get_text()
+    ]
+    assert 2 <= len(boxes) <= most
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_many_random_trials_are_points_by_colour(monkeypatch):
+    """Each has a rate and a decay of its own: neither ticks nor lines name them."""
+    rng = np.random.default_rng(0)
+    runs = [
+        swept_run("lion", float(rate), float(decay), 0.8 + 0.01 * rng.random())
+        for rate, decay in 10 ** rng.uniform([-5, -1], [-3, 1], (16, 2))
+    ]
+    figure = drawn(
+        monkeypatch,
+        tuning_figures,
+        lambda analysis, path: tuning_figures.draw(analysis.sweeps, path),
+        analyse(runs),
+    )
+    axis, bar = figure.axes
+    assert axis.get_legend() is None
+    assert bar.get_ylabel() == "decay"
+    require_apart(axis.xaxis, 9)
+    require_apart(bar.yaxis, 9)
+
+
+@pytest.mark.parametrize(("first", "last"), [(10, 0.5), (3, 1.2), (1e3, 1e-3)])
+def test_the_labels_of_losses_do_not_overlap(monkeypatch, first, last):
+    runs = made_runs("lion", LOW) + made_runs("adamw", HIGH)
+    for run in runs:
+        for epoch, loss in zip(run.epochs, (first, 2 * last, last), strict=True):
+            object.__setattr__(epoch, "val_loss", loss)
+    figure = drawn(monkeypatch, figures, figures.curves, analyse(runs))
+    require_apart(figure.axes[1].yaxis, 12)
 
 
 def visible(figure):

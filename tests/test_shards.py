@@ -574,7 +574,7 @@ def test_a_report_names_the_runs_that_are_missing(tmp_path, made, monkeypatch):
     api.report(out)
     some, all_there, unknown = written
     assert " 2 of 4 runs are there." in some
-    named = "tiny_adamw, seeds 0; tiny_lion, seeds 1"
+    named = "tiny_adamw, seed 0; tiny_lion, seed 1"
     assert f"- **2 of 4 runs are missing: {named}.**" in some
     assert " 4 of 4 runs are there." in all_there
     assert "missing:" not in all_there

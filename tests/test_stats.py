@@ -48,9 +48,32 @@ def test_separated_samples_by_hand():
     """Three against three: one of C(6, 3) = 20 splits, on either side."""
     found = stats.mann_whitney(array(1, 2, 3), array(4, 5, 6))
     assert found == (0, pytest.approx(0.1), "exact")
-    assert stats.smallest_p(3, 3) == pytest.approx(0.1)
-    assert stats.smallest_p(5, 5) == pytest.approx(2 / 252)
-    assert stats.smallest_p(1, 1) == 1
+    of = {n: (np.arange(float(n)), n + np.arange(float(n))) for n in (1, 3, 5)}
+    assert stats.smallest_p(*of[3]) == pytest.approx(0.1)
+    assert stats.smallest_p(*of[5]) == pytest.approx(2 / 252)
+    assert stats.smallest_p(*of[1]) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (1, 2, 3, 4, 5, 5, 6),
+        (0, 0, 0, 1, 2, 3, 4),
+        (1, 1, 1, 1, 1, 1, 1),
+        (0, 0, 1, 1, 1, 2, math.inf),
+        (1, 2, 3, 4, 5, 6, 7),
+    ],
+)
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_no_split_of_the_values_has_a_smaller_p_than_the_smallest(values, n):
+    splits = [
+        (array(*(values[i] for i in own)), array(*np.delete(values, own)))
+        for own in itertools.combinations(range(7), n)
+    ]
+    found = min(stats.mann_whitney(*split).p for split in splits)
+    untied = 2 / math.comb(7, n)
+    for split in splits:
+        assert stats.smallest_p(*split) == pytest.approx(min(found, untied))
 
 
 @pytest.mark.parametrize(("a", "b"), SAMPLES)

@@ -16,12 +16,13 @@ from lion_jax.compare import (
     titles,
     tuning,
 )
-from lion_jax.compare.budgets import Budget, budgets
-from lion_jax.compare.markdown import spans
+from lion_jax.compare.budgets import Budget, budgets, unlike
+from lion_jax.compare.markdown import seeds
 from lion_jax.compare.measures import Measure
 from lion_jax.compare.pairs import Comparison, Group
 from lion_jax.compare.records import Record
 from lion_jax.compare.targets import Targets, Task
+from lion_jax.compare.titles import Title
 from lion_jax.config import ConfigError
 
 
@@ -43,7 +44,7 @@ class Analysis:
 
     options: Options
     runs: list[Record]  # all, trials included
-    titles: dict[str, str]  # of configurations, by name
+    titles: dict[str, Title]  # of configurations, by name
     headings: dict[str, str]  # of a configuration and those it is compared with
     groups: list[Group]  # of final runs
     targets: Targets
@@ -52,6 +53,11 @@ class Analysis:
     sweeps: list[tuning.Sweep]
     budgets: list[Budget]  # of the models that were tuned
     warnings: list[str]
+
+    @property
+    def shown(self) -> dict[str, Title]:
+        """The titles of configurations by name, for Markdown."""
+        return {name: title.escaped for name, title in self.titles.items()}
 
     @property
     def final(self) -> list[Record]:
@@ -87,8 +93,8 @@ class Analysis:
         for group in self.groups:
             for label, runs in group.items():
                 labels.setdefault(targets.task_of(runs[0]), label)
-        plain = [titles.heading(self.titles[label]) for label in labels.values()]
-        title = titles.heading(self.titles[labels[task]])
+        plain = [self.titles[label].heading for label in labels.values()]
+        title = self.titles[labels[task]].heading
         return self.headings[labels[task]] if plain.count(title) > 1 else title
 
     def of(self, group: Group, names: tuple[str, ...]) -> list[Measure]:
@@ -110,13 +116,14 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
     by_group = [_measures(group, to_reach, options.primary) for group in groups]
     swept = [run for run in runs if run.swept]
     named = titles.of_configurations(final + swept)
+    shown = {name: title.escaped for name, title in named.items()}
     contrasts = [
         contrast
         for group, own in zip(groups, by_group, strict=True)
-        for contrast in pairs.contrasts(group, own, named)
+        for contrast in pairs.contrasts(group, own, shown)
     ]
     sweeps = tuning.sweeps(swept, final, named)
-    spent = budgets(sweeps, final, named)
+    spent = budgets(sweeps, final, shown)
     return Analysis(
         options,
         runs,
@@ -130,14 +137,15 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
         spent,
         _missing(runs, options.asked)
         + _unfair(groups)
-        + conditions.warnings(groups, named)
-        + _of_lions_scale(groups, named)
+        + conditions.warnings(groups, shown)
+        + _of_lions_scale(groups, shown)
         + [
             f"**The tuning was not equal: {budget.counts}.**"
             for budget in spent
             if not budget.is_equal
         ]
-        + [text for sweep in sweeps for text in sweep.warnings],
+        + [text for sweep in sweeps for text in sweep.warnings]
+        + unlike(swept, final, shown),
     )
 
 
@@ -171,8 +179,9 @@ def _missing(runs: list[Record], asked: frozenset[requested.Run]) -> list[str]:
     if not missing:
         return []
     count = len(asked - there)
-    named = "; ".join(f"{x}, seeds {spans(s)}" for x, s in missing.items())
-    return [f"**{count} of {len(asked | there)} runs are missing: {named}.**"]
+    named = "; ".join(f"{x}, {seeds(s)}" for x, s in missing.items())
+    verb = "is" if count == 1 else "are"
+    return [f"**{count} of {len(asked | there)} runs {verb} missing: {named}.**"]
 
 
 def _there(runs: list[Record]) -> frozenset[requested.Run]:
@@ -187,14 +196,18 @@ def _unfair(groups: list[Group]) -> list[str]:
             if pairs.model_of(group) == pairs.model_of(other):
                 found.append(
                     f"**{', '.join(group)} and {', '.join(other)} are not compared:"
-                    f" they differ in {', '.join(pairs.unequal(group, other))}.**"
+                    f" they differ in {', '.join(_apart(group, other))}.**"
                 )
         if len({frozenset(run.seed for run in runs) for runs in group.values()}) > 1:
             found.append(_other_seeds(group))
     return found
 
 
-def _of_lions_scale(groups: list[Group], named: dict[str, str]) -> list[str]:
+def _apart(a: Group, b: Group) -> list[str]:
+    return pairs.unequal(pairs.first_of(a), pairs.first_of(b))
+
+
+def _of_lions_scale(groups: list[Group], named: dict[str, Title]) -> list[str]:
     """Names rivals of a Lion that have its learning rate and its weight decay.
 
     They are the defaults of a configuration, and of a scale that is Lion's alone: Chen

@@ -1,10 +1,12 @@
 """What was spent on tuning, and whether it was the same for each configuration."""
 
+import itertools
 from typing import NamedTuple
 
-from lion_jax.compare import markdown, titles
+from lion_jax.compare import markdown, pairs
 from lion_jax.compare.markdown import counted
 from lion_jax.compare.records import Record
+from lion_jax.compare.titles import Title
 from lion_jax.compare.tuning import Sweep, Trial
 
 
@@ -17,7 +19,7 @@ class Budget(NamedTuple):
 
 
 def budgets(
-    sweeps: list[Sweep], final: list[Record], named: dict[str, str]
+    sweeps: list[Sweep], final: list[Record], named: dict[str, Title]
 ) -> list[Budget]:
     """Returns the budget of each model on each data set.
 
@@ -35,7 +37,7 @@ def budgets(
     }
     problems: dict[str, dict[str, list[Trial]]] = {}
     for name, tried in trials.items():
-        problems.setdefault(titles.heading(named[name]), {})[name] = tried
+        problems.setdefault(named[name].heading, {})[name] = tried
     found = []
     for _, own in sorted(problems.items()):
         seeds = {name: sorted(t.seeds for t in trials) for name, trials in own.items()}
@@ -50,6 +52,33 @@ def budgets(
             text = f"{counts}: whether they were tuned alike, these records do not say."
         found.append(Budget(is_equal, counts, text))
     return found
+
+
+def unlike(
+    swept: list[Record], final: list[Record], named: dict[str, Title]
+) -> list[str]:
+    """Warns of siblings without final runs whose trials had different protocols.
+
+    Args:
+      swept: Records of trials.
+      final: Records of final runs, whose protocols are compared anyway.
+      named: Titles of the configurations by name.
+    """
+    done = {run.config["name"] for run in final}
+    bases: dict[str, dict[str, Record]] = {}  # of a problem: a trial by name
+    fields: dict[str, list[str]] = {}
+    for first, *_ in pairs.points(swept):
+        name = first.config["name"]
+        fields.setdefault(name, []).extend(first.swept)
+        if name not in done:
+            bases.setdefault(named[name].heading, {}).setdefault(name, first)
+    return [
+        f"**The trials of {named[a]} and of {named[b]} had different protocols:"
+        f" {', '.join(different)}.**"
+        for own in bases.values()
+        for a, b in itertools.combinations(own, 2)
+        if (different := pairs.unequal(own[a], own[b], (*fields[a], *fields[b])))
+    ]
 
 
 def _spent(seeds: list[tuple[int, ...]]) -> str:

@@ -5,22 +5,27 @@ from typing import Any
 
 from lion_jax import environment
 from lion_jax.compare import pairs
-from lion_jax.compare.markdown import seeds
+from lion_jax.compare.markdown import escaped, seeds
 from lion_jax.compare.pairs import Group
-from lion_jax.compare.records import Record
+from lion_jax.compare.records import Record, flat
+from lion_jax.compare.titles import Title, vote
 from lion_jax.training.conditions import EARLIER
 
-# In an environment, by their names in a sentence.
-FIELDS = {
-    "platform": "platform",
-    "device": "device",
-    "processor": "processor",
+# What an environment holds, in the words of a sentence; a package's is its version.
+NAMES = {
+    "processors": "number of processors",
+    "processor_features": "vector instructions",
+    "devices": "number of devices",
     "jax": "version of JAX",
-    "commit": "commit",
+    "xla_flags": "XLA_FLAGS",
 }
+# Of the data there is a warning of its own, as of a run's earlier conditions.
+OTHERWISE = {"data", EARLIER}
+# Harmless within one run, whose code is checked, but not between two.
+OF_CODE = {"commit", "lion-jax"}
 
 
-def warnings(groups: list[Group], titles: dict[str, str]) -> list[str]:
+def warnings(groups: list[Group], titles: dict[str, Title]) -> list[str]:
     """Warns of runs that are compared and were not made of the same data, or alike.
 
     Args:
@@ -30,12 +35,12 @@ def warnings(groups: list[Group], titles: dict[str, str]) -> list[str]:
     return [
         warning
         for group in groups
-        for check in (_of_other_data, _not_alike, _begun_elsewhere)
+        for check in (_of_other_data, _not_alike, _begun_elsewhere, _of_parts)
         for warning in check(group, titles)
     ]
 
 
-def _of_other_data(group: Group, titles: dict[str, str]) -> list[str]:
+def _of_other_data(group: Group, titles: dict[str, Title]) -> list[str]:
     """Warns where a group's runs are not all of the same data."""
     made: dict[Any, dict[str, list[int]]] = {}
     for label, runs in group.items():
@@ -51,18 +56,18 @@ def _of_other_data(group: Group, titles: dict[str, str]) -> list[str]:
     return [f"**Runs are of different data and do not compare: {'; '.join(said)}.**"]
 
 
-def _not_alike(group: Group, titles: dict[str, str]) -> list[str]:
+def _not_alike(group: Group, titles: dict[str, Title]) -> list[str]:
     """Warns of conditions that differ between a group's configurations."""
     different = []
-    for field, name in FIELDS.items():
+    for field in _fields(group):
         both = itertools.combinations(group.values(), 2)
         if any(_differs(field, a, b) for a, b in both):
             by_values: dict[str, list[str]] = {}
             for label, runs in group.items():
-                values = sorted({str(run.environment.get(field)) for run in runs})
+                values = sorted({_text(_condition(run, field)) for run in runs})
                 by_values.setdefault(", ".join(values), []).append(titles[label])
             said = [f"{v} ({'; '.join(own)})" for v, own in by_values.items()]
-            different.append(f"{name} {' against '.join(said)}")
+            different.append(f"{_name(field)} {' against '.join(said)}")
     if not different:
         return []
     return [
@@ -71,7 +76,7 @@ def _not_alike(group: Group, titles: dict[str, str]) -> list[str]:
     ]
 
 
-def _begun_elsewhere(group: Group, titles: dict[str, str]) -> list[str]:
+def _begun_elsewhere(group: Group, titles: dict[str, Title]) -> list[str]:
     """Warns of runs that were resumed under conditions that may change numbers."""
     said = []
     for label, runs in group.items():
@@ -89,12 +94,64 @@ def _begun_elsewhere(group: Group, titles: dict[str, str]) -> list[str]:
     ]
 
 
+def _of_parts(group: Group, titles: dict[str, Title]) -> list[str]:
+    """Warns of configurations whose devices vote, beside others whose do not."""
+    votes = [label for label, runs in group.items() if vote(runs[0].config)]
+    if not votes or len(votes) == len(group):
+        return []
+    return [
+        f"**In {', '.join(titles[label] for label in votes)}, batch normalization,"
+        " clipping and mixed images, where there are any, are of each device's part of"
+        " a batch; in the others they are of the whole.**"
+    ]
+
+
+def _fields(group: Group) -> list[str]:
+    """Names the conditions that were recorded and may change numbers, or their time."""
+    known = dict.fromkeys(
+        field for runs in group.values() for run in runs for field in _leaves(run)
+    )
+    left_out = environment.HARMLESS - OF_CODE | OTHERWISE
+    return [field for field in known if field not in left_out]
+
+
+def _leaves(run: Record) -> dict[str, Any]:
+    return flat({k: v for k, v in run.environment.items() if k not in OTHERWISE})
+
+
+def _condition(run: Record, field: str) -> Any:
+    """Returns a condition of a run; None where it was not recorded, or not set."""
+    return _leaves(run).get(field)
+
+
+def _text(value: Any) -> str:
+    return "none" if value in ("", None) else escaped(value)
+
+
+def _name(field: str) -> str:
+    """Returns a condition in the words of a sentence: `variables.X` is X."""
+    version = f"version of {field}" if field in environment.PACKAGES else None
+    return NAMES.get(field) or version or field.rpartition(".")[2]
+
+
 def _differs(field: str, a: list[Record], b: list[Record]) -> bool:
-    """Whether a condition differs between two configurations: within pairs, if any."""
+    """Whether a condition differs between two configurations: within pairs, if any.
+
+    A run whose version of lion_jax did not record it differs from none.
+    """
     shared = pairs.common_seeds(a, b)
     first, second = (
-        {run.seed: run.environment.get(field) for run in runs} for runs in (a, b)
+        {run.seed: _condition(run, field) for run in runs if _has(run, field)}
+        for runs in (a, b)
     )
     if shared:
-        return any(first[seed] != second[seed] for seed in shared)
-    return {*first.values()} != {*second.values()}
+        both = first.keys() & second.keys() & {*shared}
+        return any(first[seed] != second[seed] for seed in both)
+    known = first and second
+    return bool(known) and {*first.values()} != {*second.values()}
+
+
+def _has(run: Record, field: str) -> bool:
+    """Whether a condition was looked for: variables that are not set are not listed."""
+    group, _, name = field.rpartition(".")
+    return (group if name and group else field) in run.environment

@@ -4,6 +4,7 @@ Configurations differ in colour (Okabe and Ito's), line and marker at once.
 """
 
 import itertools
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +19,9 @@ LINES, MARKERS = ("-", "--", ":", "-."), "os^Dv*"
 ACCURACIES = (0, 20, 40, 50, 60, 70, 75, 80, 82, 84, 86, 88)
 ACCURACIES += (90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 99.5)
 MOST_TICKS = 9
+# Of round numbers within a power of ten: the finest that leaves room is taken.
+STEPS = [number / 20 for number in range(20, 200)], [n / 10 for n in range(10, 100)]
+STEPS += (1, 1.2, 1.5, *range(2, 10)), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3)
 MOST = 12  # configurations of a group; from there on, lines would look the same again
 LETTER, LINE = 0.085, 0.21  # inches of one, and of a legend's line
 INSIDE = 24, 3  # letters of names and lines of a legend that covers little of its axes
@@ -131,6 +135,26 @@ def accuracy_scale(axis: Any, values: Sequence[float]) -> None:
     axis.yaxis.set_major_locator(FixedLocator(shown))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def round_numbers(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
+    """Returns round numbers between two positive ones, for a logarithmic scale.
+
+    No two are closer than their labels need where `most` of them fill the axis.
+    """
+    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    fine = [
+        [float(f"{step}e{power}") for power in powers for step in steps]
+        for steps in STEPS
+    ]
+    coarse = [[float(f"1e{x}") for x in powers[::n]] for n in (1, 2, 4, 8, 16, 32)]
+    within = [[x for x in numbers if low <= x <= high] for numbers in fine + coarse]
+    least = math.log(high / low) / most
+    return next(
+        numbers
+        for numbers in [*within, within[-1][:1]]
+        if all(math.log(b / a) >= least for a, b in itertools.pairwise(numbers))
+    )
 
 
 def _place(accuracy: Any) -> Any:

@@ -7,12 +7,13 @@ import json
 import math
 from typing import Any
 
-from lion_jax.compare import pairs, stats, targets, titles
+from lion_jax.compare import pairs, stats, targets
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.markdown import bracket, digits, fixed, p_value
 from lion_jax.compare.measures import Measure, speeds, test_measures
 from lion_jax.compare.pairs import Comparison
 from lion_jax.compare.records import Record
+from lion_jax.compare.titles import Title
 
 FORMAT = 1
 COLUMNS = (
@@ -173,12 +174,18 @@ def _latex(analysis: Analysis) -> str:
     for place, comparison in enumerate(ordered):
         if place == 0 or ordered[place - 1].primary != comparison.primary:
             lines.append(r"\midrule")
-        lines.append(" & ".join(map(escape, _cells(comparison))) + r" \\")
+        cells = _cells(comparison, analysis.titles)
+        lines.append(" & ".join(map(escape, cells)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _cells(comparison: Comparison) -> list[str]:
+def _cells(comparison: Comparison, named: dict[str, Title]) -> list[str]:
     c = comparison.contrast
+    both = [named[label] for label in c.labels]
+    n = " + ".join(str(summary.n) for summary in c.summaries)
+    if c.seeds:  # the means are of all runs
+        every = all(summary.n == len(c.seeds) for summary in c.summaries)
+        n = f"{len(c.seeds)}" if every else f"{len(c.seeds)} of {n}"
     decimals = digits(c.difference, c.measure.decimals)
     sides = [
         f"{fixed(s.mean, decimals, c.measure.failure)} ({fixed(s.sd, decimals)})"
@@ -188,10 +195,10 @@ def _cells(comparison: Comparison) -> list[str]:
     if math.isfinite(c.difference.low):
         gap += f" {bracket(c.difference.low, c.difference.high, decimals)}"
     return [
-        titles.heading(c.titles[0]),
-        " / ".join(titles.short(title) for title in c.titles),
+        both[0].heading,
+        " / ".join(title.short for title in both),
         c.measure.heading,
-        str(len(c.seeds) or " + ".join(str(s.n) for s in c.summaries)),
+        n,
         *sides,
         gap,
         p_value(c.test.p),

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from lion_jax.compare import drawing, titles
+from lion_jax.compare import drawing
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.records import Record
 from lion_jax.compare.targets import task_of
@@ -26,7 +26,7 @@ def curves(analysis: Analysis, path: Path) -> list[Path]:
             shown: list[float] = []
             for number, (label, runs) in enumerate(group.items()):
                 epochs, *quartiles = quartiles_of(runs, field)
-                name = f"{titles.short(analysis.titles[label])}, n = {len(runs)}"
+                name = f"{analysis.titles[label].short}, n = {len(runs)}"
                 quartiles = [factor * values for values in quartiles]
                 shown += _line(axis, epochs, quartiles, runs, number, name)
             axis.set(xlabel="epoch" + _thin(group), ylabel=title)
@@ -50,7 +50,7 @@ def time_against_accuracy(analysis: Analysis, path: Path) -> list[Path]:
         for number, (label, runs) in enumerate(group.items()):
             _, *quartiles = quartiles_of(runs, "val_accuracy")
             seconds = np.cumsum(quartiles_of(runs, "seconds")[2])
-            name = titles.short(analysis.titles[label])
+            name = analysis.titles[label].short
             quartiles = [100 * values for values in quartiles]
             shown += _line(axis, seconds, quartiles, runs, number, name)
         task = task_of(next(iter(group.values()))[0])
@@ -134,7 +134,7 @@ def _room(analysis: Analysis, suffix: str = "") -> drawing.Room:
     """Returns the room for the legends, of names and a suffix."""
     named = analysis.titles
     return drawing.beside(
-        [titles.short(named[label]) + suffix for label in drawing.some(group)[0]]
+        [named[label].short + suffix for label in drawing.some(group)[0]]
         for group in analysis.groups
     )
 
@@ -142,8 +142,7 @@ def _room(analysis: Analysis, suffix: str = "") -> drawing.Room:
 def _loss_scale(axis: Any) -> None:
     """A logarithmic scale with round numbers, not powers of ten alone."""
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_minor_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)))
-    for formatted in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-        formatted(lambda value, _: f"{value:g}")
-    axis.tick_params(axis="y", which="minor", labelsize="small")
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(FixedLocator(drawing.round_numbers(low, high)))
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_minor_locator(NullLocator())

@@ -72,7 +72,7 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
         if config.optimizer.name == "lion" and sibling:
             centers = _centers(sibling, loaded[sibling].optimizer)
             centers = {
-                field: center / plan.ratio if field == RATE else center * plan.ratio
+                field: _mirrored(field, center, plan.ratio)
                 for field, center in centers.items()
             }
         for sweeps in _sweeps(centers, plan):
@@ -83,6 +83,12 @@ def commands(paths: list[str], plan: Plan) -> list[str]:
                 words += ["--sweep", f"{field}={','.join(map(_short, values))}"]
             lines.append(shlex.join(words))
     return lines
+
+
+def _mirrored(field: str, center: float, ratio: float) -> float:
+    """Returns Lion's value for AdamW's: 0.003 / 10 is the 0.0003 that a file holds."""
+    value = center / ratio if field == RATE else center * ratio
+    return float(f"{value:.12g}")
 
 
 def _short(value: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lion_jax.compare import drawing, pairs, titles
+from lion_jax.compare import drawing, pairs
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.markdown import counted
 from lion_jax.compare.measures import TEST, Measure
@@ -113,7 +113,7 @@ def _panel(analysis: Analysis, whole: Group, measure: Measure) -> Panel:
     return Panel(
         measure,
         group,
-        [titles.short(analysis.titles[label]) for label in group],
+        [analysis.titles[label].short for label in group],
         analysis.heading(group),
         drawn,
         [left_out, fewer if len(drawn) < len(every) else ""],

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lion_jax import data
 from lion_jax.compare import paired, stats
 from lion_jax.compare.markdown import escaped
 from lion_jax.compare.measures import Measure
-from lion_jax.compare.records import Record, flat, what_is_run
+from lion_jax.compare.records import Record, flat, version_of_data, what_is_run
+from lion_jax.compare.titles import Title
 from lion_jax.config.reference import REFERENCES
 
 ALPHA = 0.05
@@ -29,7 +29,7 @@ class Contrast:
     measure: Measure
     model: str  # name of the model that both train
     labels: tuple[str, str]
-    titles: tuple[str, str]
+    titles: tuple[Title, Title]  # for Markdown
     summaries: tuple[stats.Summary, stats.Summary]
     seeds: tuple[int, ...]  # those of the pairs; () where runs are not paired
     pairs: stats.Sample  # differences per seed, first minus second
@@ -37,19 +37,12 @@ class Contrast:
     test: stats.Test
     unpaired: stats.Test  # Mann and Whitney's; the same as `test` where that is it
     a12: stats.Interval  # chance that a run of the first is better than of the second
+    smallest_p: float  # that so many runs can reach, before any adjustment
 
     @property
     def is_paired(self) -> bool:
         """Whether the test is of the pairs."""
         return len(self.seeds) >= paired.FEWEST_PAIRS
-
-    @property
-    def smallest_p(self) -> float:
-        """The smallest p that so many runs can reach, before any adjustment."""
-        if self.is_paired:
-            return paired.smallest_p(len(self.seeds))
-        n, m = (summary.n for summary in self.summaries)
-        return stats.smallest_p(n, m)
 
     @property
     def first_is_better(self) -> bool:
@@ -123,17 +116,18 @@ def groups(runs: list[Record]) -> list[Group]:
 
 def model_of(group: Group) -> str:
     """Returns the name of the model that a group trains."""
-    return next(iter(group.values()))[0].config["model"]["name"]
+    return first_of(group).config["model"]["name"]
 
 
-def unequal(a: Group, b: Group) -> list[str]:
-    """Names what two groups differ in, apart from what siblings may."""
-    both = [_common(next(iter(group.values()))[0]) for group in (a, b)]
-    first, second = both
+def unequal(a: Record, b: Record, varied: tuple[str, ...] = ()) -> list[str]:
+    """Names what two runs differ in, apart from what siblings may, and some fields."""
+    both = first, second = _common(a), _common(b)
+    inside = tuple(f"{field}." for field in varied)
     return [
         f"{field} ({' and '.join(escaped(x.get(field, 'not set')) for x in both)})"
         for field in sorted(first.keys() | second.keys())
         if first.get(field, "not set") != second.get(field, "not set")
+        and not f"{field}.".startswith(inside)
     ]
 
 
@@ -147,8 +141,7 @@ def _common(run: Record) -> dict[str, Any]:
     code = values.pop(REFERENCES, {})
     values |= {f"code of {name}": text for name, text in code.items()}
     values.pop("code of optimizer.name", None)
-    if data.is_in_files(run.config["data"]["name"]):  # which the name does not tell
-        values["data's version"] = run.environment.get("data")
+    values |= version_of_data(run)
     return flat(values | {"optimizer": {field: optimizer[field] for field in SHARED}})
 
 
@@ -168,36 +161,40 @@ NO_MEAN = np.array([np.nan])
 
 
 def contrast(
-    group: Group, labels: tuple[str, str], measure: Measure, named: dict[str, str]
+    group: Group, labels: tuple[str, str], measure: Measure, named: dict[str, Title]
 ) -> Contrast:
     """Compares two configurations, which `named` gives titles, by one measure."""
     first, second = (group[label] for label in labels)
     a, b = measure.of(first), measure.of(second)
     seeds = common_seeds(first, second)
-    sides = ([run for run in runs if run.seed in seeds] for runs in (first, second))
-    paired_values = [measure.of(_by_seed(side)) for side in sides]
-    gaps = paired.differences(*paired_values)
+    summaries = stats.summarize(a), stats.summarize(b)
+    if seeds:  # all that is said of both is of the same runs
+        sides = ([run for run in runs if run.seed in seeds] for runs in (first, second))
+        a, b = (measure.of(_by_seed(side)) for side in sides)
+    gaps = paired.differences(a, b) if seeds else np.array([])
     unpaired = stats.mann_whitney(a, b)
+    is_paired = len(seeds) >= paired.FEWEST_PAIRS
     return Contrast(
         measure,
         model_of(group),
         labels,
         (named[labels[0]], named[labels[1]]),
-        (stats.summarize(a), stats.summarize(b)),
+        summaries,
         seeds,
         gaps,
         # Two failures differ by 0 in rank, but have no difference to average.
-        paired.mean_difference(gaps if np.isfinite(paired_values).all() else NO_MEAN)
+        paired.mean_difference(gaps if np.isfinite([*a, *b]).all() else NO_MEAN)
         if seeds
         else stats.difference(a, b),
-        paired.sign_flip(gaps) if len(seeds) >= paired.FEWEST_PAIRS else unpaired,
+        paired.sign_flip(gaps) if is_paired else unpaired,
         unpaired,
         stats.a12(measure.better * a, measure.better * b),
+        paired.smallest_p(len(seeds)) if is_paired else stats.smallest_p(a, b),
     )
 
 
 def contrasts(
-    group: Group, measures: list[Measure], named: dict[str, str]
+    group: Group, measures: list[Measure], named: dict[str, Title]
 ) -> list[Contrast]:
     """Compares all pairs of configurations within a group by each measure."""
     return [
@@ -238,6 +235,11 @@ def adjust(contrasts: list[Contrast], primary: str) -> list[Comparison]:
         smallest = stats.holm(best)[index]
         adjusted.append(Comparison(c, first, len(family), p, unpaired_p, smallest))
     return adjusted
+
+
+def first_of(group: Group) -> Record:
+    """Returns a run of a group, for what all of them share."""
+    return next(iter(group.values()))[0]
 
 
 def _by_seed(runs: list[Record]) -> list[Record]:

@@ -7,6 +7,7 @@ from typing import Any
 from lion_jax.compare import pairs
 from lion_jax.compare.markdown import escaped, items, spans, table
 from lion_jax.compare.records import Record, flat, what_is_run
+from lion_jax.compare.titles import Title
 from lion_jax.config.reference import parse
 from lion_jax.training import conditions
 
@@ -22,7 +23,7 @@ RATES = ("learning_rate", "weight_decay", "b1", "b2", "momentum")
 OWN = ("name", "model.name", *(f"optimizer.{field}" for field in ("name", *RATES)))
 
 
-def section(runs: list[Record], named: dict[str, str]) -> list[str]:
+def section(runs: list[Record], named: dict[str, Title]) -> list[str]:
     """Returns Markdown parts: everything that made the numbers, and can make them.
 
     Args:
@@ -47,7 +48,7 @@ def _where(run: Record) -> dict[str, Any]:
 
 
 def _configurations(
-    by_label: pairs.Group, named: dict[str, str]
+    by_label: pairs.Group, named: dict[str, Title]
 ) -> tuple[tuple[str, ...], list[tuple]]:
     rows = []
     for label, runs in by_label.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from lion_jax import config, identity
+from lion_jax import config, data, identity
 from lion_jax.compare import record_checks
 from lion_jax.config.reference import REFERENCES
 from lion_jax.files import write_whole
@@ -61,6 +61,13 @@ def what_is_run(config: dict[str, Any]) -> dict[str, Any]:
     values = identity.without(config, _places(config) | {"seed", REFERENCES})
     code = identity.code_of(config)
     return values | ({REFERENCES: code} if code else {})
+
+
+def version_of_data(run: Record) -> dict[str, Any]:
+    """Returns what a run's data were, where their name does not tell: of files."""
+    if not data.is_in_files(run.config["data"]["name"]):
+        return {}
+    return {"data's version": run.environment.get("data")}
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from lion_jax.compare import (
     exports,
     figures,
     html,
+    markdown,
     measures,
     pair_figures,
     pairs,
@@ -32,7 +33,8 @@ METHODS = f"""\
 A contrast is of two configurations that differ in their optimizer only (its kind,
 rates, decay and betas, not schedule, warm-up, clipping, what decays or is trained). A
 seed gives both the same initial weights, split, order of the batches and augmentation,
-so runs are compared *in pairs*, per seed: the mean difference has Student's interval,
+so runs are compared *in pairs*, per seed, and all that is said of two configurations
+is of the same runs: the mean difference has Student's interval,
 and p is that of the sign-flip test (of signed ranks where a run failed), exact up to
 {MOST_PAIRS} pairs. It needs {FEWEST_PAIRS} pairs to reach 0.05; with fewer, or where
 seeds are not shared, p is Mann and Whitney's, and without shared seeds the interval is
@@ -100,7 +102,7 @@ def markdown_of(analysis: Analysis) -> str:
         parts += trials_table.section(analysis.sweeps, analysis.budgets)
     if analysis.sweeps:
         parts.append("![Validation accuracy of every trial](tuning.svg)")
-    parts += protocol.section(analysis.final or analysis.runs, analysis.titles)
+    parts += protocol.section(analysis.final or analysis.runs, analysis.shown)
     parts.append(METHODS)
     return literal("\n\n".join(parts)) + "\n"
 
@@ -108,7 +110,8 @@ def markdown_of(analysis: Analysis) -> str:
 def _head(analysis: Analysis) -> str:
     """Returns how many runs there are, on what data, of which commits."""
     there, asked = analysis.there, analysis.options.asked
-    data = ", ".join(sorted({run.config["data"]["name"] for run in analysis.runs}))
+    names = sorted({run.config["data"]["name"] for run in analysis.runs})
+    data = ", ".join(map(markdown.escaped, names))
     made = [run.environment for run in analysis.runs]
     commits = {x["commit"] for x in made if x.get("commit")}  # an installation has none
     versions = {f"version {x['lion-jax']}" for x in made if x.get("lion-jax")}
@@ -188,14 +191,14 @@ def _results(analysis: Analysis) -> list[str]:
 
 def _costs(analysis: Analysis) -> list[str]:
     """Time and memory: to a target, of a step, of the whole run."""
-    rows = []
+    rows, shown_titles = [], analysis.shown
     for label, runs in pairs.by_label(analysis.final).items():
         speed = [run.result.images_per_second for run in runs]
         memory = runs[0].memory
         step = memory.get("step")
         rows.append(
             (
-                analysis.titles[label],
+                shown_titles[label],
                 _reached(analysis, runs),
                 fixed(float(np.median(speed)), 0),
                 fixed(memory["optimizer_state"] / memory["parameters"], 2),
@@ -226,7 +229,7 @@ def _reached(analysis: Analysis, runs: list[Record]) -> str:
 
 def _target(analysis: Analysis, task: Task) -> str:
     values = reached(analysis.groups)[task]
-    title = analysis.title(task)
+    title = markdown.escaped(analysis.title(task))
     value = analysis.targets[task]
     if math.isnan(value):
         return (
@@ -236,7 +239,7 @@ def _target(analysis: Analysis, task: Task) -> str:
     target = f"{title}: {fixed(100 * value, 2)} % on validation"
     if analysis.named(task):
         return f"{target}, named beforehand (`--target`)."
-    none = [analysis.titles[label] for label, share in values.items() if share <= 0]
+    none = [analysis.shown[label] for label, share in values.items() if share <= 0]
     without = f", without {' and '.join(none)}, of which half reach less than 1 %"
     return (
         f"{target}, **taken from these same runs** (what half of the runs of the worst"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lion_jax.compare import markdown, paired, pairs, stats, titles
+from lion_jax.compare import markdown, paired, pairs, stats
 from lion_jax.compare.analysis import Analysis
 from lion_jax.compare.markdown import (
     bracket,
@@ -95,7 +95,7 @@ def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
 
     A row per configuration; below, a row per contrast of two of them.
     """
-    parts = []
+    parts, shown_titles = [], analysis.shown
     for group in analysis.groups:
         for measure in analysis.of(group, names):
             shown = [
@@ -104,10 +104,10 @@ def tables(analysis: Analysis, names: tuple[str, ...]) -> list[str]:
                 if c.contrast.measure is measure and c.contrast.labels[0] in group
             ]
             rows = [
-                (analysis.titles[label], *_configuration(measure.of(runs), measure))
+                (shown_titles[label], *_configuration(measure.of(runs), measure))
                 for label, runs in group.items()
             ]
-            model = analysis.heading(group)
+            model = markdown.escaped(analysis.heading(group))
             p = ("p", f"p (Holm, {shown[0].family})") if shown else ()
             rows = [(*row, *("",) * len(p)) for row in rows]
             rows += [_contrast(comparison) for comparison in shown]
@@ -131,7 +131,7 @@ def _contrast(comparison: Comparison) -> tuple[object, ...]:
     decimals = digits(c.difference, c.measure.decimals)
     interval = bracket(c.difference.low, c.difference.high, decimals)
     # A title's model stands above the table already.
-    first, second = (titles.short(title) for title in c.titles)
+    first, second = (title.short for title in c.titles)
     title = f"{first} minus {second}"
     ps = p_value(c.test.p), p_value(comparison.p_holm)
     if not c.seeds:
@@ -170,7 +170,7 @@ def by_ranks(comparisons: Iterable[Comparison]) -> str:
             (
                 " / ".join(c.titles),
                 c.measure.title,
-                " / ".join(str(summary.n) for summary in c.summaries),
+                " / ".join(str(len(c.seeds) or s.n) for s in c.summaries),
                 f"{c.unpaired.statistic:g}",
                 f"{p_value(c.unpaired.p)}, {c.unpaired.method}",
                 p_value(comparison.unpaired_p_holm),

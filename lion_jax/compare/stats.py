@@ -101,9 +101,27 @@ def mann_whitney(a: Sample, b: Sample, seed: int = 0) -> Test:
     return Test(u, float(np.mean(distances >= observed)), f"{way}, for ties")
 
 
-def smallest_p(n: int, m: int) -> float:
-    """Returns the smallest two-sided p that samples of n and m can reach: 2 / C."""
-    return min(1.0, 2 / math.comb(n + m, n))
+def smallest_p(a: Sample, b: Sample) -> float:
+    """Returns the smallest two-sided p that samples of these sizes can reach.
+
+    Without ties it is 2 / C: the two splits that part the values. With ties, the
+    largest values may be further off in rank than the smallest, and p half as small.
+    """
+    n, pooled = len(a), np.concatenate([a, b])
+    splits = math.comb(len(pooled), n)
+    untied = min(1.0, 2 / splits)
+    ranks = np.sort(scipy.stats.rankdata(pooled))
+    ends = ranks[:n], ranks[len(b) :]
+    distances = [abs(end.sum() - n * (len(pooled) + 1) / 2) for end in ends]
+    farthest = max(distances)
+    # Of equal values at an end's border, any may belong to it.
+    ways = [
+        math.comb(int(np.sum(ranks == border)), int(np.sum(end == border)))
+        for end, border in zip(ends, (ranks[n - 1], ranks[len(b)]), strict=True)
+    ]
+    # All values may be equal, and both ends one.
+    count = sum(w for w, d in zip(ways, distances, strict=True) if d == farthest)
+    return min(untied, count / splits)
 
 
 def a12(a: Sample, b: Sample) -> Interval:

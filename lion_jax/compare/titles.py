@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from lion_jax.compare.markdown import escaped
 from lion_jax.compare.records import Record
 
 MODELS = {
@@ -15,6 +16,24 @@ MODELS = {
 }
 OPTIMIZERS = {"lion": "Lion", "adamw": "AdamW", "sgd": "SGD"}
 FIELDS = {"optimizer.learning_rate": "learning rate", "optimizer.weight_decay": "decay"}
+
+
+class Title(str):
+    """A configuration's title, in its two parts: names of data may hold commas."""
+
+    heading: str  # what it shares with its siblings: model and data
+    short: str  # the optimizer, for where the heading stands already
+
+    def __new__(cls, heading: str, short: str) -> "Title":
+        """Joins the parts: `ResNet-50, Lion`."""
+        title = super().__new__(cls, f"{heading}, {short}")
+        title.heading, title.short = heading, short
+        return title
+
+    @property
+    def escaped(self) -> "Title":
+        """The title for Markdown."""
+        return Title(escaped(self.heading), escaped(self.short))
 
 
 def of_model(name: str) -> str:
@@ -52,7 +71,7 @@ def of_values(swept: dict[str, Any]) -> str:
     )
 
 
-def of_configurations(runs: list[Record]) -> dict[str, str]:
+def of_configurations(runs: list[Record]) -> dict[str, Title]:
     """Returns a title for each configuration's name: with the name if others share it.
 
     A report makes them once, of all its runs, so that a title means one configuration
@@ -67,26 +86,16 @@ def of_configurations(runs: list[Record]) -> dict[str, str]:
     plain = {}
     for name, config in configs.items():
         on = f" on {data[config['data']['name']]}" if len(data) > 1 else ""
-        optimizer = of_optimizer(config["optimizer"]["name"]) + _vote(config)
-        plain[name] = f"{models[config['model']['name']]}{on}, {optimizer}"
+        optimizer = of_optimizer(config["optimizer"]["name"]) + vote(config)
+        plain[name] = Title(f"{models[config['model']['name']]}{on}", optimizer)
     counts = Counter(plain.values())
     return {
-        name: f"{title} ({name})" if counts[title] > 1 else title
-        for name, title in plain.items()
+        name: Title(x.heading, f"{x.short} ({name})") if counts[x] > 1 else x
+        for name, x in plain.items()
     }
 
 
-def short(title: str) -> str:
-    """Returns a configuration's title without its model, where that stands already."""
-    return title.partition(", ")[2] or title
-
-
-def heading(title: str) -> str:
-    """Returns what a configuration's title shares with its siblings': the model."""
-    return title.partition(", ")[0]
-
-
-def of_groups(groups: list[list[str]], named: Mapping[str, str]) -> dict[str, str]:
+def of_groups(groups: list[list[str]], named: Mapping[str, Title]) -> dict[str, str]:
     """Returns by configuration what heads its siblings and itself: model and data.
 
     Names follow where another group trains the same model on the same data.
@@ -95,7 +104,7 @@ def of_groups(groups: list[list[str]], named: Mapping[str, str]) -> dict[str, st
       groups: Names of the configurations that are siblings.
       named: Titles of the configurations by name.
     """
-    plain = [heading(named[group[0]]) for group in groups]
+    plain = [named[group[0]].heading for group in groups]
     counts = Counter(plain)
     return {
         name: f"{title} ({_few(group)})" if counts[title] > 1 else title
@@ -116,7 +125,7 @@ def _apart(names: Iterable[str], title_of: Callable[[str], str]) -> dict[str, st
     return {name: name if counts[title] > 1 else title for name, title in named.items()}
 
 
-def _vote(config: dict[str, Any]) -> str:
+def vote(config: dict[str, Any]) -> str:
     """Returns how devices voted, if they did: it makes another algorithm of Lion."""
     mesh = config.get("mesh", {})  # records of earlier versions lack it
     if mesh.get("vote", "none") == "none":

@@ -17,7 +17,7 @@ def section(sweeps: list[Sweep], budgets: list[Budget]) -> list[str]:
             edges = [f"{side} {titles.of_field(f)}" for f, side in sweep.edges(trial)]
             rows.append(
                 (
-                    sweep.title,
+                    sweep.shown,
                     escaped(titles.of_values(trial.values)),
                     len(trial.seeds),
                     f"{trial.accuracy:.2f}{error}",

@@ -8,7 +8,8 @@ import numpy as np
 
 from lion_jax.compare import pairs, titles
 from lion_jax.compare.markdown import counted, escaped
-from lion_jax.compare.records import Record, flat, what_is_run
+from lion_jax.compare.records import Record, flat, version_of_data, what_is_run
+from lion_jax.compare.titles import Title
 from lion_jax.config import flatten
 
 RATE = "optimizer.learning_rate"
@@ -37,11 +38,16 @@ class Sweep:
     """All trials of one configuration, and what its final runs made of them."""
 
     name: str  # of the configuration
-    title: str
+    title: Title
     model: str
     trials: list[Trial]  # the best first
     used: Trial | None  # the one with the final runs' values
     warnings: list[str]
+
+    @property
+    def shown(self) -> Title:
+        """The title, for Markdown."""
+        return self.title.escaped
 
     def is_best(self, trial: Trial) -> bool:
         """Whether no trial reached a higher accuracy; several may be the best."""
@@ -66,7 +72,7 @@ class Sweep:
 
 
 def sweeps(
-    swept: list[Record], final: list[Record], named: dict[str, str]
+    swept: list[Record], final: list[Record], named: dict[str, Title]
 ) -> list[Sweep]:
     """Returns the sweep of each configuration: by model, Lion's first.
 
@@ -87,7 +93,7 @@ def sweeps(
     return sorted(every, key=lambda sweep: sweep.model)  # stable: Lion stays first
 
 
-def _sweep(title: str, points: list[list[Record]], final: list[Record]) -> Sweep:
+def _sweep(title: Title, points: list[list[Record]], final: list[Record]) -> Sweep:
     fields = list(dict.fromkeys(field for runs in points for field in runs[0].swept))
     trials = sorted((_trial(runs, fields) for runs in points), key=lambda t: t.order)
     first = points[0][0].config
@@ -96,7 +102,7 @@ def _sweep(title: str, points: list[list[Record]], final: list[Record]) -> Sweep
     if not final:
         return dataclasses.replace(sweep, warnings=warnings)
     values = _values(final[0], fields)
-    used = next((trial for trial in trials if trial.values == values), None)
+    used = next((trial for trial in trials if _same(trial.values, values)), None)
     warnings = _choice(sweep, used, values) + warnings + _seeds(sweep, final)
     return dataclasses.replace(sweep, used=used, warnings=warnings)
 
@@ -123,24 +129,34 @@ def _values(run: Record, fields: list[str]) -> dict[str, Any]:
     return {field: leaves.get(field) for field in fields}
 
 
+def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two trials have the same values, but for rounding in the last digits."""
+    return a.keys() == b.keys() and all(
+        math.isclose(x, b[field])
+        if isinstance(x, float) and isinstance(b[field], float)
+        else x == b[field]
+        for field, x in a.items()
+    )
+
+
 def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[str]:
     """Warns where the final runs did not use the best trial, or one on the edge."""
     best = sweep.trials[0]
     if used is None:
         return [
-            f"**{sweep.title}: the final runs used {_text(values)}, which is"
+            f"**{sweep.shown}: the final runs used {_text(values)}, which is"
             f" none of the {len(sweep.trials)} trials.**"
         ]
     warnings = []
     if not sweep.is_best(used):
         warnings.append(
-            f"**{sweep.title}: the final runs did not use the best trial:"
+            f"**{sweep.shown}: the final runs did not use the best trial:"
             f" {_text(used.values)} reached {used.accuracy:.2f} % on"
             f" validation, {_text(best.values)} {best.accuracy:.2f} %.**"
         )
     if used.diverged:
         warnings.append(
-            f"**{sweep.title}: the trial used diverged in {used.diverged} of"
+            f"**{sweep.shown}: the trial used diverged in {used.diverged} of"
             f" {counted(len(used.seeds), 'run')}.**"
         )
     if edges := sweep.edges(used):
@@ -149,7 +165,7 @@ def _choice(sweep: Sweep, used: Trial | None, values: dict[str, Any]) -> list[st
             for field, side in edges
         )
         warnings.append(
-            f"**{sweep.title}: the trial used lies on the edge of its grid: {named}.**"
+            f"**{sweep.shown}: the trial used lies on the edge of its grid: {named}.**"
         )
     return warnings
 
@@ -176,10 +192,10 @@ def _protocol(
     apart: dict[str, list[str]] = {}
     for trial, one in zip(trials, settings, strict=True):
         different = [
-            f"{titles.of_field(field)} {escaped(one[field])}, not"
-            f" {escaped(other[field])}"
-            for field in one
-            if one[field] != other.get(field, one[field])
+            f"{titles.of_field(field)} {escaped(a)}, not {escaped(b)}"
+            for field in sorted(one.keys() | other.keys())
+            for a, b in [(one.get(field, "unset"), other.get(field, "unset"))]
+            if a != b
         ]
         if different:
             values = _text(_values(trial, fields))
@@ -188,7 +204,7 @@ def _protocol(
     for different, values in apart.items():
         some = f" of {' and of '.join(values)}" if len(values) < len(trials) else ""
         warnings.append(
-            f"**{sweep.title}: the trials{some} had another protocol than {than}:"
+            f"**{sweep.shown}: the trials{some} had another protocol than {than}:"
             f" {different}.**"
         )
     return warnings
@@ -196,7 +212,7 @@ def _protocol(
 
 def _settings(run: Record, fields: list[str]) -> dict[str, Any]:
     """Returns what a run shares with others of its protocol, by dotted path."""
-    leaves = flat(what_is_run(run.config) | {"name": ""})
+    leaves = flat(what_is_run(run.config) | {"name": ""}) | version_of_data(run)
     swept = tuple(f"{field}." for field in fields)
     return {x: value for x, value in leaves.items() if not f"{x}.".startswith(swept)}
 
@@ -207,7 +223,7 @@ def _seeds(sweep: Sweep, final: list[Record]) -> list[str]:
     tried = {seed for trial in sweep.trials for seed in trial.seeds}
     if both := sorted(tried & {run.seed for run in final}):
         warnings.append(
-            f"**{sweep.title}: trials and final runs share the seeds"
+            f"**{sweep.shown}: trials and final runs share the seeds"
             f" {', '.join(map(str, both))}.**"
         )
     return warnings

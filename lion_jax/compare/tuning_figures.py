@@ -4,18 +4,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lion_jax.compare import drawing, titles
 from lion_jax.compare.tuning import RATE, Sweep, Trial
-from lion_jax.plots import save
+from lion_jax.plots import COLORS, save
+
+MOST_LINES = 6  # of the values of a grid; more are of random trials, where each differs
+MOST_TICKS = 6  # side by side
 
 
 def draw(sweeps: list[Sweep], path: Path) -> list[Path]:
     """Validation accuracy of every trial by learning rate, a line per other value.
 
-    The panels of a model stand in one row and share their scale. A star is the trial
-    whose values the final runs used; dotted lines are the ends of the grid.
+    Random trials, each with values of its own, are points, by colour. The panels
+    of a model stand in one row and share their scale. A star is the trial whose values
+    the final runs used; dotted lines are the ends of the grid.
     """
     models: dict[str, list[Sweep]] = {}
     for sweep in sweeps:
@@ -37,6 +43,9 @@ def _panel(axis: Any, sweep: Sweep) -> None:
     for trial in sweep.trials:
         rest = {k: v for k, v in trial.values.items() if k != across}
         lines.setdefault(titles.of_values(rest), []).append(trial)
+    if len(lines) > MOST_LINES:
+        _points(axis, sweep, across, scale)
+        lines = {}
     ordered = sorted(lines.items(), key=lambda line: _by_values(line[1], across))
     for number, (name, trials) in enumerate(ordered):
         trials = sorted(trials, key=lambda trial: scale.place(trial.values[across]))
@@ -59,8 +68,30 @@ def _panel(axis: Any, sweep: Sweep) -> None:
     axis.set_ylabel("validation accuracy, %" + (f"\n{several}" if many else ""))
     axis.set_title(f"{sweep.title}, {len(sweep.trials)} trials")
     axis.margins(0.08, 0.18)
-    if any(lines) or sweep.used:
+    if axis.get_legend_handles_labels()[1]:
         axis.legend(fontsize="small")
+
+
+def _points(axis: Any, sweep: Sweep, across: str, scale: "_Scale") -> None:
+    """Draws trials as points, coloured by the field that they vary beside, if one."""
+    x = [scale.place(trial.values[across]) for trial in sweep.trials]
+    y = [trial.accuracy for trial in sweep.trials]
+    errors = np.nan_to_num([trial.error for trial in sweep.trials])
+    if errors.any():
+        axis.errorbar(x, y, errors, fmt="none", ecolor="0.6", capsize=3, zorder=1)
+    rest = [field for field in sweep.trials[0].values if field != across]
+    values = [trial.values[rest[0]] for trial in sweep.trials]
+    if len(rest) > 1 or not all(map(_is_number, values)):
+        axis.scatter(x, y, s=36, color=COLORS[0], zorder=2)
+        return
+    is_log = 0 < min(values) < max(values)
+    norm = LogNorm() if is_log else Normalize()
+    points = axis.scatter(x, y, s=36, c=values, cmap="cividis", norm=norm, zorder=2)
+    bar = axis.figure.colorbar(points, ax=axis, label=titles.of_field(rest[0]))
+    if is_log:
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        bar.set_ticks(drawing.round_numbers(min(values), max(values)))
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 class _Scale:
@@ -79,12 +110,18 @@ class _Scale:
         if not self._numbers:
             axis.set_xticks(range(len(self._names)), self._names)
             return ""
-        if self._numbers[0] > 0:
+        low, high = ends = self._numbers[0], self._numbers[-1]
+        if low > 0:
             axis.set_xscale("log")
-        axis.xaxis.set_major_locator(FixedLocator(self._numbers))
+        if len(self._numbers) <= MOST_TICKS:
+            axis.xaxis.set_major_locator(FixedLocator(self._numbers))
+        elif low > 0:
+            axis.xaxis.set_major_locator(
+                FixedLocator(drawing.round_numbers(*ends, MOST_TICKS))
+            )
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        for end in {self._numbers[0], self._numbers[-1]}:
+        for end in {low, high}:
             axis.axvline(end, color="0.5", lw=0.9, ls=":", zorder=0)
         return " (dotted: ends of the grid)"
 
