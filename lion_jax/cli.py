@@ -24,6 +24,7 @@ from lion_jax.references import importable, place_of
 CompilationCache = Annotated[
     str, About("folder of compiled programs; off: none; empty: the user's own")
 ]
+EXHAUSTED = "RESOURCE_EXHAUSTED"
 NEVER_BEGUN = "coroutine .* was never awaited"
 NEVER_ENDED = "Task was destroyed but it is pending"
 
@@ -62,9 +63,27 @@ def run(
         print("interrupted", file=sys.stderr)
         status = startup.INTERRUPTED
     except Exception as error:
-        ending.fail(error, 1, "")
-        raise
+        line = _out_of_memory(error)
+        ending.fail(error, 1, line)
+        if not line:
+            raise
+        print(line, file=sys.stderr)
+        status = 1
     sys.exit(status)
+
+
+def _out_of_memory(error: Exception) -> str:
+    """Returns what to do where a device's memory does not suffice; or nothing."""
+    said = str(error).strip().partition("\n")[0]
+    if type(error).__name__ != "JaxRuntimeError" or EXHAUSTED not in said:
+        return ""
+    return (
+        f"error: the memory of a device does not suffice ({said[:200]}); set a smaller"
+        " --config.batch_size, or --config.eval_batch_size in evaluation;"
+        " --config.accumulate=4 takes a batch in parts, --config.model.remat=full needs"
+        " less for each, --config.data.placement=host leaves the images outside, and"
+        " --config.mesh.mode=fsdp divides the rest between devices."
+    )
 
 
 def _show_log() -> None:

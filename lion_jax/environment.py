@@ -27,7 +27,7 @@ SWITCHES = (
 # Variables that do: TF32 on NVIDIA's GPUs, and libraries below XLA.
 VARIABLES = ("NVIDIA_TF32_OVERRIDE", "TF_CUDNN_DETERMINISTIC", "LIBTPU_INIT_ARGS")
 # These differ without changing a number.
-HARMLESS = frozenset({"python", "commit", "system", "orbax-checkpoint", "lion-jax"})
+HARMLESS = frozenset({"python", "system", "orbax-checkpoint"})
 
 
 def describe() -> dict[str, Any]:

@@ -126,8 +126,12 @@ class CommandLine(Generic[F]):
         return [*(x for x in fields if PREFIX + x in self._known), *self._options]
 
     def _spelled(self, word: str) -> str:
-        """Writes -flag and --noflag as tyro takes them."""
+        """Writes -flag, --noflag and --a-flag as tyro takes them."""
         word = re.sub(r"^-(?=[a-z_]{2})", "--", word)
+        name, given, value = word.partition("=")
+        underscored = name[2:].replace("-", "_")
+        if {underscored, re.sub("^no_?", "", underscored)} & self._known.keys():
+            word = f"{name[:2]}{underscored}{given}{value}"
         negated = re.fullmatch(r"--no[-_]?([a-z_.\d]+)", word)
         if negated and word.removeprefix("--") not in self._known:
             field = self._known.get(negated[1])

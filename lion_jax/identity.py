@@ -36,6 +36,7 @@ PLACES = frozenset(
     }
 )
 PATIENCE = "early_stopping.patience"
+OF_PATIENCE = {"early_stopping.min_delta", "early_stopping.start_epoch"}
 
 
 def resolve(config: Config) -> dict[str, Any]:
@@ -188,6 +189,8 @@ def conflicts(
     ignored = PLACES | {"name"}
     if may_grow and grows(saved, wanted):
         ignored |= {"epochs", PATIENCE}
+        if not flatten(wanted)[PATIENCE]:  # then it never stops early
+            ignored |= OF_PATIENCE
     fields = differences(saved, wanted, ignored)
     depends = (
         may_grow and not _is_constant(wanted) and saved["epochs"] != wanted["epochs"]

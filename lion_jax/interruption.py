@@ -16,6 +16,24 @@ is_command = False
 Interrupted = Callable[[], int]  # the pending signal's number, or 0
 
 
+class InterruptedRunError(Exception):
+    """A signal, whose `number` it has, ended a run; `run` resumes it from where it was.
+
+    Examples:
+      >>> try:  # doctest: +SKIP
+      ...     training.run(config, "runs/mine")
+      ... except training.InterruptedRunError as interruption:
+      ...     print("interrupted by signal", interruption.number)
+    """
+
+    def __init__(self, number: int) -> None:
+        """Names the signal by its number."""
+        super().__init__(
+            f"The run was interrupted by signal {number}; run it again to resume."
+        )
+        self.number = number
+
+
 @contextlib.contextmanager
 def caught_signals() -> Iterator[Interrupted]:
     """Defers the signals that end a run; yields what returns the first one's number.

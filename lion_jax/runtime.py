@@ -81,6 +81,8 @@ def cache_compilations(folder: Path) -> bool:
     try:
         files.make_private(folder)
         status = folder.stat()
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file")
     except OSError as error:
         _log.warning("Compiled programs are not kept: %s; %s.", error, remedy)
         return False

@@ -133,12 +133,16 @@ def train(
     run_folder.require_possible(folder)
     reporter = Reporter(tracker if cluster.is_primary() else "", config, folder)
     before = run_folder.read_result(folder)
+    asked = ("profile", profile), ("tracker", tracker)
     try:
         result = training.run(
             config, folder, console, profile=profile, on_epoch=reporter.epoch
         )
         if result != before:
             reporter.result(result)
+        elif cluster.is_primary() and (undone := [f"--{x}" for x, y in asked if y]):
+            said = f"nothing was left to do for {' and '.join(undone)}"
+            console.print(f"note: {said}; give another --workdir.", markup=False)
     except training.InterruptedRunError as interruption:
         return 128 + interruption.number
     finally:

@@ -270,9 +270,27 @@ def test_what_is_wrong_is_refused():
     tx = with_ema(scale_by_lion(), DECAY)
     with pytest.raises(ValueError, match="params=None"):
         tx.update(GRADS, tx.init(PARAMS))
-    for state, number in (lion(RATE).init(PARAMS), 0), ((tx.init(PARAMS),) * 2, 2):
-        with pytest.raises(ValueError, match=f"holds {number} states of with_ema"):
-            averaged(state, PARAMS)
+    with pytest.raises(ValueError, match="holds none of with_ema; give that of an op"):
+        averaged(lion(RATE).init(PARAMS), PARAMS)
+    with pytest.raises(ValueError, match=r"holds 2 states of with_ema.* once"):
+        averaged((tx.init(PARAMS),) * 2, PARAMS)
+
+
+def test_averages_of_different_weights_are_one():
+    """As of `optax.partition`, with a rate of its own for each part."""
+    params = {"a": jnp.ones(3), "b": {"c": jnp.ones((2, 2), jnp.bfloat16)}}
+    x, y = with_ema(lion(0.1), 0.5), with_ema(lion(0.2), 0.9)
+    labels = {"a": "x", "b": {"c": "y"}}
+    found = after_a_step(optax.partition({"x": x, "y": y}, labels), params)
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+    chex.assert_trees_all_equal(found["a"], after_a_step(x, params["a"]))
+    chex.assert_trees_all_equal(found["b"], after_a_step(y, params["b"]))
+
+
+def after_a_step(tx, params):
+    """The average after a step whose gradients are the weights."""
+    updates, state = tx.update(params, tx.init(params), params)
+    return averaged(state, optax.apply_updates(params, updates))
 
 
 def averaging(decay=DECAY):

@@ -9,12 +9,14 @@ import threading
 import warnings
 
 import absl.logging
+import jax
 import pytest
 from command_line import ending
 from small_models import STEM
 
 from lion_jax import cli, evaluate, export, model_flags, predict, runtime, train
 from lion_jax import config as configs
+from lion_jax.config import Config, fields_of
 from lion_jax.flags import CommandLine
 from lion_jax.suggestions import unknown_field
 from lion_jax.training.tables import TABLES
@@ -387,6 +389,29 @@ def test_exit_statuses(error, status, capsys, monkeypatch):
     assert said == ["interrupted" if status == 130 else "error: a b"]
 
 
+def test_memory_that_does_not_suffice_is_reported_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_show_log", lambda: None)
+    made = jax.errors.JaxRuntimeError
+
+    def main(argv):
+        raise made("RESOURCE_EXHAUSTED: Out of memory: 9 bytes.\nBuffers: ...")
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(main, mistakes=(), argv=[])
+    assert ended.value.code == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: the memory of a device does not suffice (RESOURCE_")
+    assert "9 bytes.)" in said
+    for flag in re.findall(r"--(config\.[\w.]+)", said):
+        assert flag.removeprefix("config.") in fields_of(Config)
+    with pytest.raises(made, match="INTERNAL"):
+        cli.run(lambda _: other(made("INTERNAL: a fault")), mistakes=(), argv=[])
+
+
+def other(error):
+    raise error
+
+
 def parsed(argv, tmp_path):
     """The configuration that a command line of `train` makes of a file."""
     (tmp_path / "quick.py").write_text(CONFIG.format(data="x"))
@@ -406,6 +431,10 @@ def parsed(argv, tmp_path):
         (["--config.augment.flip", "false", "--config.seed=3"], False, 3),
         (["--config.augment.flip", "--config.augment.flip=0"], False, 0),
         (["--config.augment.flip=1", "--noconfig.augment.flip"], False, 0),
+        (["--config.model.zero-init-residual", "--config.augment.flip"], True, 0),
+        (["--dry-run", "--config.augment.flip", "--config.batch-size", "8"], True, 0),
+        (["--no-dry-run", "--config.augment.flip"], True, 0),
+        (["--config.augment.flip", "--no-config.model.zero-init-residual"], True, 0),
     ],
 )
 def test_values_are_given_with_a_sign_or_a_space_and_booleans_alone(

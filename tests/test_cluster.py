@@ -511,9 +511,14 @@ def test_what_must_be_equal_everywhere_is_compared(monkeypatch, values, line):
 )
 def test_data_that_differ_in_one_value_are_others(monkeypatch, part, streamed, other):
     """The pixels of streamed images are not compared, which may take hours to read."""
-    compared = []
+    compared, asked = [], []
+
+    def require(what, values, remedy):
+        asked.append((what, remedy))
+        compared.append(values)
+
     monkeypatch.setattr(cluster, "processes", lambda: 2)
-    monkeypatch.setattr(cluster, "require_agreement", lambda *x: compared.append(x[1]))
+    monkeypatch.setattr(cluster, "require_agreement", require)
     config, here = small_runs.small_config(), small_runs.small_dataset()
     splits = task.split(config, here)
     made = task.make_task(config, here, splits, sharding.make_mesh(1))
@@ -523,7 +528,11 @@ def test_data_that_differ_in_one_value_are_others(monkeypatch, part, streamed, o
     if part in there:
         there[part].flat[3] += 1 if there[part].flat[3] < 9 else -1
     agreement.on_data(made, dataclasses.replace(here, **there))
-    assert (compared[0] != compared[1]) == other
+    # First how they are read: where memories differ, all else would, too.
+    assert [what for what, _ in asked] == ["memory for the data", "data set"] * 2
+    assert asked[0][1] == "set --config.data.placement=host, or device, for all"
+    assert compared[0] == compared[2] == {"streamed": streamed}
+    assert (compared[1] != compared[3]) == other
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lion_jax import data
+from lion_jax import data, train
+from lion_jax.config import Config
 from lion_jax.data import __main__ as command_of_data
 from lion_jax.data import cache, debian, idx, tfds_reading, tfds_source
+from lion_jax.flags import CommandLine
+from lion_jax.training.tables import TABLES
 
 SAMPLE_SHA256 = "94c4abc1e7b00619ea407a254d435383695ba79be61896e6895de3b749f63402"
 FULL_SHA256 = "4f7946283f0877aa80c038a37e9c23efaa7895b3cddcb7660d588a3108a3f75f"
@@ -71,6 +74,20 @@ def test_the_sample_has_its_size_already():
     with pytest.raises(data.DataError, match=r"set --config\.data\.image_size=0"):
         data.load(data.SAMPLE, image_size=28)
     data.load(data.SAMPLE, image_size=0)
+
+
+@pytest.mark.parametrize("name", [data.SAMPLE, "lion_jax.data:load"])
+def test_a_folder_for_data_that_are_elsewhere_is_refused(name, tmp_path):
+    with pytest.raises(data.DataError, match=r"set --config\.data\.data_dir= \("):
+        data.load(name, str(tmp_path))
+    line = CommandLine(
+        "train",
+        train.Flags,
+        [f"--config.data.name={name}", "--config.data.data_dir="],
+        file_of=train.Flags.load,
+        tables=TABLES,
+    )
+    assert line.configure(Config()).data.data_dir == ""
 
 
 @needs_debian

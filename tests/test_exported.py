@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,9 +20,10 @@ from small_models import STEM
 from small_runs import build_once, small_config, small_dataset
 
 from lion_jax import data, export, predict, training
+from lion_jax.config import ConfigError
 from lion_jax.data import pictures
 from lion_jax.models.layers import attention
-from lion_jax.training import experiment, exported, metrics
+from lion_jax.training import experiment, exported, metrics, pretrained
 
 DOCS = Path(__file__).parents[1] / "docs" / "trained_models.md"
 OLD = Path(__file__).parent / "data" / "version_0_1" / "run"
@@ -275,3 +277,36 @@ def test_what_a_callable_raises_ends_a_run_that_goes_on(tmp_path, small, monkeyp
         training.run(small_config(), tmp_path / "run", quiet, on_epoch=prune)
     training.run(small_config(), tmp_path / "run", quiet, on_epoch=told.append)
     assert [epoch.epoch for epoch in told] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "curves.svg",
+        "confusion.png",
+        "tracker_id",
+        "checkpoints/9/model.safetensors",
+        "damaged/model",
+        "environment",
+    ],
+)
+def test_no_file_is_exported_over_or_into_what_a_run_keeps(whole, tmp_path, place):
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.move(tmp_path / "run" / "checkpoints", tmp_path / "disk")
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "disk")
+    before = sorted(tmp_path.rglob("*"))
+    argv = ["--workdir", str(tmp_path / "run"), "--out"]
+    with pytest.raises(ConfigError, match="would change the run's own"):
+        export.main([*argv, str(tmp_path / "run" / place)])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_of_weights_is_one_by_the_name_that_is_given(whole, tmp_path):
+    """In capitals, or a link to a file without an ending."""
+    (tmp_path / "blob").touch()
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "blob")
+    for name in ("M.SAFETENSORS", "link.safetensors"):
+        export.main(["--workdir", str(whole), "--out", str(tmp_path / name)])
+        assert load_file(tmp_path / name)
+        assert pretrained.read(str(tmp_path / name)).arrays
+    assert (tmp_path / "link.safetensors").is_symlink()

@@ -100,6 +100,19 @@ ELSEWHERE = {
         ),
         TOGETHER,
     ),
+    **dict.fromkeys(
+        ("of with_ema; give that of an optimizer", "; wrap each weight's optimizer"),
+        "test_what_is_wrong_is_refused",
+    ),
+    "the memory of a device does not suffice": (
+        "test_memory_that_does_not_suffice_is_reported_in_one_line"
+    ),
+    "{}; set --config.data.data_dir= (empty)": (
+        "test_a_folder_for_data_that_are_elsewhere_is_refused"
+    ),
+    "nothing was left to do for": (
+        "test_what_a_finished_run_does_not_do_any_more_is_said"
+    ),
     "all of which are used; leave --config.devices at 0": (
         "test_several_processes_use_all_their_devices"
     ),
@@ -958,6 +971,7 @@ def folder_in_a_cloud(place, patch):
 @leads_out_of("holds a run of another configuration: {}; {}, or remove")
 def folder_of_another_run(place, patch):
     occupy(place / "run", wanted(seed=1))
+    (place / "run" / run_folder.METRICS).touch()
     yield "", lambda: occupy(place / "run", wanted())
     yield "give another folder", lambda: occupy(place / "other", wanted())
     shutil.rmtree("run")
@@ -1178,14 +1192,14 @@ def exported_to_a_pipe(place, patch):
     yield "give one such as model.safetensors", lambda: export.main([*argv, file])
 
 
-@leads_out_of("would replace the run's own {}; give another name, such as {}.")
+@leads_out_of("would change the run's own {}; give another file, such as {}.")
 def exported_over_the_run(place, patch):
     exporting(patch)
     run = old_run(place)
     argv = ["--workdir", str(run), "--out"]
     yield "", lambda: export.main([*argv, str(run / "config")])
     file = str(run / "model.safetensors")
-    yield "give another name", lambda: export.main([*argv, file])
+    yield "give another file", lambda: export.main([*argv, file])
 
 
 def exporting(patch):

@@ -27,9 +27,16 @@ from small_runs import (
     undisturbed,
 )
 
-from lion_jax import data, evaluate, interruption, models, training
+from lion_jax import data, evaluate, identity, interruption, models, training
 from lion_jax.config import ConfigError, OptimizerConfig
-from lion_jax.training import history, loop, lowering, run_folder, stored
+from lion_jax.training import (
+    conditions,
+    history,
+    loop,
+    lowering,
+    run_folder,
+    stored,
+)
 from lion_jax.training.calls import parts_of
 from lion_jax.training.history import Epoch
 from lion_jax.training.program import Program
@@ -466,6 +473,7 @@ def test_a_folder_of_another_configuration_is_refused_naming_the_fields(tmp_path
     run_folder.write_json(
         tmp_path / "run" / run_folder.CONFIG, dataclasses.asdict(config)
     )
+    (tmp_path / "run" / run_folder.METRICS).touch()
     config.optimizer.learning_rate = 0.5
     config.seed = 7
     with pytest.raises(run_folder.RunFolderError) as error:
@@ -550,6 +558,83 @@ def test_json_has_no_nan(tmp_path):
         "b": {"c": None},
         "d": 1,
     }
+
+
+def test_what_a_finished_run_does_not_do_any_more_is_said(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "run")
+    status, said = run(small_config(), tmp_path / "run", profile=True)
+    assert status == 0
+    assert "nothing was left to do for --profile; give another --workdir." in said
+    assert "nothing was left" not in run(small_config(), tmp_path / "run")[1]
+
+
+def test_a_run_that_has_kept_nothing_makes_way(tmp_path, monkeypatch):
+    """Its first step failed, as for want of memory, and a value is changed for that."""
+    folder, failing = tmp_path / "run", small_config()
+    failing.batch_size = 100
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "execute", fail)
+        patch.setenv("XLA_FLAGS", "--other")
+        with pytest.raises(RuntimeError):
+            run(failing, folder)
+    assert run_folder.read_json(folder / "config.json")["batch_size"] == 100
+    status, said = run(small_config(), folder)
+    assert status == 0
+    changed = f"batch_size (100 there, {small_config().batch_size} asked for)"
+    assert f"note: replaced: a run that had kept nothing, of other {changed}" in said
+    assert run_folder.read_json(folder / "config.json")["batch_size"] != 100
+    assert "warning" not in said
+    assert "earlier" not in run_folder.read_json(folder / "environment.json")
+    with pytest.raises(run_folder.RunFolderError, match="holds a run of another"):
+        run(failing, folder)
+
+
+@pytest.mark.parametrize("field", ["commit", "lion-jax"])
+def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, field):
+    (tmp_path / run_folder.METRICS).touch()
+    now, said = {"commit": "b", "lion-jax": "2", "python": "3.13"}, []
+    before = now | {field: "a", "python": "3.12"}
+    run_folder.write_json(tmp_path / run_folder.ENVIRONMENT, before)
+    assert conditions.describe(tmp_path, now, said.append) == now | {
+        "earlier": [before]
+    }
+    assert f"{field} ('a' then, {now[field]!r} now)" in " ".join(said)
+    assert "python" not in " ".join(said)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_what_a_run_was_trained_for_holds_for_its_predictions(
+    tmp_path, monkeypatch, whole, deterministic
+):
+    seen, of = [], lowering.calls.of
+    monkeypatch.setattr(
+        lowering.calls, "of", lambda *x, **options: seen.append(options) or of(*x)
+    )
+    monkeypatch.setattr(
+        lowering, "compiler_options", lambda *x: seen.append(x[0].deterministic) or {}
+    )
+    shutil.copytree(whole, folder := tmp_path / "run")
+    saved = run_folder.read_json(folder / "config.json")
+    changed = saved | {"deterministic": deterministic}
+    run_folder.write_json(folder / "config.json", changed)
+    training.load(folder)
+    assert seen == [{"fused_attention": not deterministic}, deterministic]
+
+
+@pytest.mark.parametrize("rule", ["min_delta", "start_epoch"])
+def test_without_patience_a_run_may_go_on_whatever_its_rules_were(ended_early, rule):
+    """A value that has no effect is refused without patience: it must be let go."""
+    saved = run_folder.read_json(ended_early / "config.json")
+    saved["early_stopping"] |= {"patience": 3, rule: 7}
+    wanted = json.loads(json.dumps(saved))
+    wanted["early_stopping"] |= {"patience": 0, rule: 1}
+    assert identity.conflicts(saved, wanted) == []
+    wanted["early_stopping"]["patience"] = saved["early_stopping"]["patience"]
+    assert identity.conflicts(saved, wanted)
 
 
 def test_a_finished_run_needs_no_metrics(tmp_path, whole):

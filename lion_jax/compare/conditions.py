@@ -21,8 +21,6 @@ NAMES = {
 }
 # Of the data there is a warning of its own, as of a run's earlier conditions.
 OTHERWISE = {"data", EARLIER}
-# Harmless within one run, whose code is checked, but not between two.
-OF_CODE = {"commit", "lion-jax"}
 
 
 def warnings(groups: list[Group], titles: dict[str, Title]) -> list[str]:
@@ -111,7 +109,7 @@ def _fields(group: Group) -> list[str]:
     known = dict.fromkeys(
         field for runs in group.values() for run in runs for field in _leaves(run)
     )
-    left_out = environment.HARMLESS - OF_CODE | OTHERWISE
+    left_out = environment.HARMLESS | OTHERWISE
     return [field for field in known if field not in left_out]
 
 

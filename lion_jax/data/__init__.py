@@ -12,7 +12,13 @@ from lion_jax.config.reference import ARRAYS, parse
 from lion_jax.data import cache, debian, folder, npz_file, own, tfds_source
 from lion_jax.data.dataset import DataError, Dataset, ForbiddenError
 from lion_jax.data.rows import Rows
-from lion_jax.data.source import Place, Request, Source, require_no_image_size
+from lion_jax.data.source import (
+    Place,
+    Request,
+    Source,
+    require_no_folder,
+    require_no_image_size,
+)
 from lion_jax.data.statistics import pixel_statistics
 from lion_jax.files import cache_folder, expanded
 
@@ -77,6 +83,7 @@ def is_in_files(name: str) -> bool:
 
 def _load_sample(request: Request) -> Dataset:
     require_no_image_size(request)
+    require_no_folder(request, f"{request.name} comes with lion_jax")
     try:
         return cache.read(SAMPLE_PATH)
     except DataError as error:

@@ -10,7 +10,12 @@ from lion_jax import references
 from lion_jax.config import ConfigError
 from lion_jax.data.dataset import DataError, Dataset
 from lion_jax.data.rows import Rows
-from lion_jax.data.source import Place, Request, require_no_image_size
+from lion_jax.data.source import (
+    Place,
+    Request,
+    require_no_folder,
+    require_no_image_size,
+)
 
 FIELD = "data.name"
 TFDS = " A set of TensorFlow Datasets has a name such as fashion_mnist."
@@ -29,6 +34,8 @@ def load(request: Request) -> Dataset:
     name, options = request.name, request.options
     try:
         function = references.load(FIELD, name)
+        given = f"{name} takes what it needs as --config.data.options.*"
+        require_no_folder(request, given)
         values = json.loads(options) if options else {}
         arguments = references.arguments(FIELD, name, function, {}, values)
         with references.blamed(FIELD, name):

@@ -33,6 +33,23 @@ class Source(NamedTuple):
     places: Callable[[Request], list[Place]]  # in the order in which it tries
 
 
+def require_no_folder(request: Request, where: str) -> None:
+    """Refuses a folder for a set that is somewhere else.
+
+    Args:
+      request: What is asked for.
+      where: Where the set is, to end a sentence.
+
+    Raises:
+      DataError: Names the remedy.
+    """
+    if request.data_dir:
+        raise DataError(
+            f"data.data_dir={request.data_dir!r}, but {where}; set"
+            " --config.data.data_dir= (empty)."
+        )
+
+
 def require_no_image_size(request: Request) -> None:
     """Refuses an image size for a set whose images are arrays already.
 

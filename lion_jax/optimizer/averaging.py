@@ -114,8 +114,9 @@ def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
     """Returns the weights' average, in the form and the dtypes of the weights.
 
     Args:
-      state: A state that holds that of one `with_ema`, wherever: in a chain, masked,
-        partitioned, injected, in `optax.MultiSteps`.
+      state: A state that holds that of `with_ema`, wherever: in a chain, masked,
+        partitioned, injected, in `optax.MultiSteps`; of several, if each is of other
+        weights, as in `optax.partition`.
       params: The weights. Those leaves that `with_ema` does not see, such as frozen
         ones, are returned as they are.
 
@@ -125,28 +126,34 @@ def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
       averaged(state, params))`.
 
     Raises:
-      ValueError: If the state holds none of `with_ema`, or several, or one of other
-        weights.
+      ValueError: If the state holds none of `with_ema`, or several of one weight, or
+        one of other weights.
 
     Examples:
       See `with_ema`.
     """
     leaves = jax.tree.leaves(state, is_leaf=_is_ema)
-    found = [leaf for leaf in leaves if _is_ema(leaf)]
-    if len(found) != 1:
+    found = [leaf for leaf in leaves if isinstance(leaf, EmaState)]
+    if not found:
         raise ValueError(
-            f"averaged: the state holds {len(found)} states of with_ema, but must hold"
-            " one."
+            "averaged: the state holds none of with_ema; give that of an optimizer that"
+            " it wraps, wherever."
         )
     average = found[0].average
-    if _are_alike(average, params):
+    if len(found) == 1 and _are_alike(average, params):
         return jax.tree.map(lambda p, a: a.astype(jnp.result_type(p)), params, average)
     # By their places, since where some leaves are masked, or wrapped by a library, the
     # average is another tree than the weights.
-    averages = {
-        _place(path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(average)
-    }
+    averages: dict[str, Any] = {}
+    for state in found:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.average):
+            if (place := _place(path)) in averages:
+                raise ValueError(
+                    f"averaged: the state holds {len(found)} states of with_ema, two of"
+                    f" them of the weight {place or 'that there is'}; wrap each"
+                    " weight's optimizer once."
+                )
+            averages[place] = leaf
 
     def of_leaf(path: Any, p: Any) -> Any:
         average = averages.get(_place(path))

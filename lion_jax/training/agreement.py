@@ -40,7 +40,10 @@ def on_data(task: Task, dataset: Dataset) -> None:
     """
     if cluster.processes() == 1:
         return
-    values = dataclasses.asdict(task.signature) | {"streamed": task.streamed}
+    how = {"streamed": task.streamed}
+    same = "set --config.data.placement=host, or device, for all"
+    cluster.require_agreement("memory for the data", how, same)
+    values = dataclasses.asdict(task.signature)
     if task.streamed:  # they may be larger than memory, and take long to read
         values |= {
             f"checksum of {name}": zlib.crc32(np.ascontiguousarray(array).data)

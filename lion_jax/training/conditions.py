@@ -23,7 +23,8 @@ def describe(
     Returns:
       What is written: `now`, with the conditions before that differ under `EARLIER`.
     """
-    before = read(folder, say)
+    # Of a start of which nothing is kept, the conditions do not matter any more.
+    before = read(folder, say) if run_folder.is_begun(folder) else None
     if before is not None:
         earlier = before.pop(EARLIER, [])
         if different := environment.differences(before, now):

@@ -18,6 +18,7 @@ from lion_jax import cluster, data, environment, identity
 from lion_jax.config import Config
 from lion_jax.config.reference import located
 from lion_jax.files import expanded
+from lion_jax.interruption import InterruptedRunError
 from lion_jax.training import (
     agreement,
     beginning,
@@ -42,24 +43,6 @@ from lion_jax.training.console import Print, epochs_table, printer, progress, un
 from lion_jax.training.history import Epoch, History, Result
 from lion_jax.training.program import Program
 from lion_jax.training.task import Splits, Task, make_task, requested, split
-
-
-class InterruptedRunError(Exception):
-    """A signal, whose `number` it has, ended a run; `run` resumes it from where it was.
-
-    Examples:
-      >>> try:  # doctest: +SKIP
-      ...     training.run(config, "runs/mine")
-      ... except training.InterruptedRunError as interruption:
-      ...     print("interrupted by signal", interruption.number)
-    """
-
-    def __init__(self, number: int) -> None:
-        """Names the signal by its number."""
-        super().__init__(
-            f"The run was interrupted by signal {number}; run it again to resume."
-        )
-        self.number = number
 
 
 def run(
@@ -127,7 +110,8 @@ def _run(
     # ------------------------------------------------------------------------ folder
     config = located(config)
     resolved = identity.resolve(config)
-    run_folder.check(folder, resolved)
+    if other := run_folder.check(folder, resolved):
+        say(f"note: replaced: a run that had kept nothing, of other {', '.join(other)}")
     result = run_folder.read_result(folder)
     agreement.on_run(resolved, finished=result is not None)
     if result and not _goes_on(config, folder, result):

@@ -1,18 +1,21 @@
 """The steps of a run, lowered from shapes: for devices that JAX finds, or described."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from lion_jax.config import Config
-from lion_jax.training import sharding
+from lion_jax.training import calls, sharding
+from lion_jax.training.signature import Signature
 from lion_jax.training.state import Evaluated, Examples, TrainState
 from lion_jax.training.step import eval_step, init_state, train_step, train_steps
-from lion_jax.training.task import Task
+from lion_jax.training.task import Task, graph_of
 
 # On a GPU: sums in a fixed order, and kernels not chosen by racing them. Triton has no
 # kernel for matrix products that it may use without a race.
@@ -93,6 +96,30 @@ def evaluation(config: Config, task: Task, mesh: Mesh) -> Any:
         out_shardings=sharding.replicated(mesh),
         compiler_options=compiler_options(config, mesh),
     )
+
+
+def logits(
+    config: Config, make_model: Callable[[nnx.Rngs], nnx.Module], signature: Signature
+) -> Callable[..., Any]:
+    """Returns the jitted model of a run that is over, as its evaluation has it.
+
+    Args:
+      config: The run's configuration.
+      make_model: From `model_maker`.
+      signature: Of the run.
+
+    Returns:
+      A function from parameters, statistics and images to logits.
+    """
+    graph, mesh = graph_of(make_model), sharding.make_mesh(config.devices)
+    fused = not config.deterministic
+    call = calls.of(config.model, make_model, fused_attention=fused)
+
+    def apply(params, batch_stats, images):
+        x = signature.standardize(images)
+        return call(graph, params, batch_stats, x, train=False)[0]
+
+    return jax.jit(apply, compiler_options=compiler_options(config, mesh))
 
 
 def sums(task: Task, mesh: Mesh) -> Any:

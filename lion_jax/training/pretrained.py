@@ -71,13 +71,14 @@ def read(place: str) -> Weights:
       CheckpointError: If that state is damaged.
     """
     path = expanded(place)
-    if path.suffix in PICKLED and not path.is_dir():
+    suffix = path.suffix.lower()
+    if suffix in PICKLED and not path.is_dir():
         raise ConfigError(
             f"init_from={place!r}: such files may run code when they are read; give"
             f" weights as {SUFFIX}, which timm, torchvision's users and"
             " safetensors.torch.save_file write."
         )
-    if path.suffix == SUFFIX and not path.is_dir():
+    if suffix == SUFFIX and not path.is_dir():
         try:
             arrays = safetensors.numpy.load_file(path)
             with safetensors.safe_open(path, framework="np") as file:

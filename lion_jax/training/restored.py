@@ -15,12 +15,12 @@ from jaxtyping import Array, Float, PyTree
 from lion_jax import config as configs
 from lion_jax import data, identity
 from lion_jax.files import expanded
-from lion_jax.training import calls, checkpoint, reading, run_folder, sharding
+from lion_jax.training import checkpoint, lowering, reading, run_folder, sharding
 from lion_jax.training.evaluation import Evaluation, abstract_model
 from lion_jax.training.places import placed
 from lion_jax.training.signature import Signature
 from lion_jax.training.state import Model
-from lion_jax.training.task import graph_of, make_task, model_maker, requested, split
+from lion_jax.training.task import make_task, model_maker, requested, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +146,7 @@ def restore(
             " epoch first."
         )
     step, (signature, make_model, model) = found
-    apply = _applied(
-        graph_of(make_model), calls.of(config.model, make_model), signature
-    )
+    apply = lowering.logits(config, make_model, signature)
     return Restored(step, config, signature, *model, apply)
 
 
@@ -226,17 +224,6 @@ def _evaluate(restored: Restored) -> dict[str, float | int]:
         loss, accuracy = metrics.means()
         figures |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
     return figures
-
-
-def _applied(
-    graph: nnx.GraphDef, call: calls.Call, signature: Signature
-) -> Callable[..., Any]:
-    @jax.jit
-    def apply(params, batch_stats, images):
-        x = signature.standardize(images)
-        return call(graph, params, batch_stats, x, train=False)[0]
-
-    return apply
 
 
 def _require_code(folder: Path, config: configs.Config, field: str) -> None:

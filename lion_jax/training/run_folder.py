@@ -18,7 +18,6 @@ CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
 ENVIRONMENT, CHECKPOINTS = "environment.json", "checkpoints"
 CURVES, CONFUSION = "curves.png", "confusion.png"  # each with an SVG beside it
 CHECKSUMS, DAMAGED, PROFILE, LOCK = "checksums", "damaged", "profile", ".lock"
-FILES = {CONFIG, RESULT, METRICS, ENVIRONMENT, LOCK}
 STEP = re.compile("0|[1-9][0-9]*")  # a checkpoint's name
 # Without config.json, these are left of a run whose configuration is unknown.
 OF_A_RUN = {RESULT, METRICS, CHECKPOINTS, CHECKSUMS}
@@ -33,13 +32,18 @@ class InUseError(RunFolderError):
     """A folder that another process holds."""
 
 
-def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> None:
+def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> list[str]:
     """Checks that a run of the configuration may use the folder; writes nothing.
+
+    A run that has kept nothing, as its first step failed, makes way for another.
 
     Args:
       folder: The run's folder.
       config: The resolved configuration as nested dictionaries.
       may_grow: Whether a run of fewer epochs or less patience may be made longer.
+
+    Returns:
+      The fields in which a run that makes way differs.
 
     Raises:
       RunFolderError: If it can be no folder on this machine, or holds another run,
@@ -53,15 +57,15 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> Non
                 f"{folder} holds {left[0]} but no {CONFIG}, so it is unknown of which"
                 f" run; copy its {CONFIG} there, or {ELSEWHERE}."
             )
-        return
+        return []
     require_known(folder, saved)
-    if not _has_states(folder):  # nothing was computed with the code of its references
-        saved.pop(REFERENCES, None)
-    if different := identity.conflicts(saved, config, may_grow=may_grow):
+    different = identity.conflicts(saved, config, may_grow=may_grow)
+    if different and is_begun(folder):
         raise RunFolderError(
             f"{folder} holds a run of another configuration: {', '.join(different)};"
             f" {ELSEWHERE}, or remove that one."
         )
+    return different
 
 
 def require_possible(folder: Path) -> None:
@@ -87,10 +91,8 @@ def require_linked(folder: Path) -> None:
     """
     saves = folder / CHECKPOINTS
     if saves.is_symlink() and not saves.exists():
-        raise RunFolderError(
-            f"{saves} leads to {saves.readlink()}, which is not there; mount that disk,"
-            " or mend the link."
-        )
+        leads = f"{saves} leads to {saves.readlink()}, which is not there"
+        raise RunFolderError(f"{leads}; mount that disk, or mend the link.")
 
 
 def left_of_a_run(folder: Path) -> list[str]:
@@ -98,8 +100,9 @@ def left_of_a_run(folder: Path) -> list[str]:
     return sorted(name for name in OF_A_RUN if (folder / name).exists())
 
 
-def _has_states(folder: Path) -> bool:
-    return (folder / RESULT).exists() or bool(_steps(folder))
+def is_begun(folder: Path) -> bool:
+    """Returns whether a folder holds anything that a run has computed."""
+    return bool(_steps(folder)) or any((folder / x).exists() for x in (RESULT, METRICS))
 
 
 def _steps(folder: Path) -> list[str]:
@@ -176,9 +179,10 @@ def lengthen(folder: Path, config: dict[str, Any]) -> None:
 def _claim(folder: Path, config: dict[str, Any]) -> None:
     # Weights that it began with may be gone since; an earlier version did not say
     # which they were.
-    saved = (read_json(folder / CONFIG) or {}).get(REFERENCES, {})
+    before = read_json(folder / CONFIG) if is_begun(folder) else None
+    saved = (before or {}).get(REFERENCES, {})
     found = config.get(REFERENCES, {})
-    if (folder / CHECKPOINTS).exists():
+    if before and (folder / CHECKPOINTS).exists():
         found = {k: v for k, v in found.items() if k in saved or k != "init_from"}
     config = {k: v for k, v in config.items() if k != REFERENCES}
     if code := saved | found:

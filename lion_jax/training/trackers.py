@@ -21,6 +21,8 @@ from lion_jax.training.history import Epoch, Result
 
 FIELD = "tracker"
 PROJECT = "lion_jax"
+# Files of a run's folder, by which it goes on in the same report.
+TRACKER_ID, MLFLOW_ID = "tracker_id", "mlflow_run_id"
 Values = Mapping[str, Any]
 Numbers = dict[str, float | int]
 
@@ -123,7 +125,7 @@ class _Mlflow:
         self._mlflow: Any = importlib.import_module("mlflow")
         self._mlflow.set_experiment(PROJECT)
         # Its id is kept, so that a run that is resumed goes on there too.
-        kept = folder / "mlflow_run_id"
+        kept = folder / MLFLOW_ID
         known = kept.read_text("utf-8").strip() if kept.exists() else None
         run = self._mlflow.start_run(run_id=known, run_name=_title(config))
         write_whole(kept, run.info.run_id)
@@ -191,7 +193,7 @@ def _find(name: str) -> Callable[[Values, Path], Tracker]:
 
 def _kept_id(folder: Path) -> str:
     """Returns the run's id there: its folder keeps it, however often it is resumed."""
-    kept = folder / "tracker_id"
+    kept = folder / TRACKER_ID
     if not kept.exists():
         write_whole(kept, secrets.token_hex(4))
     return kept.read_text("utf-8")
