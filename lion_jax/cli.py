@@ -79,10 +79,10 @@ def _out_of_memory(error: Exception) -> str:
         return ""
     return (
         f"error: the memory of a device does not suffice ({said[:200]}); set a smaller"
-        " --config.batch_size, or --config.eval_batch_size in evaluation;"
-        " --config.accumulate=4 takes a batch in parts, --config.model.remat=full needs"
-        " less for each, --config.data.placement=host leaves the images outside, and"
-        " --config.mesh.mode=fsdp divides the rest between devices."
+        " --config.batch_size (in evaluation --config.eval_batch_size),"
+        " --config.accumulate=4 for a batch in parts, --config.model.remat=full,"
+        " --config.data.placement=host or, on several devices,"
+        " --config.mesh.mode=fsdp."
     )
 
 

@@ -35,6 +35,7 @@ PLACES = frozenset(
         "data.placement",
     }
 )
+FREE = PLACES | {"name"}
 PATIENCE = "early_stopping.patience"
 OF_PATIENCE = {"early_stopping.min_delta", "early_stopping.start_epoch"}
 
@@ -186,7 +187,7 @@ def conflicts(
     Its name, its places and, if it is only to take longer, its length may differ.
     """
     saved, wanted = fill(saved), fill(wanted)
-    ignored = PLACES | {"name"}
+    ignored = FREE
     if may_grow and grows(saved, wanted):
         ignored |= {"epochs", PATIENCE}
         if not flatten(wanted)[PATIENCE]:  # then it never stops early

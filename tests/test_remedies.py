@@ -100,17 +100,17 @@ ELSEWHERE = {
         ),
         TOGETHER,
     ),
-    **dict.fromkeys(
-        ("of with_ema; give that of an optimizer", "; wrap each weight's optimizer"),
-        "test_what_is_wrong_is_refused",
-    ),
+    "of with_ema; give that of an optimizer": "test_what_is_wrong_is_refused",
     "the memory of a device does not suffice": (
         "test_memory_that_does_not_suffice_is_reported_in_one_line"
     ),
     "{}; set --config.data.data_dir= (empty)": (
         "test_a_folder_for_data_that_are_elsewhere_is_refused"
     ),
-    "nothing was left to do for": (
+    "--config.data.placement=host, or device, for all": (
+        "test_data_that_differ_in_one_value_are_others"
+    ),
+    "note: {}; give another --workdir.": (
         "test_what_a_finished_run_does_not_do_any_more_is_said"
     ),
     "all of which are used; leave --config.devices at 0": (
@@ -971,7 +971,7 @@ def folder_in_a_cloud(place, patch):
 @leads_out_of("holds a run of another configuration: {}; {}, or remove")
 def folder_of_another_run(place, patch):
     occupy(place / "run", wanted(seed=1))
-    (place / "run" / run_folder.METRICS).touch()
+    (place / "run" / run_folder.METRICS).write_text("{}\n")
     yield "", lambda: occupy(place / "run", wanted())
     yield "give another folder", lambda: occupy(place / "other", wanted())
     shutil.rmtree("run")

@@ -490,7 +490,7 @@ def test_runs_that_went_on_elsewhere_are_warned_of():
         run.environment["earlier"] = [before]
     (said,) = warnings(runs)
     assert said.startswith("Runs were begun under other conditions than they ended")
-    change = "device ('H200' then, 'cpu' now)"
+    change = "commit ('another' then, 'abc' now), device ('H200' then, 'cpu' now)"
     assert f"ResNet-50, Lion, seeds 2-3: {change}; ResNet-50, AdamW, seed 1: " in said
     assert "H200" not in text_of(runs).partition("### Where")[2]
 

@@ -507,6 +507,7 @@ def test_what_changes_numbers_is_refused_naming_the_field(tmp_path, changes, sai
     same = {"early_stopping__patience": 3}
     same |= {k: v for k, v in changes.items() if k.startswith("optimizer")}
     run_folder.write_json(tmp_path / "config.json", resolved(**same))
+    (tmp_path / run_folder.METRICS).write_text("{}\n")
     with pytest.raises(run_folder.RunFolderError, match=said):
         run_folder.check(tmp_path, resolved(**same | changes))
     elsewhere = tmp_path / "another"  # the remedy
@@ -580,7 +581,7 @@ def test_a_longer_run_whose_last_state_is_damaged_goes_on_from_another(tmp_path,
 def test_a_folder_that_became_anothers_since_it_was_checked_is_refused(tmp_path):
     run_folder.check(tmp_path / "run", resolved(seed=1))
     with run_folder.occupied(tmp_path / "run", resolved(seed=0)):
-        pass
+        (tmp_path / "run" / run_folder.METRICS).write_text("{}\n")
     with (
         pytest.raises(run_folder.RunFolderError, match="a run of another config"),
         run_folder.occupied(tmp_path / "run", resolved(seed=1)),
@@ -676,6 +677,7 @@ def test_a_name_that_begins_with_a_tilde_is_a_name(tmp_path, monkeypatch):
 
 def test_where_an_npz_file_lies_is_no_difference(tmp_path):
     run_folder.write_json(tmp_path / "config.json", resolved(data__name="a/set.npz"))
+    (tmp_path / run_folder.METRICS).write_text("{}\n")
     run_folder.check(tmp_path, resolved(data__name="/moved/to/set.npz"))
     with pytest.raises(run_folder.RunFolderError, match=r"'set\.npz' there"):
         run_folder.check(tmp_path, resolved(data__name="a/other.npz"))

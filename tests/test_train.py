@@ -473,7 +473,7 @@ def test_a_folder_of_another_configuration_is_refused_naming_the_fields(tmp_path
     run_folder.write_json(
         tmp_path / "run" / run_folder.CONFIG, dataclasses.asdict(config)
     )
-    (tmp_path / "run" / run_folder.METRICS).touch()
+    (tmp_path / "run" / run_folder.METRICS).write_text("{}\n")
     config.optimizer.learning_rate = 0.5
     config.seed = 7
     with pytest.raises(run_folder.RunFolderError) as error:
@@ -568,16 +568,17 @@ def test_what_a_finished_run_does_not_do_any_more_is_said(tmp_path, whole):
     assert "nothing was left" not in run(small_config(), tmp_path / "run")[1]
 
 
+@pytest.mark.standard_promotion("Optax's cosine schedule adds floats to integers")
 def test_a_run_that_has_kept_nothing_makes_way(tmp_path, monkeypatch):
     """Its first step failed, as for want of memory, and a value is changed for that."""
     folder, failing = tmp_path / "run", small_config()
-    failing.batch_size = 100
+    failing.batch_size, failing.optimizer.schedule, failing.epochs = 100, "cosine", 9
 
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "execute", fail)
+        patch.setattr(loop, "_train_epoch", fail)
         patch.setenv("XLA_FLAGS", "--other")
         with pytest.raises(RuntimeError):
             run(failing, folder)
@@ -586,6 +587,7 @@ def test_a_run_that_has_kept_nothing_makes_way(tmp_path, monkeypatch):
     assert status == 0
     changed = f"batch_size (100 there, {small_config().batch_size} asked for)"
     assert f"note: replaced: a run that had kept nothing, of other {changed}" in said
+    assert "epochs (9 there, 3 asked for), opt" in said
     assert run_folder.read_json(folder / "config.json")["batch_size"] != 100
     assert "warning" not in said
     assert "earlier" not in run_folder.read_json(folder / "environment.json")
@@ -595,7 +597,7 @@ def test_a_run_that_has_kept_nothing_makes_way(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("field", ["commit", "lion-jax"])
 def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, field):
-    (tmp_path / run_folder.METRICS).touch()
+    (tmp_path / run_folder.METRICS).write_text("{}\n")
     now, said = {"commit": "b", "lion-jax": "2", "python": "3.13"}, []
     before = now | {field: "a", "python": "3.12"}
     run_folder.write_json(tmp_path / run_folder.ENVIRONMENT, before)

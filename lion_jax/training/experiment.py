@@ -184,8 +184,9 @@ def _prepare(
     task = make_task(config, dataset, splits, mesh)
     agreement.on_data(task, dataset)
     saves, weights = folder / run_folder.CHECKPOINTS, None
-    fitting.check(config, task, dataset, resumed=saves.exists())
-    if saves.exists():  # the weights to begin with are needed no more
+    is_begun = saves.exists() and run_folder.is_begun(folder)
+    fitting.check(config, task, dataset, resumed=is_begun)
+    if is_begun:  # the weights to begin with are needed no more
         task.signature.require_data_of(checkpoint.latest_signature(saves))
     else:
         weights = beginning.check(config, task)

@@ -35,15 +35,15 @@ class InUseError(RunFolderError):
 def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> list[str]:
     """Checks that a run of the configuration may use the folder; writes nothing.
 
-    A run that has kept nothing, as its first step failed, makes way for another.
+    One that has kept nothing, as its first step failed, makes way for it.
 
     Args:
-      folder: The run's folder.
+      folder: The run's.
       config: The resolved configuration as nested dictionaries.
       may_grow: Whether a run of fewer epochs or less patience may be made longer.
 
     Returns:
-      The fields in which a run that makes way differs.
+      The fields in which one that makes way differs.
 
     Raises:
       RunFolderError: If it can be no folder on this machine, or holds another run,
@@ -65,7 +65,8 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> lis
             f"{folder} holds a run of another configuration: {', '.join(different)};"
             f" {ELSEWHERE}, or remove that one."
         )
-    return different
+    saved = identity.fill(saved)
+    return different and identity.differences(saved, config, identity.FREE)
 
 
 def require_possible(folder: Path) -> None:
@@ -102,14 +103,12 @@ def left_of_a_run(folder: Path) -> list[str]:
 
 def is_begun(folder: Path) -> bool:
     """Returns whether a folder holds anything that a run has computed."""
-    return bool(_steps(folder)) or any((folder / x).exists() for x in (RESULT, METRICS))
+    files = (folder / name for name in (RESULT, METRICS))
+    return _is_saved(folder) or any(x.exists() and x.stat().st_size for x in files)
 
 
-def _steps(folder: Path) -> list[str]:
-    """Returns the names of a run's checkpoints."""
-    saves = folder / CHECKPOINTS
-    names = [path.name for path in saves.iterdir()] if saves.is_dir() else []
-    return [name for name in names if STEP.fullmatch(name)]
+def _is_saved(folder: Path) -> bool:
+    return any(STEP.fullmatch(path.name) for path in (folder / CHECKPOINTS).glob("*"))
 
 
 def require_known(folder: Path, saved: dict[str, Any]) -> None:
@@ -162,7 +161,7 @@ def require_states(folder: Path) -> None:
     Raises:
       RunFolderError: Says what may be done.
     """
-    if (folder / RESULT).exists() and not _steps(folder):
+    if (folder / RESULT).exists() and not _is_saved(folder):
         raise RunFolderError(
             f"{folder} holds a finished run without its checkpoints, so it cannot go"
             f" on; leave epochs and patience as they were, or {ELSEWHERE}."
