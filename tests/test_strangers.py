@@ -675,6 +675,15 @@ def test_a_name_that_begins_with_a_tilde_is_a_name(tmp_path, monkeypatch):
     assert not any(").expanduser" in text for text in texts)  # pathlib's, which raises
 
 
+def test_a_run_whose_checkpoints_are_elsewhere_makes_no_way(tmp_path, ended_early):
+    """As on a disk that is not mounted, before the first epoch has ended."""
+    run_folder.write_json(tmp_path / "config.json", resolved())
+    assert run_folder.check(tmp_path, resolved(seed=1))
+    shutil.copytree(ended_early / "checksums", tmp_path / "checksums")
+    with pytest.raises(run_folder.RunFolderError, match="of another configuration"):
+        run_folder.check(tmp_path, resolved(seed=1))
+
+
 def test_where_an_npz_file_lies_is_no_difference(tmp_path):
     run_folder.write_json(tmp_path / "config.json", resolved(data__name="a/set.npz"))
     (tmp_path / run_folder.METRICS).write_text("{}\n")

@@ -103,7 +103,7 @@ def left_of_a_run(folder: Path) -> list[str]:
 
 def is_begun(folder: Path) -> bool:
     """Returns whether a folder holds anything that a run has computed."""
-    files = (folder / name for name in (RESULT, METRICS))
+    files = [folder / RESULT, folder / METRICS, *(folder / CHECKSUMS).glob("*")]
     return _is_saved(folder) or any(x.exists() and x.stat().st_size for x in files)
 
 
