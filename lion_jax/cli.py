@@ -78,11 +78,11 @@ def _out_of_memory(error: Exception) -> str:
     if type(error).__name__ != "JaxRuntimeError" or EXHAUSTED not in said:
         return ""
     return (
-        f"error: the memory of a device does not suffice ({said[:200]}); set a smaller"
-        " --config.batch_size (in evaluation --config.eval_batch_size),"
-        " --config.accumulate=4 for a batch in parts, --config.model.remat=full,"
-        " --config.data.placement=host or, on several devices,"
-        " --config.mesh.mode=fsdp."
+        f"error: the memory of a device does not suffice ({said[:200]}); set"
+        " --config.data.placement=host, --config.mesh.mode=fsdp on several devices, a"
+        " smaller --config.eval_batch_size where a model was evaluated, or for a run of"
+        " its own (--workdir) a smaller --config.batch_size, --config.accumulate=4 or"
+        " --config.model.remat=full."
     )
 
 

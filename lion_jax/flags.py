@@ -130,7 +130,8 @@ class CommandLine(Generic[F]):
         word = re.sub(r"^-(?=[a-z_]{2})", "--", word)
         name, given, value = word.partition("=")
         underscored = name[2:].replace("-", "_")
-        if {underscored, re.sub("^no_?", "", underscored)} & self._known.keys():
+        known = {underscored, re.sub("^no_?", "", underscored)} & self._known.keys()
+        if word.startswith("--") and known:
             word = f"{name[:2]}{underscored}{given}{value}"
         negated = re.fullmatch(r"--no[-_]?([a-z_.\d]+)", word)
         if negated and word.removeprefix("--") not in self._known:

@@ -444,6 +444,17 @@ def test_values_are_given_with_a_sign_or_a_space_and_booleans_alone(
     assert (config.augment.flip, config.seed) == (flip, seed)
 
 
+def test_a_value_or_a_file_that_looks_like_a_flag_is_left_alone(tmp_path):
+    argv = ["--config.name", "a-dry-run", "--workdir", "./dry-run"]
+    argv += ["--compilation_cache", "./compilation-cache"]
+    line = CommandLine(
+        "train", train.Flags, argv, file_of=train.Flags.load, tables=TABLES
+    )
+    assert line.configure(Config()).name == "a-dry-run"
+    assert str(line.flags.workdir) == "dry-run"
+    assert line.flags.compilation_cache == "./compilation-cache"
+
+
 @pytest.mark.parametrize(
     ("value", "mended"),
     [

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import pickle
 import re
 import shutil
 import subprocess
@@ -559,6 +560,12 @@ def test_a_tie_that_reaches_a_smaller_p_is_not_called_underpowered():
     found = comparisons(runs)["test_accuracy"]
     assert found.p_holm == found.smallest_p == pytest.approx(1 / 35)
     assert "ResNet-50, Lion is better" in text_of(runs)
+
+
+def test_a_title_is_copied_with_its_parts():
+    title = titles.Title("a, b", "c, d")
+    for copied in (copy.deepcopy(title), pickle.loads(pickle.dumps(title))):
+        assert (copied, copied.heading, copied.short) == (title, "a, b", "c, d")
 
 
 def test_names_of_data_with_commas_and_asterisks_are_told_apart_and_no_markup():

@@ -54,6 +54,10 @@ def test_separated_samples_by_hand():
     assert stats.smallest_p(*of[1]) == 1
 
 
+def test_without_ranks_the_smallest_p_is_that_without_ties():
+    assert stats.smallest_p(array(math.nan, 1, 2), array(3, 4, 5)) == 0.1
+
+
 @pytest.mark.parametrize(
     "values",
     [

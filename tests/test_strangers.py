@@ -675,6 +675,22 @@ def test_a_name_that_begins_with_a_tilde_is_a_name(tmp_path, monkeypatch):
     assert not any(").expanduser" in text for text in texts)  # pathlib's, which raises
 
 
+def test_a_run_that_is_at_work_makes_no_way(tmp_path):
+    """Before it has kept anything; nor one of which this machine cannot know."""
+    with run_folder.occupied(tmp_path, resolved()):
+        with pytest.raises(run_folder.RunFolderError, match="of another config"):
+            run_folder.check(tmp_path, resolved(seed=1))
+        assert run_folder.check(tmp_path, resolved()) == []
+    assert run_folder.check(tmp_path, resolved(seed=1))
+    with run_folder.occupied(tmp_path, resolved(seed=1)):
+        pass
+    assert run_folder.read_json(tmp_path / "config.json")["seed"] == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_folder.locks, "is_held", lambda _: None)
+        with pytest.raises(run_folder.RunFolderError, match="of another config"):
+            run_folder.check(tmp_path, resolved())
+
+
 def test_a_run_whose_checkpoints_are_elsewhere_makes_no_way(tmp_path, ended_early):
     """As on a disk that is not mounted, before the first epoch has ended."""
     run_folder.write_json(tmp_path / "config.json", resolved())

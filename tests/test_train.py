@@ -608,23 +608,27 @@ def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, field):
     assert "python" not in " ".join(said)
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
 def test_what_a_run_was_trained_for_holds_for_its_predictions(
-    tmp_path, monkeypatch, whole, deterministic
+    tmp_path, monkeypatch, whole
 ):
+    """Without options of the compiler where the model is a part of something larger."""
+    shutil.copytree(whole, folder := tmp_path / "run")
+    saved = run_folder.read_json(folder / "config.json")
+    run_folder.write_json(folder / "config.json", saved | {"deterministic": True})
     seen, of = [], lowering.calls.of
     monkeypatch.setattr(
         lowering.calls, "of", lambda *x, **options: seen.append(options) or of(*x)
     )
-    monkeypatch.setattr(
-        lowering, "compiler_options", lambda *x: seen.append(x[0].deterministic) or {}
-    )
-    shutil.copytree(whole, folder := tmp_path / "run")
-    saved = run_folder.read_json(folder / "config.json")
-    changed = saved | {"deterministic": deterministic}
-    run_folder.write_json(folder / "config.json", changed)
-    training.load(folder)
-    assert seen == [{"fused_attention": not deterministic}, deterministic]
+    model, images = training.load(folder), small_dataset().test_images[:2]
+    assert seen == [{"fused_attention": False}]
+    wanted = training.load(whole).predict(images)
+    np.testing.assert_array_equal(model.predict(images), wanted)
+    larger = jax.jit(lambda x: model.apply(model.params, model.batch_stats, x) + 1)
+    np.testing.assert_allclose(larger(images), wanted + 1, rtol=1e-5)
+    training.write_program(model, tmp_path / "program")
+    monkeypatch.setattr(lowering, "DETERMINISTIC", {"xla_no_such_option": True})
+    with pytest.raises(Exception, match="xla_no_such_option"):
+        training.load(folder).predict(images)
 
 
 @pytest.mark.parametrize("rule", ["min_delta", "start_epoch"])

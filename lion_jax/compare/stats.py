@@ -114,6 +114,8 @@ def smallest_p(a: Sample, b: Sample) -> float:
     ends = ranks[:n], ranks[len(b) :]
     distances = [abs(end.sum() - n * (len(pooled) + 1) / 2) for end in ends]
     farthest = max(distances)
+    if math.isnan(farthest):
+        return untied
     # Of equal values at an end's border, any may belong to it.
     ways = [
         math.comb(int(np.sum(ranks == border)), int(np.sum(end == border)))

@@ -30,6 +30,10 @@ class Title(str):
         title.heading, title.short = heading, short
         return title
 
+    def __getnewargs__(self) -> tuple[str, str]:
+        """Returns what copies are made of."""
+        return self.heading, self.short
+
     @property
     def escaped(self) -> "Title":
         """The title for Markdown."""

@@ -110,8 +110,7 @@ def _run(
     # ------------------------------------------------------------------------ folder
     config = located(config)
     resolved = identity.resolve(config)
-    if other := run_folder.check(folder, resolved):
-        say(f"note: replaced: a run that had kept nothing, of other {', '.join(other)}")
+    other = run_folder.check(folder, resolved)
     result = run_folder.read_result(folder)
     agreement.on_run(resolved, finished=result is not None)
     if result and not _goes_on(config, folder, result):
@@ -130,6 +129,9 @@ def _run(
         cluster.caught_signals() as interrupted,
     ):
         cluster.require_shared(folder, run_folder.LOCK)
+        if other:
+            said = f"a run that had kept nothing, of other {', '.join(other)}"
+            say(f"note: replaced: {said}")
         packages = identity.packages(resolved)
         cluster.by_primary(
             lambda: conditions.describe(folder, packages | environment.describe(), say)

@@ -101,7 +101,10 @@ def evaluation(config: Config, task: Task, mesh: Mesh) -> Any:
 def logits(
     config: Config, make_model: Callable[[nnx.Rngs], nnx.Module], signature: Signature
 ) -> Callable[..., Any]:
-    """Returns the jitted model of a run that is over, as its evaluation has it.
+    """Returns the jitted model of a run that is over.
+
+    It has no compiler options, which JAX takes at the top alone: it may be a part of
+    something larger.
 
     Args:
       config: The run's configuration.
@@ -111,15 +114,15 @@ def logits(
     Returns:
       A function from parameters, statistics and images to logits.
     """
-    graph, mesh = graph_of(make_model), sharding.make_mesh(config.devices)
-    fused = not config.deterministic
+    graph, fused = graph_of(make_model), not config.deterministic
     call = calls.of(config.model, make_model, fused_attention=fused)
 
+    @jax.jit
     def apply(params, batch_stats, images):
         x = signature.standardize(images)
         return call(graph, params, batch_stats, x, train=False)[0]
 
-    return jax.jit(apply, compiler_options=compiler_options(config, mesh))
+    return apply
 
 
 def sums(task: Task, mesh: Mesh) -> Any:

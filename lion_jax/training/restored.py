@@ -76,9 +76,15 @@ class Restored:
             return np.zeros((0, self.signature.num_classes), np.float32)
         size = self.config.eval_batch_size
         batches = (images[i : i + size] for i in range(0, len(images), size))
-        return np.concatenate(
-            [np.asarray(self.apply(self.params, self.batch_stats, x)) for x in batches]
-        )
+        model = self.params, self.batch_stats
+        return np.concatenate([np.asarray(self._compiled(*model, x)) for x in batches])
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., Any]:
+        """The model, compiled as for evaluation."""
+        mesh = sharding.make_mesh(self.config.devices)
+        options = lowering.compiler_options(self.config, mesh)
+        return jax.jit(self.apply, compiler_options=options)
 
     def probabilities(self, images: np.ndarray) -> Float[np.ndarray, "n k"]:
         """Computes the probabilities of the classes; images as `predict` takes them."""

@@ -32,15 +32,18 @@ class InUseError(RunFolderError):
     """A folder that another process holds."""
 
 
-def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> list[str]:
+def check(
+    folder: Path, config: dict[str, Any], *, may_grow: bool = True, held: bool = False
+) -> list[str]:
     """Checks that a run of the configuration may use the folder; writes nothing.
 
-    One that has kept nothing, as its first step failed, makes way for it.
+    One that has kept nothing, and is not at work, makes way for it.
 
     Args:
       folder: The run's.
       config: The resolved configuration as nested dictionaries.
       may_grow: Whether a run of fewer epochs or less patience may be made longer.
+      held: Whether this process holds the folder.
 
     Returns:
       The fields in which one that makes way differs.
@@ -60,7 +63,7 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> lis
         return []
     require_known(folder, saved)
     different = identity.conflicts(saved, config, may_grow=may_grow)
-    if different and is_begun(folder):
+    if different and (is_begun(folder) or (not held and _may_be_at_work(folder))):
         raise RunFolderError(
             f"{folder} holds a run of another configuration: {', '.join(different)};"
             f" {ELSEWHERE}, or remove that one."
@@ -70,11 +73,7 @@ def check(folder: Path, config: dict[str, Any], *, may_grow: bool = True) -> lis
 
 
 def require_possible(folder: Path) -> None:
-    """Refuses what can be no folder on this machine.
-
-    Raises:
-      RunFolderError: Says why.
-    """
+    """Refuses what can be no folder on this machine: raises RunFolderError."""
     if scheme := re.match(r"[a-z0-9+.-]{2,}:/", str(folder)):
         raise RunFolderError(
             f"{folder}: a folder must be on a local or mounted disk, not {scheme[0]}/;"
@@ -85,11 +84,7 @@ def require_possible(folder: Path) -> None:
 
 
 def require_linked(folder: Path) -> None:
-    """Refuses a folder whose checkpoints are a link that leads nowhere.
-
-    Raises:
-      RunFolderError: Names the link and where it leads.
-    """
+    """Refuses checkpoints that are a link which leads nowhere: RunFolderError."""
     saves = folder / CHECKPOINTS
     if saves.is_symlink() and not saves.exists():
         leads = f"{saves} leads to {saves.readlink()}, which is not there"
@@ -105,6 +100,10 @@ def is_begun(folder: Path) -> bool:
     """Returns whether a folder holds anything that a run has computed."""
     files = [folder / RESULT, folder / METRICS, *(folder / CHECKSUMS).glob("*")]
     return _is_saved(folder) or any(x.exists() and x.stat().st_size for x in files)
+
+
+def _may_be_at_work(folder: Path) -> bool:
+    return locks.is_held(folder / LOCK) is not False  # None: on another machine
 
 
 def _is_saved(folder: Path) -> bool:
@@ -149,7 +148,7 @@ def occupied(
       RunFolderError: If another process has made it another run's since it was checked.
     """
     with locked(folder):
-        check(folder, config)
+        check(folder, config, held=True)
         if not reopened:
             _claim(folder, config)  # first: it says whose the rest is
         yield
