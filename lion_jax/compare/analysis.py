@@ -57,7 +57,7 @@ class Analysis:
     @property
     def shown(self) -> dict[str, Title]:
         """The titles of configurations by name, for Markdown."""
-        return {name: title.escaped for name, title in self.titles.items()}
+        return titles.escaped_all(self.titles)
 
     @property
     def final(self) -> list[Record]:
@@ -116,7 +116,7 @@ def analyse(runs: list[Record], options: Options = DEFAULTS) -> Analysis:
     by_group = [_measures(group, to_reach, options.primary) for group in groups]
     swept = [run for run in runs if run.swept]
     named = titles.of_configurations(final + swept)
-    shown = {name: title.escaped for name, title in named.items()}
+    shown = titles.escaped_all(named)
     contrasts = [
         contrast
         for group, own in zip(groups, by_group, strict=True)

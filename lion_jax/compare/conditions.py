@@ -106,20 +106,20 @@ def _of_parts(group: Group, titles: dict[str, Title]) -> list[str]:
 
 def _fields(group: Group) -> list[str]:
     """Names the conditions that were recorded and may change numbers, or their time."""
-    known = dict.fromkeys(
-        field for runs in group.values() for run in runs for field in _leaves(run)
-    )
     left_out = environment.HARMLESS | OTHERWISE
+    known = dict.fromkeys(
+        field
+        for runs in group.values()
+        for run in runs
+        for field in flat({k: v for k, v in run.environment.items() if k != EARLIER})
+    )
     return [field for field in known if field not in left_out]
-
-
-def _leaves(run: Record) -> dict[str, Any]:
-    return flat({k: v for k, v in run.environment.items() if k not in OTHERWISE})
 
 
 def _condition(run: Record, field: str) -> Any:
     """Returns a condition of a run; None where it was not recorded, or not set."""
-    return _leaves(run).get(field)
+    group, _, name = field.rpartition(".")
+    return (run.environment.get(group, {}) if group else run.environment).get(name)
 
 
 def _text(value: Any) -> str:
@@ -151,5 +151,4 @@ def _differs(field: str, a: list[Record], b: list[Record]) -> bool:
 
 def _has(run: Record, field: str) -> bool:
     """Whether a condition was looked for: variables that are not set are not listed."""
-    group, _, name = field.rpartition(".")
-    return (group if name and group else field) in run.environment
+    return field.partition(".")[0] in run.environment

@@ -10,7 +10,13 @@ import numpy as np
 from lion_jax.compare import paired, stats
 from lion_jax.compare.markdown import escaped
 from lion_jax.compare.measures import Measure
-from lion_jax.compare.records import Record, flat, version_of_data, what_is_run
+from lion_jax.compare.records import (
+    Record,
+    fields_apart,
+    flat,
+    version_of_data,
+    what_is_run,
+)
 from lion_jax.compare.titles import Title
 from lion_jax.config.reference import REFERENCES
 
@@ -121,13 +127,11 @@ def model_of(group: Group) -> str:
 
 def unequal(a: Record, b: Record, varied: tuple[str, ...] = ()) -> list[str]:
     """Names what two runs differ in, apart from what siblings may, and some fields."""
-    both = first, second = _common(a), _common(b)
     inside = tuple(f"{field}." for field in varied)
     return [
-        f"{field} ({' and '.join(escaped(x.get(field, 'not set')) for x in both)})"
-        for field in sorted(first.keys() | second.keys())
-        if first.get(field, "not set") != second.get(field, "not set")
-        and not f"{field}.".startswith(inside)
+        f"{field} ({escaped(one)} and {escaped(other)})"
+        for field, one, other in fields_apart(_common(a), _common(b), "not set")
+        if not f"{field}.".startswith(inside)
     ]
 
 

@@ -79,6 +79,18 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def fields_apart(
+    first: dict[str, Any], second: dict[str, Any], absent: str
+) -> list[tuple[str, Any, Any]]:
+    """Returns the leaves in which two runs differ, and either's value, or `absent`."""
+    return [
+        (field, a, b)
+        for field in sorted(first.keys() | second.keys())
+        for a, b in [(first.get(field, absent), second.get(field, absent))]
+        if a != b
+    ]
+
+
 def differences(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Names the fields in which two configurations compute something else."""
     places = _places(saved) & _places(wanted)

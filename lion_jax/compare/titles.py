@@ -40,6 +40,11 @@ class Title(str):
         return Title(escaped(self.heading), escaped(self.short))
 
 
+def escaped_all(named: Mapping[str, Title]) -> dict[str, Title]:
+    """Returns titles by name, for Markdown."""
+    return {name: title.escaped for name, title in named.items()}
+
+
 def of_model(name: str) -> str:
     """Returns a model's title; one of the user's own has its reference's last part."""
     return MODELS.get(name, name.rpartition(":")[2])

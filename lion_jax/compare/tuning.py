@@ -8,7 +8,13 @@ import numpy as np
 
 from lion_jax.compare import pairs, titles
 from lion_jax.compare.markdown import counted, escaped
-from lion_jax.compare.records import Record, flat, version_of_data, what_is_run
+from lion_jax.compare.records import (
+    Record,
+    fields_apart,
+    flat,
+    version_of_data,
+    what_is_run,
+)
 from lion_jax.compare.titles import Title
 from lion_jax.config import flatten
 
@@ -193,9 +199,7 @@ def _protocol(
     for trial, one in zip(trials, settings, strict=True):
         different = [
             f"{titles.of_field(field)} {escaped(a)}, not {escaped(b)}"
-            for field in sorted(one.keys() | other.keys())
-            for a, b in [(one.get(field, "unset"), other.get(field, "unset"))]
-            if a != b
+            for field, a, b in fields_apart(one, other, "unset")
         ]
         if different:
             values = _text(_values(trial, fields))

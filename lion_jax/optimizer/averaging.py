@@ -5,7 +5,7 @@ goes on with the weights themselves, of which it changes none.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -133,7 +133,7 @@ def averaged(state: optax.OptState, params: optax.Params) -> optax.Params:
       See `with_ema`.
     """
     leaves = jax.tree.leaves(state, is_leaf=_is_ema)
-    found = [leaf for leaf in leaves if isinstance(leaf, EmaState)]
+    found = [leaf for leaf in leaves if _is_ema(leaf)]
     if not found:
         raise ValueError(
             "averaged: the state holds none of with_ema; give that of an optimizer that"
@@ -212,5 +212,5 @@ def _is_masked(x: Any) -> bool:
     return isinstance(x, optax.MaskedNode)
 
 
-def _is_ema(x: Any) -> bool:
+def _is_ema(x: Any) -> TypeGuard[EmaState]:
     return isinstance(x, EmaState)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -129,13 +130,7 @@ def _run(
         cluster.caught_signals() as interrupted,
     ):
         cluster.require_shared(folder, run_folder.LOCK)
-        if other:
-            said = f"a run that had kept nothing, of other {', '.join(other)}"
-            say(f"note: replaced: {said}")
-        packages = identity.packages(resolved)
-        cluster.by_primary(
-            lambda: conditions.describe(folder, packages | environment.describe(), say)
-        )
+        _describe(folder, resolved, other, say)
 
         # ---------------------------------------------------------------- compilation
         program, seconds_compile = _compile(config, task, splits, mesh, say)
@@ -170,6 +165,19 @@ def _run(
     say(f"curves: {folder / run_folder.CURVES}")
     testing.report(say, result)
     return result
+
+
+def _describe(
+    folder: Path, resolved: dict[str, Any], replaced: list[str], say: Print
+) -> None:
+    """Says what a run replaces, and writes under which conditions it goes on."""
+    if replaced:
+        said = f"a run that had kept nothing, of other {', '.join(replaced)}"
+        say(f"note: replaced: {said}")
+    packages = identity.packages(resolved)
+    cluster.by_primary(
+        lambda: conditions.describe(folder, packages | environment.describe(), say)
+    )
 
 
 def _prepare(
